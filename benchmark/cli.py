@@ -1,0 +1,288 @@
+"""The ``bench`` command: parse, call, print. Everything heavy is imported inside the commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .errors import BenchError, ConfigError, IntruderError
+
+HOUSE = ("benchmark", "encoders", "tasks")
+REHEARSAL = (
+    "quickstart is a rehearsal of the pipeline, not a result: episodes of {steps} steps, {demonstrations} "
+    "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
+)
+
+app = typer.Typer(
+    name="bench",
+    help="The comparative benchmark for visual representations in dexterous manipulation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+demos = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)
+weights = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True)
+app.add_typer(demos, name="demos")
+app.add_typer(weights, name="weights")
+
+Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+TaskName = Annotated[str, typer.Option("--task", help="Task.")]
+
+
+@app.command()
+def run(
+    encoder: Annotated[str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")] = "hindex",
+    task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "all",
+    seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    preset: Annotated[str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")] = "quickstart",
+    out: Out = Path("runs"),
+    weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run is already.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02.")
+    ] = None,
+) -> None:
+    """Run encoders on tasks: clone demonstrations, improve by DAPG, evaluate, and write run folders.
+
+    Finished runs are skipped and killed ones go on from their last iteration.
+    """
+    from . import config as configuration
+
+    options: dict[str, Any] = {"weights": weights, "device": device}
+    if workers is not None:
+        options["workers"] = workers
+    configs = [
+        configuration.configure(preset, set_ or [], encoder=name, task=each, seed=number, **options)
+        for name in _listed(encoder)
+        for each in _task_names(task)
+        for number in _seeds(seed)
+    ]
+    import encoders
+
+    for name in _listed(encoder):
+        encoders.card(name)
+    from .doctor import require_gl
+    from .store import check_writable
+
+    check_writable(out)
+    if any(name != "state" for name in _listed(encoder)):
+        require_gl()
+
+    from .console import ConsoleProgress, print_results
+    from .sweep import sweep
+
+    progress = ConsoleProgress()
+    outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
+    finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
+    if finished:
+        caption = f"Run folders in {out.resolve()}."
+        if preset == "quickstart":
+            c = configs[0]
+            caption = (
+                REHEARSAL.format(
+                    steps=c.rollout.horizon, demonstrations=c.demonstrations.episodes, iterations=c.learner.iterations
+                )
+                + f" {caption}"
+            )
+        print_results(finished, caption)
+    failed = [o for o in outcomes if o.result is None]
+    for outcome in failed:
+        typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do, and how to mend what it cannot."""
+    import encoders
+
+    from . import doctor as examination
+
+    rows = examination.report(encoders.cache_dir())
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        mark = "ok  " if row.ok else "LACK"
+        remedy = f"   -> {row.remedy}" if row.remedy else ""
+        typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
+    if not all(row.ok for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command("encoders")
+def list_encoders(pattern: Annotated[str, typer.Argument(help="Names to list; * matches anything.")] = "*") -> None:
+    """List the encoders."""
+    import encoders
+
+    for name in encoders.names(pattern):
+        card = encoders.card(name)
+        about = f"{card.feature_dim:5d}  {card.architecture}; {card.feature}" if card else ""
+        typer.echo(f"{name:18} {about}")
+
+
+@app.command("tasks")
+def list_tasks() -> None:
+    """List the tasks."""
+    import tasks
+
+    for name in tasks.names():
+        card = tasks.card(name)
+        typer.echo(f"{name:8} {card.source:7} {card.action_dim} actions, {card.horizon} steps, camera {card.camera:11} {card.summary}")
+
+
+@weights.command("fetch")
+def fetch_weights(name: Annotated[str, typer.Argument(help="The encoder.")]) -> None:
+    """Download an encoder's official weights into the cache, hash-checked."""
+    import encoders
+
+    typer.echo(encoders.fetch(name))
+
+
+@demos.command("list")
+def list_demonstrations() -> None:
+    """The shipped experts and the imported demonstrations."""
+    from . import demo_commands
+
+    for line in demo_commands.overview():
+        typer.echo(line)
+
+
+@demos.command("collect")
+def collect_demonstrations(
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="The file to write (.npz).")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to keep.")] = 25,
+    seed: Annotated[int | None, typer.Option(min=0, help="Reset seed of the first episode.")] = None,
+    expert: Annotated[Path | None, typer.Option(help="An expert's file; the shipped one by default.")] = None,
+    keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed episodes too.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="The expert's mean action, without its noise.")] = False,
+) -> None:
+    """Roll out an expert and store its episodes."""
+    from . import demo_commands
+
+    found = demo_commands.collect_to(
+        task, out, episodes=episodes, seed=seed, expert=expert, successful_only=not keep_failures, stochastic=not mean
+    )
+    counts = found.metadata["counts"]
+    typer.echo(f"{out}: {len(found)} episodes of {task} ({counts['successes']} successes in {counts['attempts']} attempts)")
+
+
+@demos.command("play")
+def play_demonstrations(
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="The film to write (.mp4).")],
+    source: Annotated[Path | None, typer.Option(help="A demonstrations file; the shipped expert by default.")] = None,
+    episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
+    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+) -> None:
+    """Film one demonstration through the task's camera."""
+    from . import demo_commands
+
+    typer.echo(demo_commands.play(task, out, source=source, episode=episode, quality=quality))
+
+
+@demos.command("import")
+def import_demonstrations(
+    file: Annotated[Path, typer.Argument(help="A DAPG demonstrations pickle, an mjrl policy pickle, or our .npz.")],
+    task: TaskName,
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")] = None,
+) -> None:
+    """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
+    from . import demo_commands
+
+    typer.echo(demo_commands.import_to_cache(file, task, episodes))
+
+
+@demos.command("export")
+def export_expert(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run with --encoder state.")],
+    out: Annotated[Path, typer.Option(help="The expert's file to write (.safetensors).")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes that its card reports.")] = 100,
+) -> None:
+    """Make an expert from a state-based run and evaluate it."""
+    from . import demo_commands
+
+    typer.echo(demo_commands.export_expert(folder, out, episodes))
+
+
+def _listed(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise ConfigError("an empty list: give at least one name")
+    return names
+
+
+def _task_names(text: str) -> list[str]:
+    import tasks
+
+    if text == "all":
+        return tasks.names()
+    return [tasks.card(name).name for name in _listed(text)]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _listed(text)]
+    except ValueError:
+        raise ConfigError(f"--seed {text}: expected whole numbers, comma-separated, such as 0,1,2") from None
+
+
+def check_house() -> None:
+    """Make sure that our packages are ours.
+
+    Raises:
+        IntruderError: another package of the same name comes first on Python's path.
+    """
+    home = Path(__file__).resolve().parents[1]
+    for name in HOUSE:
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or origin.parents[1] != home:
+            raise IntruderError(
+                f"package '{name}' comes from {origin or 'nowhere'} and not from {home}: remove it from Python's path, "
+                "or install hindex-bench into an environment of its own"
+            )
+
+
+def main() -> None:
+    """Entry point: one line and exit code 2 for what a user can mend."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="bench: %(message)s")
+    sys.exit(_guarded(lambda: app(args=arguments, prog_name="bench", standalone_mode=False), debug))
+
+
+def _guarded(action: Callable[[], Any], debug: bool) -> int:
+    """Run an action; print a user's mistake in one line. Returns the exit code."""
+    import click
+
+    from encoders.errors import EncoderError
+    from tasks.errors import TaskError
+
+    try:
+        check_house()
+        code = action()
+        return code if isinstance(code, int) else 0
+    except (BenchError, EncoderError, TaskError) as error:
+        if debug:
+            raise
+        line = str(error)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "bench"
+        line = f"{error.format_message()} (see `{command} --help`)"
+    except click.ClickException as error:
+        line = error.format_message()
+    except KeyboardInterrupt:
+        typer.echo("bench: interrupted; the same command goes on from the last iteration", err=True)
+        return 130
+    typer.echo(f"bench: {' '.join(line.split())}", err=True)
+    return 2

@@ -1,0 +1,256 @@
+"""The configuration of a run: one frozen tree, three presets, dotted overrides.
+
+Numbers that differ between tasks stand in the task cards; what is left out here (None) is taken from there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.cards import TaskCard
+
+from .errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PresetName = Literal["quickstart", "small", "paper"]
+
+HELD_OUT_SEED = 1_000_000_000
+DEMONSTRATION_SEED = 2_000_000_000
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of a cluster's allotment, not of the whole node."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Part(BaseModel):
+    """A part of the configuration: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="strings")
+
+
+class LearnerSettings(Part):
+    """The learner's numbers; the defaults are the paper's.
+
+    ``step_size`` is twice the KL divergence aimed at. ``demonstration_weight = 0`` makes the update NPG,
+    ``iterations = 0`` leaves the cloned policy.
+
+    Source: released H-InDex training configuration.
+    """
+
+    iterations: Annotated[int, Field(ge=0)] | None = None
+    trajectories_per_iteration: Count | None = None
+    policy_hidden: tuple[Count, ...] = (256, 256)
+    bc_epochs: Annotated[int, Field(ge=0)] = 5
+    bc_batch_size: Count = 32
+    bc_learning_rate: Positive = 1e-3
+
+    gamma: Fraction = 0.995
+    gae_lambda: Fraction = 0.97
+    step_size: Positive = 0.05
+    demonstration_weight: Annotated[float, Field(ge=0)] = 1e-2
+    demonstration_decay: Fraction = 0.95
+    fisher_damping: Annotated[float, Field(ge=0)] = 1e-4
+    conjugate_gradient_iterations: Count = 10
+    conjugate_gradient_tolerance: Annotated[float, Field(ge=0)] = 1e-10
+
+    value_hidden: tuple[Count, ...] = (128, 128)
+    value_epochs: Count = 2
+    value_batch_size: Count = 64
+    value_learning_rate: Positive = 1e-3
+    value_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+
+
+class DemonstrationSettings(Part):
+    """Which demonstrations are cloned.
+
+    Attributes:
+        source: ``expert`` rolls out the shipped expert, ``imported`` takes what ``bench demos import`` stored, anything
+            else is the path of a demonstrations file.
+        episodes: how many; the paper's number by default.
+        successful_only: whether failed episodes of the expert are left out.
+        first_seed: reset seed of the expert's first episode.
+    """
+
+    source: str = "expert"
+    episodes: Count | None = None
+    successful_only: bool = True
+    first_seed: Annotated[int, Field(ge=0)] = DEMONSTRATION_SEED
+
+
+class RolloutSettings(Part):
+    """How episodes are run.
+
+    Attributes:
+        horizon: control steps an episode; the task's by default.
+        slots: environments in lockstep, which is also the batch that the encoder sees.
+        quality: rendering quality.
+    """
+
+    horizon: Count | None = None
+    slots: Count = 4
+    quality: Literal["paper", "fast"] = "fast"
+
+
+class EvaluationSettings(Part):
+    """How the policy's mean action is judged.
+
+    Attributes:
+        episodes: episodes an evaluation.
+        every: iterations between evaluations; the cloned and the final policy are always evaluated.
+        untrained: whether the untrained policy is evaluated too.
+        seeds: ``held_out`` from the training resets, or ``training``, the first training resets, as released.
+        video: whether the last evaluation's first episode is kept as a film.
+    """
+
+    episodes: Count = 25
+    every: Count = 1
+    untrained: bool = False
+    seeds: Literal["held_out", "training"] = "held_out"
+    video: bool = True
+
+
+class RunConfig(Part):
+    """One run: an encoder on a task with a seed.
+
+    Attributes:
+        encoder: a registered name, or ``path/to/file.py:Class``.
+        weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        torch_threads: torch's threads on the CPU; part of what makes the numbers.
+        workers: simulation processes; they change the speed, never the numbers.
+        egl_device: index of the EGL device that draws; chosen from ``device`` by default.
+    """
+
+    preset: PresetName = "quickstart"
+    task: str
+    encoder: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    weights: str = "auto"
+    physics: Literal["paper", "native"] = "paper"
+    reward: Literal["sparse", "dense"] = "sparse"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    torch_threads: Count = Field(default_factory=usable_cores)
+    workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: Annotated[int, Field(ge=0)] | None = None
+    demonstrations: DemonstrationSettings = DemonstrationSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    learner: LearnerSettings = LearnerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def resolve(self, card: TaskCard) -> RunConfig:
+        """The same with every number filled in from the task's card."""
+        return self.model_copy(
+            update={
+                "demonstrations": _filled(self.demonstrations, episodes=card.demonstrations),
+                "rollout": _filled(self.rollout, horizon=card.horizon),
+                "learner": _filled(
+                    self.learner,
+                    iterations=card.iterations,
+                    trajectories_per_iteration=card.trajectories_per_iteration,
+                ),
+            }
+        )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quickstart": {
+        "demonstrations": {"episodes": 3},
+        "rollout": {"horizon": 25, "slots": 4},
+        "learner": {"iterations": 2, "trajectories_per_iteration": 4},
+        "evaluation": {"episodes": 4, "every": 2},
+    },
+    "small": {
+        "rollout": {"slots": 10},
+        "learner": {"iterations": 20, "trajectories_per_iteration": 20},
+        "evaluation": {"episodes": 10, "every": 5, "untrained": True},
+    },
+    "paper": {
+        "demonstrations": {"source": "imported", "successful_only": False},
+        "rollout": {"slots": 25, "quality": "paper"},
+        "evaluation": {"seeds": "training"},
+    },
+}
+
+
+def configure(
+    preset: str, overrides: Sequence[str] = (), **values: Any
+) -> RunConfig:
+    """A run's configuration from a preset, ``key.subkey=value`` overrides and the command line's options.
+
+    Args:
+        preset: quickstart, small or paper.
+        overrides: dotted keys with JSON values; a value that is no JSON is a string.
+        **values: fields of `RunConfig`.
+
+    Raises:
+        ConfigError: an unknown preset or key, or a value of the wrong type or range.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset '{preset}': {_nearest(preset, PRESETS)}")
+    tree: dict[str, Any] = {key: dict(part) for key, part in PRESETS[preset].items()}
+    tree |= values | {"preset": preset}
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set learner.step_size=0.02")
+    *path, last = dotted.strip().split(".")
+    node = tree
+    for key in path:
+        branch = node.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"--set {override}: '{key}' is a value, not a group of settings")
+        node = branch
+    try:
+        node[last] = json.loads(text)
+    except json.JSONDecodeError:
+        node[last] = text
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint in one line, with the nearest key where the key is unknown."""
+    first, *others = error.errors()
+    dotted = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(others)} more)" if others else ""
+    if first["type"] == "extra_forbidden":
+        *path, wrong = [str(part) for part in first["loc"]]
+        return f"there is no setting '{dotted}': {_nearest(wrong, _keys(path), '.'.join(path))}{more}"
+    return f"setting '{dotted}': {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}{more}"
+
+
+def _keys(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for key in path:
+        annotation = model.model_fields[key].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(wrong: str, right: Mapping[str, Any] | Sequence[str], prefix: str = "") -> str:
+    near = difflib.get_close_matches(wrong, list(right), n=1)
+    if near:
+        return f"did you mean '{prefix}.{near[0]}'?" if prefix else f"did you mean '{near[0]}'?"
+    return f"there are {', '.join(right)}"
+
+
+def _filled(part: Any, **defaults: Any) -> Any:
+    missing = {key: value for key, value in defaults.items() if getattr(part, key) is None}
+    return part.model_copy(update=missing)

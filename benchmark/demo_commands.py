@@ -1,0 +1,180 @@
+"""What ``bench demos`` does: experts and demonstrations between files, tasks and films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+import tasks
+from tasks import experts
+from tasks.demonstrations import Demonstrations, import_dapg
+from tasks.errors import PickleError
+from tasks.expert_rollout import collect, evaluate, replay
+from tasks.experts import Expert
+
+from .config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
+from .demonstrations import COLLECTING_SLOTS, imported_path
+from .errors import ConfigError
+from .film import Frame, save_video
+from .store import RunFolder
+
+RECORDED_SETTINGS = ("task", "seed", "physics", "reward", "demonstrations", "learner", "rollout")
+
+
+def overview() -> Iterator[str]:
+    """A line a task: its shipped expert and its imported demonstrations."""
+    for name in tasks.names():
+        if name in experts.shipped_names():
+            scores = experts.shipped_card(name)["evaluation"]["mean_action"]
+            expert = f"expert: success {scores['success']:.2f}, return {scores['return']:.0f} ({scores['episodes']} episodes)"
+        else:
+            expert = "no shipped expert"
+        path = imported_path(name)
+        imported = f"imported: {len(Demonstrations.load(path))} episodes, {path}" if path.is_file() else "none imported"
+        yield f"{name:8} {expert}; {imported}"
+
+
+def collect_to(
+    task: str,
+    out: Path,
+    *,
+    episodes: int,
+    seed: int | None,
+    expert: Path | None,
+    successful_only: bool,
+    stochastic: bool,
+) -> Demonstrations:
+    """Roll out the shipped expert, or one from a file, and save the episodes."""
+    actor = Expert.load(expert) if expert else experts.shipped(task)
+    found = collect(
+        tasks.make(task, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores()),
+        actor,
+        episodes=episodes,
+        first_seed=DEMONSTRATION_SEED if seed is None else seed,
+        successful_only=successful_only,
+        stochastic=stochastic,
+    )
+    found.save(out)
+    return found
+
+
+def play(task: str, out: Path, *, source: Path | None, episode: int, quality: str) -> str:
+    """Film one demonstration and say what it shows."""
+    import mujoco
+
+    from tasks.render import Quality, Renderer
+
+    if source is None:
+        found = collect(
+            tasks.make(task, slots=min(COLLECTING_SLOTS, episode + 1), threads=usable_cores()),
+            experts.shipped(task),
+            episodes=episode + 1,
+            first_seed=DEMONSTRATION_SEED,
+        )
+    else:
+        found = Demonstrations.load(source)
+    if episode >= len(found) or found.task != task:
+        raise ConfigError(f"{source}: has {len(found)} episodes of {found.task}; no episode {episode} of {task}")
+    chosen = found.episodes[episode]
+    simulated = tasks.make(task)
+    model = simulated.build(simulated.physics).compile()
+    data = mujoco.MjData(model)
+    frames: list[Frame] = []
+    with Renderer(model, simulated.card.camera, cast("Quality", quality)) as renderer:
+        simulated.restore([chosen.initial_state])
+        goals, total = 0, 0.0
+        for action in chosen.actions:
+            simulated.load_data(0, data)
+            frames.append(renderer.render(data))
+            reading = simulated.step(action[None])
+            goals += int(reading.goal[0])
+            total += float(reading.reward[0])
+    save_video(out, frames)
+    return f"{out}: {len(frames)} steps, return {total:.1f}, goal reached on {goals} steps"
+
+
+def import_to_cache(file: Path, task: str, episodes: int | None) -> str:
+    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them."""
+    card = tasks.card(task)
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}; give the path of a DAPG or mjrl pickle, or of our .npz")
+    if file.suffix == ".npz":
+        found = Demonstrations.load(file)
+        if found.task != task:
+            raise ConfigError(f"{file} holds demonstrations of {found.task}, not of {task}")
+    else:
+        found = _from_pickle(file, task, episodes or card.demonstrations)
+    path = imported_path(task)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found.save(path)
+    return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here"
+
+
+def _from_pickle(file: Path, task: str, episodes: int) -> Demonstrations:
+    from tasks.pickles import load_mjrl_policy
+
+    simulators = tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores())
+    try:
+        policy = load_mjrl_policy(file)
+    except PickleError as not_a_policy:
+        try:
+            return replay(simulators, import_dapg(file, task, episodes))
+        except tasks.errors.TaskError as not_demonstrations:
+            raise ConfigError(f"{file}: {not_demonstrations}; as a policy: {not_a_policy}") from None
+    return collect(
+        simulators, policy, episodes=episodes, first_seed=DEMONSTRATION_SEED, successful_only=False
+    )
+
+
+def export_expert(folder: Path, out: Path, episodes: int) -> str:
+    """Turn the final policy of a state-based run into an expert with a card, and say how good it is."""
+    run = RunFolder(folder)
+    found = run.load_checkpoint()
+    if found is None or run.status != "finished":
+        raise ConfigError(f"{folder} holds no finished run; run `bench run --encoder state --task TASK` first")
+    config = run.config
+    if config["encoder"] != "state":
+        raise ConfigError(f"{folder} is a run of {config['encoder']}; an expert acts on state observations (--encoder state)")
+    expert = expert_from(found[0])
+    card: dict[str, Any] = {
+        "task": config["task"],
+        "trained_by": "bench run --encoder state",
+        "settings": {key: config[key] for key in RECORDED_SETTINGS},
+        "environment_steps": found[1]["steps"],
+        "evaluation": {},
+    }
+    expert = expert.rounded("single")
+    simulators = tasks.make(config["task"], slots=COLLECTING_SLOTS, threads=usable_cores(), physics=config["physics"])
+    for name, stochastic in (("mean_action", False), ("stochastic", True)):
+        returns, successes = evaluate(
+            simulators, expert, episodes=episodes, first_seed=HELD_OUT_SEED + 10_000, stochastic=stochastic
+        )
+        card["evaluation"][name] = {
+            "episodes": episodes,
+            "return": round(float(returns.mean()), 2),
+            "return_std": round(float(returns.std()), 2),
+            "success": float(successes.mean()),
+        }
+    expert.save(out, card)
+    scores = card["evaluation"]["mean_action"]
+    return f"{out}: success {scores['success']:.2f}, return {scores['return']:.1f} over {episodes} episodes, mean action"
+
+
+def expert_from(tensors: dict[str, Any]) -> Expert:
+    """The policy of a checkpoint as plain arrays."""
+    policy = {name.removeprefix("policy."): array for name, array in tensors.items() if name.startswith("policy.")}
+    layers = ["first", *sorted({name.rsplit(".", 1)[0] for name in policy if name.startswith("rest.")})]
+    arrays: dict[str, Any] = {}
+    for index, layer in enumerate(layers):
+        arrays[f"W{index}"], arrays[f"b{index}"] = policy[f"{layer}.weight"], policy[f"{layer}.bias"]
+    arrays |= {
+        "in_shift": policy["observation_shift"],
+        "in_scale": policy["observation_scale"],
+        "out_shift": policy["action_shift"],
+        "out_scale": policy["action_scale"],
+        "log_std": policy["log_std"],
+    }
+    return Expert.from_arrays({name: np.asarray(array, np.float64) for name, array in arrays.items()})

@@ -1,0 +1,28 @@
+"""Errors a user can cause or mend: one line each, printed by the command line without a traceback."""
+
+
+class BenchError(Exception):
+    """Base of the benchmark's own errors.
+
+    The message is one line: what was wrong, what was expected, and the command that mends it.
+    """
+
+
+class ConfigError(BenchError):
+    """A configuration, preset or override that cannot be used."""
+
+
+class OutputError(BenchError):
+    """An output folder that cannot be written, is in use, or holds another run."""
+
+
+class IntruderError(BenchError):
+    """One of our top-level packages was imported from somewhere else."""
+
+
+class GraphicsError(BenchError):
+    """This machine cannot render headlessly."""
+
+
+class SimulationError(BenchError):
+    """A simulation worker died or failed."""

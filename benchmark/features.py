@@ -1,0 +1,99 @@
+"""Policy inputs for demonstrations: the episodes replayed, drawn and encoded once, and found again by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from encoders import cache_dir
+from tasks.demonstrations import Demonstrations
+
+from . import atomic
+from .rollout import Array, Clock, Encode, EpisodeRule, rollout
+from .simulators import Simulators
+
+
+class Pairs(NamedTuple):
+    """What behaviour cloning learns from.
+
+    Attributes:
+        observations: (M, D) float32, features and proprioception, or the state observation.
+        actions: (M, action_dim) float32, as demonstrated, unclipped.
+    """
+
+    observations: Array
+    actions: Array
+
+
+def demonstration_pairs(
+    demonstrations: Demonstrations,
+    simulators: Simulators,
+    encode: Encode | None,
+    *,
+    rule: EpisodeRule,
+    made_by: Mapping[str, Any],
+    clock: Clock,
+    on_steps: Callable[[int], None],
+) -> Pairs:
+    """Replay demonstrations open loop and observe every step as the policy will.
+
+    Args:
+        demonstrations: restored to their initial states, then stepped with their actions.
+        simulators: the slots.
+        encode: the encoder, or None for state observations, which are not cached.
+        rule: when episodes end; a replay that terminates early is cut there.
+        made_by: what the features depend on besides the demonstrations: encoder, scene, renderer, batch.
+        clock: filled with timings.
+        on_steps: told the number of steps taken, cached ones at once.
+    """
+    episodes = demonstrations.episodes
+    path = cache_path(demonstrations, made_by) if encode is not None else None
+    if path is not None:
+        found = _load(path)
+        if found is not None:
+            on_steps(sum(len(episode.actions) for episode in episodes))
+            return found
+
+    def recorded(observations: Array, numbers: Any, steps: Any) -> Array:
+        return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])
+
+    trajectories = rollout(
+        simulators,
+        [episode.initial_state for episode in episodes],
+        recorded,
+        horizons=[len(episode.actions) for episode in episodes],
+        rule=rule,
+        encode=encode,
+        clock=clock,
+        on_steps=on_steps,
+    )
+    pairs = Pairs(
+        np.concatenate([trajectory.observations for trajectory in trajectories]),
+        np.concatenate([trajectory.actions for trajectory in trajectories]),
+    )
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(path, safetensors.numpy.save(pairs._asdict()))
+    return pairs
+
+
+def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Path:
+    """Where the features of these demonstrations lie: named by the hash of all that they depend on."""
+    content = {"demonstrations": demonstrations.content_hash, **made_by}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return cache_dir() / "features" / f"{digest[:32]}.safetensors"
+
+
+def _load(path: Path) -> Pairs | None:
+    """The cached pairs; None where there are none or the file is damaged, which is then written anew."""
+    try:
+        return Pairs(**safetensors.numpy.load_file(path))
+    except (OSError, safetensors.SafetensorError, TypeError):
+        return None

@@ -1,0 +1,292 @@
+"""The run folder: one cell of a suite, complete in itself.
+
+Order of writing makes it safe to kill: metrics and episodes first, then the checkpoint, whose one
+rename commits the iteration. On resume, `rewind` drops the rows that no checkpoint committed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from . import atomic, episodes, versions
+from .errors import ConfigError, OutputError
+from .identity import file_hash, identity_changes, identity_hash, same_identity
+from .lock import LOCK, hold
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["absent", "unfinished", "finished"]
+Tensors = dict[str, npt.NDArray[Any]]
+
+CONFIG = "config.json"
+IDENTITY = "identity.json"
+MACHINE = "machine.json"
+METRICS = "metrics.jsonl"
+EPISODES = "episodes.parquet"
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_META = "checkpoint.json"
+MANIFEST = "manifest.json"
+
+
+class RunFolder:
+    """A handle on one run folder; making it touches nothing.
+
+    `create` opens it for writing and holds it against other processes until `close`, the end of a
+    `with` block, or the death of the process. Everything else but the writing methods works on any
+    folder, finished or not, at any time.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Name the folder `path`, `OUT/<suite>/<task>/<encoder>/seed-<n>` (see `cell_path`)."""
+        self.path = Path(path)
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> RunFolder:
+        """Return itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of the folder."""
+        self.close()
+
+    @property
+    def status(self) -> Status:
+        """`absent` before `create`, `finished` after `finish`, `unfinished` between."""
+        if not (self.path / IDENTITY).is_file():
+            return "absent"
+        return "finished" if (self.path / MANIFEST).is_file() else "unfinished"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration the run was last started with."""
+        return atomic.read_json(self.path / CONFIG)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the numbers of this run."""
+        return atomic.read_json(self.path / IDENTITY)
+
+    def create(
+        self,
+        config: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+    ) -> Status:
+        """Open the folder for writing: a new run, or the same one to go on with.
+
+        Args:
+            config: the resolved configuration, JSON values only; a resumed run records the latest.
+            identity: what makes the numbers, JSON values only; compared with the one stored.
+            overwrite: delete whatever run is there and begin anew.
+
+        Returns:
+            The status found: `absent` (new or overwritten), `unfinished` (resume it) or `finished`
+            (nothing was touched).
+
+        Raises:
+            OutputError: the folder cannot be written, another process holds it, or it holds a run
+                of another identity.
+        """
+        with atomic.naming_failures(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or hold(self.path)
+        try:
+            if overwrite and self.status != "absent":
+                self._wipe()
+            found = self.status
+            if found != "absent" and not same_identity(self.identity, identity):
+                raise OutputError(self._refusal(identity))
+            if found == "finished":
+                return found
+            atomic.remove_partials(self.path)
+            atomic.write_json(self.path / CONFIG, config)
+            atomic.write_json(self.path / MACHINE, versions.record())
+            if found == "absent":
+                atomic.write_json(self.path / IDENTITY, identity)
+        except BaseException:
+            self.close()
+            raise
+        return found
+
+    def close(self) -> None:
+        """Let go of the folder; harmless when it is not held."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one line to the metrics: JSON values with an integer `iteration`.
+
+        Numpy numbers become plain ones; numbers that are not finite become null.
+        """
+        plain = _plain(row)
+        int(plain["iteration"])
+        atomic.append_line(self.path / METRICS, json.dumps(plain, allow_nan=False))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The metrics, a dict a line; a torn last line is left out.
+
+        Raises:
+            OutputError: another line cannot be read.
+        """
+        path = self.path / METRICS
+        if not path.is_file():
+            return []
+        *lines, torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        del torn  # what follows the last newline: nothing, or a line whose writer was killed
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise OutputError(f"{path} is damaged ({error}); start the run again with --overwrite") from error
+
+    def truncate_metrics(self, iteration: int) -> None:
+        """Keep the metrics up to and including `iteration`; drop later ones and a torn last line."""
+        if not (self.path / METRICS).is_file():
+            return
+        kept = [row for row in self.metrics() if row["iteration"] <= iteration]
+        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept)
+        atomic.write_bytes(self.path / METRICS, content.encode())
+
+    def append_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add evaluation episodes: a mapping each, with exactly the keys of `episodes.COLUMNS`."""
+        episodes.append(self.path / EPISODES, rows)
+
+    def episodes(self) -> pandas.DataFrame:
+        """The evaluation episodes, a row each, columns as `episodes.COLUMNS`."""
+        return episodes.read(self.path / EPISODES).to_pandas()
+
+    def truncate_episodes(self, iteration: int) -> None:
+        """Keep the episodes up to and including `iteration`."""
+        episodes.truncate(self.path / EPISODES, iteration)
+
+    def rewind(self, iteration: int) -> None:
+        """Drop every row after `iteration`, the checkpoint's (one before the first where there is none)."""
+        self.truncate_metrics(iteration)
+        self.truncate_episodes(iteration)
+
+    def save_checkpoint(self, tensors: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Commit a checkpoint: valid whole or not at all, whenever the process is killed.
+
+        Args:
+            tensors: arrays of any shape and the dtypes safetensors knows, bit for bit.
+            meta: JSON values; finite floats and integers of any size come back exactly.
+        """
+        header = json.dumps(meta, allow_nan=False)
+        arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+        content = safetensors.numpy.save(arrays, metadata={"meta": header})
+        atomic.write_bytes(self.path / CHECKPOINT, content)
+        atomic.write_json(self.path / CHECKPOINT_META, meta)  # for people; `load_checkpoint` ignores it
+
+    def load_checkpoint(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """The last committed checkpoint, or None.
+
+        Raises:
+            OutputError: the file is damaged.
+        """
+        path = self.path / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                meta, names = json.loads(file.metadata()["meta"]), file.keys()
+                return {name: file.get_tensor(name) for name in names}, meta
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise OutputError(f"{path} is damaged ({error}); start the run again with --overwrite") from error
+
+    def finish(self) -> None:
+        """Write the manifest: the run is done and later starts skip it."""
+        atomic.remove_partials(self.path)
+        manifest = {"identity": identity_hash(self.identity), "sha256": self._hashes()}
+        atomic.write_json(self.path / MANIFEST, manifest)
+
+    def altered(self) -> list[str]:
+        """Names of files that are no longer as a finished run left them, missing ones included."""
+        expected = atomic.read_json(self.path / MANIFEST)["sha256"]
+        found = self._hashes()
+        return sorted(name for name, digest in expected.items() if found.get(name) != digest)
+
+    def _hashes(self) -> dict[str, str]:
+        files = (file for file in sorted(self.path.rglob("*")) if file.is_file())
+        names = ((file.relative_to(self.path).as_posix(), file) for file in files)
+        return {name: file_hash(file) for name, file in names if name not in (MANIFEST, LOCK)}
+
+    def _wipe(self) -> None:
+        # The identity goes last: killed half-way, this is still the old run, with less of it done.
+        atomic.remove(self.path / MANIFEST)
+        atomic.remove(self.path / CHECKPOINT)
+        with atomic.naming_failures(self.path):
+            for entry in self.path.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name not in (LOCK, IDENTITY):
+                    entry.unlink()
+        atomic.remove(self.path / IDENTITY)
+
+    def _refusal(self, identity: Mapping[str, Any]) -> str:
+        changes = identity_changes(self.identity, identity)
+        shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+        return (
+            f"{self.path} holds a run with another identity ({shown}); "
+            "choose another --out, or replace it with --overwrite"
+        )
+
+
+def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -> Path:
+    """The run folder `OUT/<suite>/<task>/<encoder>/seed-<n>`.
+
+    Raises:
+        ConfigError: a name cannot name a folder.
+    """
+    for name in (suite, task, encoder):
+        if not re.fullmatch(r"\w[\w.+() -]*", name):
+            raise ConfigError(f"{name!r} cannot name a folder; use letters, digits, . _ + - ( )")
+    return Path(out) / suite / task / encoder / f"seed-{seed}"
+
+
+def check_writable(out: Path | str) -> None:
+    """Make the folder `out` and prove that files can be written there, before any work.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    folder = Path(out)
+    probe = folder / f".{os.getpid()}{atomic.PARTIAL_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\n")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the output folder {folder}: {error.strerror}; choose another --out"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of nested containers of plain and numpy values; null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,68 @@
+"""Frozen visual encoders: images in, one feature vector each out.
+
+``encoders.build("rrl")`` gives a ready encoder; ``class Mine(Encoder, name="mine")`` adds one. Importing this package
+imports no torch: every name below is found when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Encoder
+    from .cards import Card
+    from .contract import check_encoder
+    from .errors import EncoderContract, EncoderError, UnknownEncoder, WeightsInvalid, WeightsMissing
+    from .factory import build
+    from .registry import card, get, names
+    from .weights import WeightsOrigin, cache_dir, fetch, resolve
+
+__all__ = [
+    "Card",
+    "Encoder",
+    "EncoderContract",
+    "EncoderError",
+    "UnknownEncoder",
+    "WeightsInvalid",
+    "WeightsMissing",
+    "WeightsOrigin",
+    "build",
+    "cache_dir",
+    "card",
+    "check_encoder",
+    "fetch",
+    "get",
+    "names",
+    "resolve",
+]
+
+_HOMES = {
+    "Card": "cards",
+    "Encoder": "base",
+    "EncoderContract": "errors",
+    "EncoderError": "errors",
+    "UnknownEncoder": "errors",
+    "WeightsInvalid": "errors",
+    "WeightsMissing": "errors",
+    "WeightsOrigin": "weights",
+    "build": "factory",
+    "cache_dir": "weights",
+    "card": "registry",
+    "check_encoder": "contract",
+    "fetch": "weights",
+    "get": "registry",
+    "names": "registry",
+    "resolve": "weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,164 @@
+"""The encoder that all others are: subclass it and it is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from . import registry
+from .cards import CARDS, Card, Normalisation
+from .checkpoint import state_sha256
+from .errors import EncoderContract, EncoderError
+from .weights import WeightsOrigin
+
+IMAGE_SIZE = 224
+
+
+class Encoder(nn.Module):
+    """A frozen network that turns images into feature vectors.
+
+    ``class Mine(Encoder, name="mine")`` registers the class. It needs `feature_dim`, ``__init__(self, weights=None)``,
+    where ``weights`` is the path of a weights file or None, and ``forward``: ``(N, 3, 224, 224) float32 in [0, 1]`` to
+    ``(N, feature_dim)`` floating point.
+
+    Attributes:
+        name: the registered name; empty for a class without one.
+        feature_dim: length of the feature.
+        uses_images: False for an encoder that leaves the task's state observation to the policy; its ``feature_dim``
+            is 0.
+        results_version: raised when the numbers that this encoder gives change.
+        card: what is known about it; None where nobody wrote one.
+        normalisation: what `normalise` does; None where ``forward`` sees to it alone.
+        memory_format: the layout in which ``forward`` gets its images.
+        random_weights: set by an ``__init__`` that found no weights and drew some instead.
+        origin: where the weights came from, once `encoders.build` made the encoder.
+        plugin_file: the file the class came from, if loaded as ``file.py:Class``.
+        plugin_sha256: the hash of that file.
+    """
+
+    name: ClassVar[str] = ""
+    feature_dim: int
+    uses_images: ClassVar[bool] = True
+    results_version: ClassVar[int] = 1
+    card: ClassVar[Card | None] = None
+    normalisation: Normalisation | None = None
+    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
+    random_weights: bool = False
+    origin: WeightsOrigin | None = None
+    plugin_file: ClassVar[str | None] = None
+    plugin_sha256: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, *, name: str | None = None, **options: Any) -> None:
+        """Register the class if it has a name.
+
+        Raises:
+            EncoderError: the name is malformed or belongs to another class.
+        """
+        super().__init_subclass__(**options)
+        cls.name = name or ""
+        cls.plugin_file = cls.plugin_sha256 = None
+        if name is None:
+            return
+        registry.register(name, cls)
+        if name in CARDS:
+            cls.card = CARDS[name]
+            cls.normalisation = cls.card.normalisation
+            cls.results_version = cls.card.results_version
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is; the CPU if it has no numbers."""
+        first = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Apply `normalisation` to RGB images.
+
+        Args:
+            images: ``(N, 3, H, W)`` float in [0, 1].
+
+        Returns:
+            The same shape; the images themselves where there is nothing to do.
+        """
+        how = self.normalisation
+        if how is None:
+            return images
+        if how.bgr:
+            images = images.flip(1)
+        if any(how.mean) or any(one != 1.0 for one in how.std):
+            mean, std = (images.new_tensor(values).view(1, 3, 1, 1) for values in (how.mean, how.std))
+            images = (images - mean) / std
+        return images
+
+    def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
+        """The features of camera frames, without gradient and in evaluation mode.
+
+        The frames of one call are one batch; the caller chooses its size, on which the last bits of a feature depend.
+
+        Args:
+            images: ``(N, 224, 224, 3)`` uint8, RGB.
+
+        Returns:
+            ``(N, feature_dim)`` float32 on the encoder's device.
+
+        Raises:
+            EncoderError: the encoder sees no images, or these have another shape or type.
+            EncoderContract: the network gave another shape than it announced.
+        """
+        frames = self._frames(images)
+        if self.training:
+            self.eval()
+        with torch.inference_mode(), full_precision():
+            pixels = frames.to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
+            pixels = pixels.contiguous(memory_format=self.memory_format)
+            features: Tensor = self(pixels) if len(frames) else pixels.new_empty(0, self.feature_dim)
+        if features.shape != (len(frames), self.feature_dim):
+            raise EncoderContract(
+                f"encoder '{self.name}': forward gave shape {tuple(features.shape)} for {len(frames)} images; "
+                f"expected ({len(frames)}, {self.feature_dim})"
+            )
+        # A copy made here is an ordinary tensor, which training may save for its backward pass.
+        return torch.clone(features).float()
+
+    def describe(self) -> dict[str, Any]:
+        """What makes this encoder's numbers, as plain values for a run's identity."""
+        home = f"{Path(self.plugin_file).name}:" if self.plugin_file else f"{type(self).__module__}."
+        return {
+            "name": self.name,
+            "class": home + type(self).__qualname__,
+            "results_version": self.results_version,
+            "feature_dim": self.feature_dim,
+            "uses_images": self.uses_images,
+            "normalisation": self.normalisation.name if self.normalisation else "own",
+            "weights": self.origin.kind if self.origin else "own",
+            "weights_sha256": self.origin.sha256 if self.origin else state_sha256(self.state_dict()),
+            "plugin_sha256": self.plugin_sha256,
+        }
+
+    def _frames(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
+        if not self.uses_images:
+            raise EncoderError(f"encoder '{self.name}' sees no images: give the task's state observation to the policy")
+        expected = (IMAGE_SIZE, IMAGE_SIZE, 3)
+        shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
+        if len(shape) != 4 or shape[1:] != expected or dtype != "uint8":
+            raise EncoderError(
+                f"encoder '{self.name}': images are {shape} {dtype}; expected (N, 224, 224, 3) uint8 RGB frames"
+            )
+        if isinstance(images, Tensor):
+            return images
+        return torch.from_numpy(np.require(images, requirements=["C", "W"]))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Convolutions in true float32 and the same bits every time: no TF32, no choice of algorithm by timing."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield

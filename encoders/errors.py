@@ -1,0 +1,25 @@
+"""Errors of the encoders: one line each, saying what was wrong, where, what was expected and what mends it."""
+
+
+class EncoderError(ValueError):
+    """Base of all errors of this package."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message, as a single line."""
+        super().__init__(" ".join(message.split()))
+
+
+class UnknownEncoder(EncoderError):
+    """A name, path or class that leads to no encoder."""
+
+
+class WeightsMissing(EncoderError):
+    """Weights that were asked for and are not on this machine."""
+
+
+class WeightsInvalid(EncoderError):
+    """A weights file that is damaged, holds something else, or must not be opened."""
+
+
+class EncoderContract(EncoderError):
+    """An encoder that breaks the contract of `encoders.Encoder`."""

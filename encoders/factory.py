@@ -1,0 +1,94 @@
+"""A ready encoder from its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from . import registry
+from .base import Encoder
+from .cards import IMAGENET, UNIT, Normalisation
+from .checkpoint import state_sha256
+from .errors import EncoderError
+from .weights import WeightsOrigin, resolve
+
+
+def build(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] = "auto",
+    allow_random: bool = False,
+    task: str | None = None,
+    device: str | torch.device = "cpu",
+    normalise: str = "auto",
+) -> tuple[Encoder, WeightsOrigin]:
+    """A frozen encoder in evaluation mode, and where its weights came from.
+
+    Args:
+        name: the encoder's name, or ``file.py:Class``.
+        weights: as in `encoders.resolve`.
+        allow_random: as in `encoders.resolve`.
+        task: the task, for encoders with one weights file each.
+        device: where the encoder goes.
+        normalise: ``auto`` (what the card says), ``imagenet``, ``unit``, or ``native`` (what the weights were trained
+            with).
+
+    Raises:
+        EncoderError: there is no such encoder, its weights are missing or invalid, or it cannot be built.
+    """
+    origin = resolve(name, weights, allow_random=allow_random, task=task)
+    encoder = construct(name, origin.path)
+    if origin.kind == "own":
+        origin = replace(origin, sha256=state_sha256(encoder.state_dict()))
+        if encoder.random_weights:
+            origin = replace(origin, kind="random", label="(random)")
+    if normalise != "auto":
+        encoder.normalisation = _normalisation(encoder, normalise)
+    encoder.origin = origin
+    try:
+        encoder.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise EncoderError(
+            f"encoder '{name}': device '{device}' cannot be used ({reason}); use --device cpu"
+        ) from error
+    return encoder, origin
+
+
+def construct(name: str, weights: Path | None) -> Encoder:
+    """Make the encoder, frozen and in evaluation mode, and leave the global random state as it was.
+
+    Whatever an ``__init__`` draws from torch's global generator, it draws from seed 0: so weights that were not loaded
+    are the same every time.
+
+    Raises:
+        EncoderError: there is no such encoder or its ``__init__`` fails.
+    """
+    encoder_class = registry.get(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        try:
+            encoder = encoder_class(weights=weights)
+        except EncoderError:
+            raise
+        except Exception as error:  # the encoder's author may raise anything
+            raise EncoderError(
+                f"encoder '{name}': __init__(weights={'None' if weights is None else weights}) failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+    return encoder.eval().requires_grad_(False)
+
+
+def _normalisation(encoder: Encoder, how: str) -> Normalisation:
+    card = encoder.card
+    native = (card.native or card.normalisation) if card else None
+    known = {"imagenet": IMAGENET, "unit": UNIT, "native": native}
+    if encoder.normalisation is None:
+        raise EncoderError(f"encoder '{encoder.name}': normalises in its own forward; use --normalise auto")
+    chosen = known.get(how)
+    if chosen is None:
+        raise EncoderError(f"encoder '{encoder.name}': unknown --normalise '{how}'; expected auto, {', '.join(known)}")
+    return chosen

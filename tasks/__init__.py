@@ -1,0 +1,8 @@
+"""The dexterous tasks: scenes, resets, observations, rewards and success rules.
+
+``tasks.make("door", slots=16)`` builds a vectorised task; importing this package imports neither MuJoCo nor torch.
+"""
+
+from .registry import card, make, names
+
+__all__ = ["card", "make", "names"]

@@ -1,0 +1,241 @@
+"""The vectorised task over ``mujoco.batch``: many simulations of one scene, rewards as numpy over all of them.
+
+A control step sets the controls once and takes five substeps of 2 ms. As in the released code nothing is recomputed
+afterwards, so positions of bodies and sites lag the joint positions by one substep; rewards, observations and frames
+all use these lagging poses.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple, cast
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from mujoco.batch import Batch
+
+from .cards import TaskCard
+from .errors import TaskError
+from .hand import Physics
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Slots = Sequence[int] | npt.NDArray[np.integer] | None
+Reward = Literal["sparse", "dense"]
+
+FRAME_SKIP = 5
+
+
+class Reading(NamedTuple):
+    """What a control step gives, one row a slot.
+
+    Attributes:
+        observation: (n, observation_dim) float64, the privileged state.
+        proprioception: (n, proprioception_dim) float64, joint positions in radians or metres.
+        reward: (n,) float64.
+        goal_measurement: (n,) float64, the quantity that the goal flag tests (metres, radians or a cosine).
+        goal: (n,) bool, whether this step counts towards success.
+        terminated: (n,) bool, whether the episode is over for good; time limits are the caller's.
+    """
+
+    observation: FloatArray
+    proprioception: FloatArray
+    reward: FloatArray
+    goal_measurement: FloatArray
+    goal: BoolArray
+    terminated: BoolArray
+
+
+class TaskState(NamedTuple):
+    """Everything a simulation's future depends on, one row a slot.
+
+    Attributes:
+        rows: (n, nstate) float64, the integration states before the last substep (or after a reset).
+        stepped: (n,) bool, whether the last substep has to be replayed to get to the present.
+        field: (n, k) float64, the model field that the reset randomised.
+    """
+
+    rows: FloatArray
+    stepped: BoolArray
+    field: FloatArray
+
+
+class Task(ABC):
+    """Many simulations of one scene.
+
+    Subclasses name the scene and say how to build it, what a reset draws, and what is observed and rewarded.
+
+    Args:
+        slots: number of simulations.
+        threads: threads that step them.
+        physics: ``paper`` or ``native``, see `tasks.hand.load_scene`.
+        reward: ``sparse``, which the paper's code trains on, or ``dense``, which it computes and overwrites.
+    """
+
+    card: ClassVar[TaskCard]
+    field_name: ClassVar[Literal["body_pos", "body_quat"]]
+    field_body: ClassVar[str]
+
+    def __init__(
+        self, *, slots: int = 1, threads: int = 1, physics: Physics = "paper", reward: Reward = "sparse"
+    ) -> None:
+        if slots < 1 or threads < 1:
+            raise TaskError(f"{self.card.name}: slots and threads must be at least 1, got {slots} and {threads}")
+        if physics not in ("paper", "native"):
+            raise TaskError(f"{self.card.name}: physics is 'paper' or 'native', got {physics!r}")
+        if reward not in ("sparse", "dense"):
+            raise TaskError(f"{self.card.name}: reward is 'sparse' or 'dense', got {reward!r}")
+        self.slots = slots
+        self.physics: Physics = physics
+        self.reward_mode: Reward = reward
+        self.model: mujoco.MjModel = self.build(physics).compile()
+        self.batch = Batch(self.model, slots, threads, persistent=True)
+        self._body = self.model.body(self.field_body).id
+        self._field = self.batch.expand(self.field_name)
+        self._before = self.batch.state.copy()
+        self._stepped = np.zeros(slots, bool)
+        low, high = self.model.actuator_ctrlrange.T
+        self._control_middle, self._control_half = (high + low) / 2, (high - low) / 2
+        self._control = self.batch.bind("ctrl")
+        self.bind_readings()
+        self.reset(range(slots))
+
+    # What a task defines.
+
+    @classmethod
+    @abstractmethod
+    def build(cls, physics: Physics) -> mujoco.MjSpec:
+        """The scene."""
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator) -> FloatArray:
+        """The randomised model field of one reset: a position (3,) in metres or a quaternion (4,)."""
+
+    @abstractmethod
+    def bind_readings(self) -> None:
+        """Bind the derived fields that `read` uses; they are refreshed by every step."""
+
+    @abstractmethod
+    def read(self, slots: npt.NDArray[np.integer] | slice) -> Reading:
+        """Observation, reward and flags of the present, for these slots."""
+
+    # What they share.
+
+    def reset(self, seeds: Sequence[int], slots: Slots = None) -> Reading:
+        """Start new episodes.
+
+        Args:
+            seeds: one seed a slot; the same seed gives the same initial state in any slot.
+            slots: the slots to reset; all of them by default.
+        """
+        ids = self._ids(slots)
+        if len(seeds) != len(ids):
+            raise TaskError(f"{self.card.name}: {len(seeds)} seeds for {len(ids)} slots")
+        fields = np.stack([self.draw(np.random.default_rng(int(seed))) for seed in seeds])
+        return self._begin(ids, fields)
+
+    def initial_state(self, slot: int) -> dict[str, FloatArray]:
+        """The joint state and the randomised field of a slot, in the keys of the DAPG demonstration files."""
+        return {
+            "qpos": self.batch.bind("qpos")[slot].copy(),
+            "qvel": self.batch.bind("qvel")[slot].copy(),
+            self.card.initial_state_field: self._field[slot, self._body].copy(),
+        }
+
+    def restore(self, states: Sequence[Mapping[str, npt.ArrayLike]], slots: Slots = None) -> Reading:
+        """Start episodes from given initial states, as `initial_state` returns them or demonstrations hold them.
+
+        Raises:
+            TaskError: a state lacks a key or has another size.
+        """
+        ids = self._ids(slots)
+        if len(states) != len(ids):
+            raise TaskError(f"{self.card.name}: {len(states)} initial states for {len(ids)} slots")
+        key = self.card.initial_state_field
+        sizes = {"qpos": self.model.nq, "qvel": self.model.nv, key: self._field.shape[-1]}
+        stacked = {}
+        for name, size in sizes.items():
+            rows = [np.asarray(state[name], float).ravel() if name in state else np.empty(0) for state in states]
+            wrong = [row.size for row in rows if row.size != size]
+            if wrong:
+                raise TaskError(f"{self.card.name}: initial state needs {name!r} with {size} numbers, got {wrong[0]}")
+            stacked[name] = np.stack(rows)
+        return self._begin(ids, stacked[key], stacked["qpos"], stacked["qvel"])
+
+    def step(self, actions: npt.ArrayLike, slots: Slots = None) -> Reading:
+        """One control step of 0.01 s.
+
+        Args:
+            actions: (n, action_dim), clipped to [-1, 1] and mapped linearly onto each actuator's control range.
+            slots: the slots to step; all of them by default.
+        """
+        control = self._control_middle + self._control_half * np.clip(actions, -1.0, 1.0)
+        if slots is None:
+            self._control[:] = control
+            self.batch.step(nstep=FRAME_SKIP - 1)
+            self._before[:] = self.batch.state
+            self._stepped[:] = True
+            self.batch.step()
+            return self.read(slice(None))
+        ids = self._ids(slots)
+        self._control[ids] = control
+        self.batch.step(ids, nstep=FRAME_SKIP - 1)
+        self._before[ids] = self.batch.state[ids]
+        self._stepped[ids] = True
+        self.batch.step(ids)
+        return self.read(ids)
+
+    def get_state(self, slots: Slots = None) -> TaskState:
+        """A copy of the full state, from which `set_state` continues bit for bit."""
+        ids = self._ids(slots)
+        return TaskState(self._before[ids], self._stepped[ids], self._field[ids, self._body])
+
+    def set_state(self, state: TaskState, slots: Slots = None) -> Reading:
+        """Return to a state: its observation, its frame and all later steps are bit-equal to the original's."""
+        ids = self._ids(slots)
+        self._field[ids, self._body] = state.field
+        self.batch.set_const(ids)
+        self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self.batch.state[ids] = state.rows
+        self._before[ids] = state.rows
+        self._stepped[ids] = state.stepped
+        for chosen, advance in ((ids[~state.stepped], self.batch.forward), (ids[state.stepped], self.batch.step)):
+            if len(chosen):
+                advance(chosen)
+        return self.read(ids)
+
+    def load_data(self, slot: int, data: mujoco.MjData) -> None:
+        """Copy a slot's simulation into ``data``, to render it."""
+        self.batch.get_data(slot, data)
+
+    def _begin(
+        self,
+        ids: npt.NDArray[np.integer],
+        fields: FloatArray,
+        qpos: FloatArray | None = None,
+        qvel: FloatArray | None = None,
+    ) -> Reading:
+        self._field[ids, self._body] = fields
+        self.batch.set_const(ids)
+        self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        if qpos is not None:
+            self.batch.bind("qpos")[ids] = qpos
+        if qvel is not None:
+            self.batch.bind("qvel")[ids] = qvel
+        self._before[ids] = self.batch.state[ids]
+        self._stepped[ids] = False
+        self.batch.forward(ids)
+        return self.read(ids)
+
+    def _ids(self, slots: Slots) -> npt.NDArray[np.integer]:
+        return np.arange(self.slots) if slots is None else np.asarray(slots, dtype=np.intp)
+
+    def _site(self, name: str) -> int:
+        return cast(int, self.model.site(name).id)
+
+
+def norm(vectors: FloatArray) -> FloatArray:
+    """Euclidean length over the last axis: (n, k) -> (n,)."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))

@@ -1,0 +1,127 @@
+"""One record a task: every number of the paper that differs between tasks, in one place.
+
+Source: H-InDex, appendix tables; the released training configurations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What a task is, apart from its scene.
+
+    Attributes:
+        name: the name on the command line.
+        paper_name: the name in the paper's tables and in the released code.
+        summary: one line for a reader.
+        source: the suite the scene comes from.
+        action_dim: number of actuators; actions lie in [-1, 1].
+        observation_dim: length of the privileged state observation.
+        proprioception: the slice ``qpos[start:stop]`` (radians, metres) that joins the image feature.
+        camera: the camera that the policy sees through.
+        horizon: control steps of an episode (0.01 s each) in training and evaluation.
+        goal_steps: an episode succeeds when its goal flag is on in at least this many steps.
+        success_rule: the same in words.
+        time_limit_is_terminal: whether reaching the horizon bootstraps with zero (released code: Adroit yes).
+        iterations: DAPG iterations of the paper's run.
+        trajectories_per_iteration: trajectories sampled for each of them.
+        demonstrations: demonstrations of the paper's run.
+        ema_momentum: momentum of Stage 3 (paper table 4).
+        ema_streams: sampling processes of the released run, each with its own running statistics.
+        initial_state_field: the key under which a demonstration stores what the reset randomised.
+        results_version: raised when the numbers that this task gives change.
+    """
+
+    name: str
+    paper_name: str
+    summary: str
+    source: str
+    action_dim: int
+    observation_dim: int
+    proprioception: tuple[int, int]
+    camera: str
+    horizon: int
+    goal_steps: int
+    success_rule: str
+    time_limit_is_terminal: bool
+    iterations: int
+    trajectories_per_iteration: int
+    demonstrations: int
+    ema_momentum: float
+    ema_streams: int
+    initial_state_field: str
+    results_version: int = 1
+
+    @property
+    def proprioception_dim(self) -> int:
+        """Length of the proprioception."""
+        start, stop = self.proprioception
+        return stop - start
+
+
+HAMMER = TaskCard(
+    name="hammer",
+    paper_name="hammer-v0",
+    summary="grasp a hammer and drive a nail into a board",
+    source="Adroit",
+    action_dim=26,
+    observation_dim=46,
+    proprioception=(2, 26),
+    camera="top",
+    horizon=200,
+    goal_steps=26,
+    success_rule="nail within 0.01 m of its goal on more than 25 steps",
+    time_limit_is_terminal=True,
+    iterations=100,
+    trajectories_per_iteration=100,
+    demonstrations=25,
+    ema_momentum=0.1,
+    ema_streams=4,
+    initial_state_field="board_pos",
+)
+
+DOOR = TaskCard(
+    name="door",
+    paper_name="door-v0",
+    summary="turn a latch and swing a door open",
+    source="Adroit",
+    action_dim=28,
+    observation_dim=39,
+    proprioception=(4, 28),
+    camera="top",
+    horizon=200,
+    goal_steps=26,
+    success_rule="hinge beyond 1.4 rad on more than 25 steps",
+    time_limit_is_terminal=True,
+    iterations=200,
+    trajectories_per_iteration=100,
+    demonstrations=25,
+    ema_momentum=0.0,
+    ema_streams=4,
+    initial_state_field="door_body_pos",
+)
+
+PEN = TaskCard(
+    name="pen",
+    paper_name="pen-v0",
+    summary="turn a pen in the hand to a wanted orientation",
+    source="Adroit",
+    action_dim=24,
+    observation_dim=45,
+    proprioception=(0, 24),
+    camera="vil_camera",
+    horizon=100,
+    goal_steps=21,
+    success_rule="cosine between pen and target axes above 0.95 on more than 20 steps",
+    time_limit_is_terminal=True,
+    iterations=400,
+    trajectories_per_iteration=200,
+    demonstrations=25,
+    ema_momentum=0.0,
+    ema_streams=4,
+    initial_state_field="desired_orien",
+)
+
+CARDS: dict[str, TaskCard] = {card.name: card for card in (HAMMER, DOOR, PEN)}

@@ -1,0 +1,29 @@
+"""What goes wrong with tasks: each message is one line that says what, where and what to do."""
+
+
+class TaskError(ValueError):
+    """A task, or something that belongs to one, cannot be used as asked."""
+
+
+class UnknownTask(TaskError):
+    """There is no task of this name."""
+
+
+class AssetError(TaskError):
+    """A file of a scene is missing or not the expected one."""
+
+
+class RenderError(TaskError):
+    """Rendering is not possible here."""
+
+
+class ExpertError(TaskError):
+    """A file or a set of arrays does not hold an expert policy."""
+
+
+class DemonstrationError(TaskError):
+    """Demonstrations could not be read, imported or collected."""
+
+
+class PickleError(TaskError):
+    """A pickle is broken, or holds more than plain arrays; nothing in it was run."""

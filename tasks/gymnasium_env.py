@@ -1,0 +1,112 @@
+"""One task as a ``gymnasium.Env``: the batch of one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from . import registry
+from .base import Reading, Task
+from .errors import TaskError
+from .render import CROP, Quality, Renderer
+
+Observation = npt.NDArray[np.float64] | dict[str, npt.NDArray[Any]]
+
+
+class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
+    """A task with gymnasium's interface.
+
+    Observations: with ``observation="state"`` (observation_dim,) float64; with ``"pixels"`` a dict of ``pixels``
+    (224, 224, 3) uint8 and ``proprioception`` (proprioception_dim,) float64. Actions: (action_dim,) float32 in [-1, 1].
+    The time limit truncates; a dropped pen terminates. ``info`` holds ``goal`` and ``goal_measurement`` of the step
+    and ``success`` of the episode so far.
+
+    Args:
+        task: the task's name.
+        observation: ``state`` or ``pixels``.
+        render_mode: ``rgb_array`` or None.
+        quality: rendering quality.
+        **options: those of `tasks.base.Task`.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 100}
+
+    def __init__(
+        self,
+        task: str,
+        observation: Literal["state", "pixels"] = "state",
+        render_mode: str | None = None,
+        quality: Quality = "fast",
+        **options: Any,
+    ) -> None:
+        if observation not in ("state", "pixels"):
+            raise TaskError(f"{task}: observation is 'state' or 'pixels', got {observation!r}")
+        self.task: Task = registry.make(task, **options)
+        self.render_mode = render_mode
+        self._observation = observation
+        self._quality: Quality = quality
+        self._renderer: Renderer | None = None
+        self._goals = 0
+        card = self.task.card
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (card.action_dim,), np.float32)
+        unbounded = lambda size: gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)  # noqa: E731
+        self.observation_space = (
+            unbounded(card.observation_dim)
+            if observation == "state"
+            else gymnasium.spaces.Dict(
+                {
+                    "pixels": gymnasium.spaces.Box(0, 255, (CROP, CROP, 3), np.uint8),
+                    "proprioception": unbounded(card.proprioception_dim),
+                }
+            )
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; without a seed the next one is drawn from the environment's own stream."""
+        super().reset(seed=seed)
+        self._goals = 0
+        reading = self.task.reset([int(self.np_random.integers(2**31)) if seed is None else seed])
+        return self._observe(reading), self._info(reading)
+
+    def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control step of 0.01 s."""
+        reading = self.task.step(np.asarray(action)[None])
+        self._goals += int(reading.goal[0])
+        observation, info = self._observe(reading), self._info(reading)
+        return observation, float(reading.reward[0]), bool(reading.terminated[0]), False, info
+
+    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+        """The task's camera, (224, 224, 3) uint8."""
+        return self._frame() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release the OpenGL context."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _observe(self, reading: Reading) -> Observation:
+        if self._observation == "state":
+            return reading.observation[0]
+        return {"pixels": self._frame(), "proprioception": reading.proprioception[0]}
+
+    def _info(self, reading: Reading) -> dict[str, Any]:
+        return {
+            "goal": bool(reading.goal[0]),
+            "goal_measurement": float(reading.goal_measurement[0]),
+            "success": self._goals >= self.task.card.goal_steps,
+        }
+
+    def _frame(self) -> npt.NDArray[np.uint8]:
+        if self._renderer is None:
+            model = self.task.build(self.task.physics).compile()
+            self._renderer = Renderer(model, self.task.card.camera, self._quality)
+            self._data = mujoco.MjData(model)
+        self.task.load_data(0, self._data)
+        return self._renderer.render(self._data)

@@ -1,0 +1,139 @@
+"""Reading pickles that others made, without running anything in them.
+
+Published demonstrations and policies of this field are pickles, and loading a pickle runs whatever it asks for.
+`tasks.unpickling` says how that is kept from happening here.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import PickleError, TaskError
+from .experts.policy import SCALE_EPSILON, Expert
+from .torch_tensors import tensor_from
+from .unpickling import Reader, Stub, array_from, describe
+
+_NEWER_SCALE_EPSILON = 1e-6
+
+
+def load_plain(path: str | Path) -> Any:
+    """Read a pickle of plain containers, numbers, strings and numpy arrays, of Python 2 or 3.
+
+    Byte strings of Python 2 come back as str.
+
+    Returns:
+        The same built from dict, list, tuple, set, numbers, str, bytes and arrays.
+
+    Raises:
+        PickleError: the pickle names anything else (the message says what), or is broken; nothing in it has run.
+    """
+    with _explained(path) as file:
+        return _plain(Reader(file).load(), {})
+
+
+def load_mjrl_policy(path: str | Path) -> Expert:
+    """Read the arrays of a pickled mjrl policy: an ``MLP`` with tanh layers, of any torch version.
+
+    Raises:
+        PickleError: the pickle names anything but parts of mjrl, torch and numpy, is broken, or is no such policy.
+
+    Source: ``gaussian_mlp.py`` and ``fc_network.py`` of mjrl, and DexMV's copy (``tpi``); layouts ``fc0, fc1, ...`` and
+    ``fc_layers``.
+    """
+    with _explained(path) as file:
+        return _expert(Reader(file, ("mjrl", "torch", "tpi")).load())
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[io.BytesIO]:
+    try:
+        yield io.BytesIO(Path(path).read_bytes())
+    except OSError as error:
+        raise PickleError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from error
+    except TaskError as error:
+        raise PickleError(f"{path}: {error}") from error
+    except Exception as error:  # a broken or hostile pickle can make the unpickler raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PickleError(f"{path}: broken or not a pickle ({reason}); fetch it again") from error
+
+
+def _plain(value: Any, done: dict[int, Any]) -> Any:
+    """A copy in which stubs have become arrays; refuses what refers to itself."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return value
+    if id(value) in done:
+        if done[id(value)] is done:
+            raise PickleError("holds a container that contains itself; give a file of plain arrays")
+        return done[id(value)]
+    done[id(value)] = done
+    copy: Any
+    if isinstance(value, Stub):
+        copy = array_from(value)
+    elif isinstance(value, dict):
+        copy = {_plain(key, done): _plain(item, done) for key, item in value.items()}
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        copy = type(value)([_plain(item, done) for item in value])
+    else:
+        raise PickleError(f"holds a {type(value).__name__}, which is not read; give a file of plain arrays")
+    done[id(value)] = copy
+    return copy
+
+
+def _expert(policy: Any) -> Expert:
+    try:
+        return Expert.from_arrays(_policy_arrays(policy))
+    except KeyError as error:
+        raise PickleError(f"holds an object without {error}; give a pickled mjrl MLP policy") from error
+
+
+def _policy_arrays(policy: Any) -> dict[str, npt.NDArray[Any]]:
+    attributes = _attributes(policy, "the policy")
+    inside = "model" in attributes
+    network = _attributes(attributes["model"], "the policy's model") if inside else attributes
+    activation = network.get("nonlinearity")
+    if activation is not None and not _is_tanh(activation):
+        raise PickleError(f"holds a policy with activation {describe(activation)}; only tanh is read")
+    layers = [_attributes(layer, "a layer")["_parameters"] for layer in _layers(network["_modules"])]
+    log_std = attributes.get("log_std_val")  # what the released policies sample with, where present
+    arrays = {"log_std": tensor_from(attributes["log_std"] if log_std is None else log_std).ravel()}
+    for i, layer in enumerate(layers):
+        arrays |= {f"W{i}": tensor_from(layer["weight"]), f"b{i}": tensor_from(layer["bias"])}
+    for side, size in (("in", arrays["W0"].shape[-1]), ("out", arrays["log_std"].size)):
+        for kind, default in (("shift", np.zeros), ("scale", np.ones)):
+            value = network.get(f"{side}_{kind}")
+            arrays[f"{side}_{kind}"] = default(size) if value is None else tensor_from(value).astype(np.float64).ravel()
+    if not inside:  # the newer class divides by scale + 1e-6
+        arrays["in_scale"] = arrays["in_scale"] + (_NEWER_SCALE_EPSILON - SCALE_EPSILON)
+    return arrays
+
+
+def _attributes(stub: Any, what: str) -> dict[str, Any]:
+    state = stub.state if isinstance(stub, Stub) else None
+    if isinstance(state, tuple) and len(state) == 2 and state[0] is None:
+        state = state[1]
+    if not isinstance(state, dict):
+        raise PickleError(f"{what} is {describe(stub)}, not an object with attributes; give a pickled mjrl MLP policy")
+    return state
+
+
+def _layers(modules: Any) -> list[Any]:
+    """The linear layers in order, from ``fc_layers`` or ``fc0, fc1, ...``; other layers are refused."""
+    if set(modules) == {"fc_layers"}:
+        modules = {f"fc{i}": module for i, module in _attributes(modules["fc_layers"], "fc_layers")["_modules"].items()}
+    names = [f"fc{i}" for i in range(len(modules))]
+    if not names or set(modules) != set(names):
+        raise PickleError(f"holds a network with layers {', '.join(map(str, modules))}; only fc0, fc1, ... are read")
+    return [modules[name] for name in names]
+
+
+def _is_tanh(activation: Any) -> bool:
+    if isinstance(activation, Stub):  # a builtin function: getattr(its owner, its name)
+        return activation.args[-1:] == ("tanh",)
+    return bool(getattr(activation, "origin", "").endswith(".tanh"))

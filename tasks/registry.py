@@ -1,0 +1,50 @@
+"""Names to tasks, without importing a simulator before one is made."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .cards import CARDS, TaskCard
+from .errors import UnknownTask
+
+if TYPE_CHECKING:
+    from .base import Task
+
+_CLASSES = {"hammer": "Hammer", "door": "Door", "pen": "Pen"}
+
+
+def names() -> list[str]:
+    """The tasks' names, in the paper's order."""
+    return list(CARDS)
+
+
+def card(name: str) -> TaskCard:
+    """The card of a task.
+
+    Raises:
+        UnknownTask: there is no such task; the message suggests the nearest name.
+    """
+    try:
+        return CARDS[name]
+    except KeyError:
+        near = difflib.get_close_matches(name, CARDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(CARDS)}"
+        raise UnknownTask(f"unknown task '{name}': {hint}") from None
+
+
+def make(name: str, **options: Any) -> Task:
+    """Build a task.
+
+    Args:
+        name: one of `names`.
+        **options: those of `tasks.base.Task`: ``slots``, ``threads``, ``physics``, ``reward``.
+
+    Raises:
+        UnknownTask: there is no such task.
+    """
+    found = card(name)
+    module = import_module(f".{found.name}", __package__)
+    task: Task = getattr(module, _CLASSES[found.name])(**options)
+    return task

@@ -1,0 +1,407 @@
+"""The run folder: identity, refusals, rows, checkpoints, and a writer killed at any moment."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import benchmark
+from benchmark import atomic
+from benchmark.errors import ConfigError, OutputError
+from benchmark.identity import identity_changes, identity_hash, same_identity
+from benchmark.runs import load_runs
+from benchmark.store import RunFolder, cell_path, check_writable
+
+CONFIG = {"workers": 2, "learner": {"step_size": 0.05}}
+IDENTITY = {"task": "door", "learner": {"step_size": 0.05, "gae_lambda": 0.97}, "versions": {"torch": "2.13.0"}}
+IMPORT_FROM = Path(benchmark.__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RunFolder(cell_path(tmp_path, "quickstart-1", "door", "hindex", 0)) as folder:
+        folder.create(CONFIG, IDENTITY)
+        yield folder
+
+
+def episode(iteration, value=1.0, background="default"):
+    return {
+        "iteration": iteration,
+        "background": background,
+        "seed": 7,
+        "return": value,
+        "success": value > 0,
+        "length": 25,
+    }
+
+
+def start(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=IMPORT_FROM, stdout=subprocess.PIPE, text=True)
+
+
+# --- identity -----------------------------------------------------------------------------------
+
+
+def test_identity_does_not_depend_on_the_order_of_keys():
+    turned = dict(reversed(IDENTITY.items()))
+    assert same_identity(IDENTITY, turned)
+    assert identity_hash(IDENTITY) == identity_hash(turned)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()))
+def test_identity_survives_storage(identity):
+    assert same_identity(identity, json.loads(json.dumps(identity)))
+    assert identity_changes(identity, json.loads(json.dumps(identity))) == []
+
+
+def test_identity_changes_are_dotted_and_sorted():
+    changed = {"task": "pen", "learner": {"step_size": 0.05}, "horizon": 1}
+    assert identity_changes(IDENTITY, changed) == [
+        "horizon absent -> 1",
+        "learner.gae_lambda 0.97 -> absent",
+        'task "door" -> "pen"',
+        'versions.torch "2.13.0" -> absent',
+    ]
+
+
+def test_identity_refuses_what_has_no_canonical_json():
+    with pytest.raises(ValueError, match="JSON"):
+        identity_hash({"step_size": math.nan})
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+def test_status_and_files(folder):
+    assert RunFolder(folder.path / "none").status == "absent"
+    assert folder.status == "unfinished"
+    assert folder.config == CONFIG
+    assert folder.identity == IDENTITY
+    assert json.loads((folder.path / "machine.json").read_text())["packages"]["numpy"] == np.__version__
+    folder.finish()
+    assert folder.status == "finished"
+
+
+def test_same_identity_goes_on_with_the_latest_configuration(folder):
+    folder.append_metrics({"iteration": 0})
+    folder.close()
+    assert folder.create({"workers": 4}, IDENTITY) == "unfinished"
+    assert folder.config == {"workers": 4}
+    assert folder.metrics() == [{"iteration": 0}]
+
+
+def test_finished_run_is_not_touched(folder):
+    folder.finish()
+    before = {file: file.read_bytes() for file in folder.path.iterdir() if file.name != ".lock"}
+    assert folder.create({"workers": 4}, IDENTITY) == "finished"
+    assert before == {file: file.read_bytes() for file in folder.path.iterdir() if file.name != ".lock"}
+    assert folder.altered() == []
+
+
+def test_another_identity_is_refused_in_one_line_that_names_the_keys(folder):
+    other = {"task": "door", "learner": {"step_size": 0.02, "gae_lambda": 0.9, "epochs": 1}, "seed": 1}
+    with pytest.raises(OutputError) as refusal:
+        folder.create(CONFIG, other)
+    assert str(refusal.value) == (
+        f"{folder.path} holds a run with another identity (learner.epochs absent -> 1, "
+        "learner.gae_lambda 0.97 -> 0.9, learner.step_size 0.05 -> 0.02 and 2 more); "
+        "choose another --out, or replace it with --overwrite"
+    )
+    assert folder.identity == IDENTITY
+
+
+def test_overwrite_begins_anew(folder):
+    folder.append_metrics({"iteration": 0})
+    folder.append_episodes([episode(0)])
+    folder.save_checkpoint({"policy": np.ones(3)}, {"iteration": 0})
+    (folder.path / "frames").mkdir()
+    (folder.path / "frames" / "start.png").write_bytes(b"png")
+    folder.finish()
+    other = IDENTITY | {"task": "pen"}
+    assert folder.create(CONFIG, other, overwrite=True) == "absent"
+    assert folder.identity == other
+    assert sorted(file.name for file in folder.path.iterdir()) == [
+        ".lock",
+        "config.json",
+        "identity.json",
+        "machine.json",
+    ]
+
+
+def test_second_process_is_refused_until_the_first_dies(folder):
+    code = (
+        "import sys, time; from benchmark.store import RunFolder\n"
+        "folder = RunFolder(sys.argv[1]); folder.create({}, {}); print('held', flush=True); time.sleep(60)"
+    )
+    path = folder.path.with_name("seed-1")
+    writer = start(code, path)
+    assert writer.stdout.readline() == "held\n"
+    with pytest.raises(OutputError, match=rf"is being written by process {writer.pid} on ") as refusal:
+        RunFolder(path).create({}, {})
+    assert "\n" not in str(refusal.value)
+    writer.kill()
+    writer.wait()
+    with RunFolder(path) as mine:
+        assert mine.create({}, {}) == "unfinished"
+
+
+def test_forked_worker_that_outlives_the_run_does_not_hold_it(tmp_path):
+    code = (
+        "import os, sys, time; from benchmark.store import RunFolder\n"
+        "folder = RunFolder(sys.argv[1]); folder.create({}, {})\n"
+        "child = os.fork()\n"
+        "if child: print(child, flush=True)\n"
+        "time.sleep(60)"
+    )
+    writer = start(code, tmp_path / "seed-0")
+    child = int(writer.stdout.readline())
+    try:
+        writer.kill()
+        writer.wait()
+        with RunFolder(tmp_path / "seed-0") as mine:
+            assert mine.create({}, {}) == "unfinished"
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def test_metrics_become_plain_json(folder):
+    folder.append_metrics(
+        {"iteration": np.int64(3), "kl": np.float32(0.5), "loss": math.nan, "seconds": {"render": np.inf}, "x": (1, 2)}
+    )
+    assert folder.metrics() == [{"iteration": 3, "kl": 0.5, "loss": None, "seconds": {"render": None}, "x": [1, 2]}]
+
+
+def test_metrics_need_an_iteration(folder):
+    with pytest.raises(KeyError):
+        folder.append_metrics({"kl": 0.1})
+
+
+def test_truncation_drops_later_rows_and_a_torn_line(folder):
+    for iteration in range(4):
+        folder.append_metrics({"iteration": iteration})
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 4, "retu')
+    assert [row["iteration"] for row in folder.metrics()] == [0, 1, 2, 3]
+    folder.truncate_metrics(1)
+    folder.append_metrics({"iteration": 2, "again": True})
+    assert folder.metrics() == [{"iteration": 0}, {"iteration": 1}, {"iteration": 2, "again": True}]
+
+
+def test_damage_inside_the_metrics_is_said(folder):
+    folder.append_metrics({"iteration": 0})
+    with (folder.path / "metrics.jsonl").open("a") as file:
+        file.write("rubbish\n")
+    with pytest.raises(OutputError, match=r"metrics\.jsonl is damaged"):
+        folder.metrics()
+
+
+def test_episodes_round_trip_and_truncate(folder):
+    assert folder.episodes().empty
+    folder.append_episodes([episode(0, -1.5), episode(0, 2.5)])
+    folder.append_episodes([episode(np.int64(1), np.float64(3.0), "night")])
+    frame = folder.episodes()
+    assert list(frame.columns) == ["iteration", "background", "seed", "return", "success", "length"]
+    assert frame["return"].tolist() == [-1.5, 2.5, 3.0]
+    assert frame["success"].tolist() == [False, True, True]
+    assert frame["background"].tolist() == ["default", "default", "night"]
+    folder.rewind(0)
+    assert folder.episodes()["return"].tolist() == [-1.5, 2.5]
+    folder.rewind(-1)
+    assert folder.episodes().empty
+
+
+def test_episodes_have_exactly_the_columns(folder):
+    with pytest.raises(ValueError, match="columns"):
+        folder.append_episodes([{"iteration": 0}])
+
+
+def test_rewind_of_a_run_without_rows_is_nothing(folder):
+    folder.rewind(-1)
+    assert not (folder.path / "metrics.jsonl").exists()
+
+
+# --- checkpoint ---------------------------------------------------------------------------------
+
+
+def test_checkpoint_round_trip_is_exact(folder):
+    generator = np.random.default_rng(0)
+    tensors = {
+        "policy": generator.normal(size=(3, 4)),
+        "transposed": generator.normal(size=(3, 4)).astype(np.float32).T,
+        "scalar": np.array(2.5),
+        "empty": np.zeros((0, 3), np.float32),
+        "torch_rng": generator.integers(0, 256, 5056, dtype=np.uint8),
+        "done": np.array([True, False]),
+    }
+    meta = {"iteration": 4, "step_size": 0.1 + 0.2, "generator": generator.bit_generator.state}
+    assert folder.load_checkpoint() is None
+    folder.save_checkpoint(tensors, meta)
+    loaded, loaded_meta = folder.load_checkpoint()
+    assert loaded_meta == meta
+    assert loaded.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert loaded[name].dtype == array.dtype
+        np.testing.assert_array_equal(loaded[name], array, strict=True)
+    assert json.loads((folder.path / "checkpoint.json").read_text()) == meta
+
+
+def test_truncated_checkpoint_is_one_clear_line(folder):
+    folder.save_checkpoint({"policy": np.ones(1000)}, {"iteration": 0})
+    path = folder.path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(OutputError, match=r"checkpoint\.safetensors is damaged .* --overwrite$") as refusal:
+        folder.load_checkpoint()
+    assert "\n" not in str(refusal.value)
+
+
+WRITER = """
+import sys
+import numpy as np
+from benchmark.store import RunFolder
+
+folder = RunFolder(sys.argv[1])
+folder.create({}, {"task": "door"})
+loaded = folder.load_checkpoint()
+last = -1 if loaded is None else loaded[1]["iteration"]
+folder.rewind(last)
+row = {"background": "default", "seed": 0, "success": True, "length": 1}
+while True:
+    last += 1
+    folder.append_metrics({"iteration": last, "padding": "x" * 2000})
+    folder.append_episodes([row | {"iteration": last, "return": float(last)}])
+    folder.save_checkpoint({"policy": np.full(50_000, float(last))}, {"iteration": last})
+    print(last, flush=True)
+"""
+
+
+def test_writer_killed_at_any_moment_loses_less_than_one_iteration(tmp_path):
+    folder = RunFolder(tmp_path / "seed-0")
+    delays = random.Random(0)
+    committed = -1
+    for _ in range(6):
+        writer = start(WRITER, folder.path)
+        said = int(writer.stdout.readline())
+        assert said == committed + 1  # it went on where the last one's checkpoint was
+        time.sleep(delays.uniform(0, 0.1))
+        writer.kill()
+        writer.wait()
+        tensors, meta = folder.load_checkpoint()
+        committed = meta["iteration"]
+        assert committed >= said
+        assert np.all(tensors["policy"] == committed)
+        rows = [row["iteration"] for row in folder.metrics()]
+        assert rows in (list(range(committed + 1)), list(range(committed + 2)))
+        assert folder.episodes()["iteration"].tolist() in (list(range(committed + 1)), list(range(committed + 2)))
+    with folder:
+        folder.create({}, {"task": "door"})
+        folder.rewind(committed)
+        assert [row["iteration"] for row in folder.metrics()] == list(range(committed + 1))
+        assert folder.episodes()["return"].tolist() == list(map(float, range(committed + 1)))
+        assert list(folder.path.glob("*.partial")) + list(folder.path.glob(".*.partial")) == []
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def test_manifest_finds_what_was_altered(folder):
+    folder.append_metrics({"iteration": 0})
+    (folder.path / "frames").mkdir()
+    (folder.path / "frames" / "start.png").write_bytes(b"png")
+    folder.finish()
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    assert manifest["identity"] == identity_hash(IDENTITY)
+    assert sorted(manifest["sha256"]) == [
+        "config.json",
+        "frames/start.png",
+        "identity.json",
+        "machine.json",
+        "metrics.jsonl",
+    ]
+    assert folder.altered() == []
+    (folder.path / "frames" / "start.png").unlink()
+    folder.append_metrics({"iteration": 1})
+    assert folder.altered() == ["frames/start.png", "metrics.jsonl"]
+
+
+# --- many runs ----------------------------------------------------------------------------------
+
+
+def test_load_runs_tells_finished_and_unfinished_ones(tmp_path):
+    assert load_runs(tmp_path / "none").empty
+    with RunFolder(cell_path(tmp_path, "quickstart-1", "door", "hindex", 0)) as done:
+        done.create(CONFIG, IDENTITY)
+        done.append_metrics({"iteration": 2})
+        done.append_episodes([episode(0, -1.0), episode(0, 0.0), episode(1, 9.0), episode(2, 4.0), episode(2, 2.0)])
+        done.append_episodes([episode(2, 100.0, "night")])
+        done.finish()
+    with RunFolder(cell_path(tmp_path, "quickstart-1", "door", "vc1 (random)", 11)) as begun:
+        begun.create(CONFIG, IDENTITY)
+    runs = load_runs(tmp_path)
+    assert runs["encoder"].tolist() == ["hindex", "vc1 (random)"]
+    assert runs["seed"].tolist() == [0, 11]
+    assert runs["status"].tolist() == ["finished", "unfinished"]
+    first, second = runs.to_dict("records")
+    assert (first["suite"], first["task"], first["iteration"], first["episodes"]) == ("quickstart-1", "door", 2, 2)
+    assert (first["return_first"], first["return_last"], first["return_best"]) == (-0.5, 3.0, 9.0)
+    assert (first["success_first"], first["success_last"]) == (0.0, 1.0)
+    assert math.isnan(second["return_last"])
+    assert second["episodes"] == 0
+    assert load_runs(done.path)["task"].tolist() == ["door"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\nb"])
+def test_cell_path_refuses_what_names_no_folder(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot name a folder"):
+        cell_path(tmp_path, "suite", "door", name, 0)
+
+
+# --- output folder ------------------------------------------------------------------------------
+
+
+def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_output_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "runs"):
+        with pytest.raises(OutputError, match=r"^cannot write to the output folder .*; choose another --out$"):
+            check_writable(out)
+    with pytest.raises(OutputError, match=r"^cannot write "):
+        RunFolder(tmp_path / "file" / "seed-0").create({}, {})
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_output_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="Permission denied"):
+        check_writable(tmp_path)
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    target = tmp_path / "config.json"
+    atomic.write_bytes(target, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(OutputError, match=r"config\.json: No space left on device$"):
+        atomic.write_bytes(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
