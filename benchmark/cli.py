@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -255,6 +256,8 @@ def check_house() -> None:
 
 def main() -> None:
     """Entry point: one line and exit code 2 for what a user can mend."""
+    # Torch's threads would spin between two encodings and take the cores from the simulation workers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="bench: %(message)s")

@@ -7,7 +7,6 @@ Standard library only at import, and runnable as a plain script before anything 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -34,14 +33,7 @@ PACKAGES = (
     "safetensors",
 )
 
-# EGL and GL constants, named as in the Khronos headers.
-EGL_PLATFORM_DEVICE_EXT = 0x313F
-EGL_OPENGL_API = 0x30A2
-EGL_NONE = 0x3038
-EGL_SURFACE_TYPE, EGL_PBUFFER_BIT = 0x3033, 0x0001
-EGL_RENDERABLE_TYPE, EGL_OPENGL_BIT = 0x3040, 0x0008
-EGL_DEPTH_SIZE = 0x3025
-GL_VENDOR, GL_RENDERER, GL_VERSION = 0x1F00, 0x1F01, 0x1F02
+PROBE = Path(__file__).resolve().parents[1] / "tasks" / "egl.py"
 
 
 class Row(NamedTuple):
@@ -59,6 +51,7 @@ class Graphics(NamedTuple):
     vendor: str = ""
     renderer: str = ""
     version: str = ""
+    device: int = 0
     problem: str = ""
 
 
@@ -70,7 +63,7 @@ def graphics() -> Graphics:
     """
     if not sys.platform.startswith("linux"):
         return Graphics(vendor=f"{platform.system()}, not checked")
-    command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), "--probe"]
+    command = [sys.executable, "-I", "-S", str(PROBE)]
     try:
         probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -171,68 +164,8 @@ def _megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def _probe() -> Graphics:
-    """Create an OpenGL context on the first EGL device that gives one, as MuJoCo does."""
-    try:
-        egl = ctypes.CDLL("libEGL.so.1")
-    except OSError:
-        return Graphics(problem="libEGL.so.1 cannot be loaded")
-    function = _egl_functions(egl)
-    query_devices, platform_display = function("eglQueryDevicesEXT"), function("eglGetPlatformDisplayEXT")
-    if query_devices is None or platform_display is None:
-        return Graphics(problem="libEGL.so.1 cannot list devices")
-    devices, count = (ctypes.c_void_p * 32)(), ctypes.c_int(0)
-    query_devices(ctypes.c_int(32), devices, ctypes.byref(count))
-    for device in devices[: count.value]:
-        display = platform_display(ctypes.c_uint(EGL_PLATFORM_DEVICE_EXT), ctypes.c_void_p(device), None)
-        if display and egl.eglInitialize(ctypes.c_void_p(display), None, None):
-            found = _context_strings(egl, function, ctypes.c_void_p(display))
-            if found is not None:
-                return found
-    return Graphics(problem="no EGL driver gives a context")
-
-
-def _egl_functions(egl: ctypes.CDLL) -> Any:
-    """Look EGL and GL entry points up by name; each returns a pointer, None where it is unknown."""
-    egl.eglGetProcAddress.restype = ctypes.c_void_p
-    egl.eglGetProcAddress.argtypes = [ctypes.c_char_p]
-    egl.eglCreateContext.restype = ctypes.c_void_p
-    pointer_function = ctypes.CFUNCTYPE(ctypes.c_void_p)
-
-    def function(name: str) -> Any:
-        address = egl.eglGetProcAddress(name.encode())
-        return pointer_function(address) if address else None
-
-    return function
-
-
-def _context_strings(egl: ctypes.CDLL, function: Any, display: ctypes.c_void_p) -> Graphics | None:
-    wanted = (
-        *(EGL_SURFACE_TYPE, EGL_PBUFFER_BIT, EGL_RENDERABLE_TYPE, EGL_OPENGL_BIT),
-        *(EGL_DEPTH_SIZE, 24, EGL_NONE),
-    )
-    config, count = ctypes.c_void_p(), ctypes.c_int(0)
-    attributes = (ctypes.c_int * len(wanted))(*wanted)
-    egl.eglChooseConfig(display, attributes, ctypes.byref(config), 1, ctypes.byref(count))
-    if count.value < 1 or not egl.eglBindAPI(ctypes.c_uint(EGL_OPENGL_API)):
-        return None
-    context = egl.eglCreateContext(display, config, None, None)
-    if not context or not egl.eglMakeCurrent(display, None, None, ctypes.c_void_p(context)):
-        return None
-    get_string = function("glGetString")
-
-    def text(name: int) -> str:
-        value = ctypes.cast(get_string(ctypes.c_uint(name)), ctypes.c_char_p).value
-        return (value or b"").decode(errors="replace")
-
-    return Graphics(text(GL_VENDOR), text(GL_RENDERER), text(GL_VERSION))
-
-
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """The script: 0 and silence, or one line on stderr and 2."""
-    if arguments == ["--probe"]:
-        sys.stdout.write(json.dumps(_probe()._asdict()) + "\n")
-        return 0
     if sys.version_info < OLDEST_PYTHON:
         problem = f"Python {platform.python_version()} is too old; 3.10 or newer is needed"
     else:
@@ -245,4 +178,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

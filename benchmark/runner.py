@@ -21,6 +21,7 @@ import tasks
 from encoders import Encoder, WeightsOrigin, build, check_encoder
 from tasks.cards import TaskCard
 from tasks.demonstrations import Demonstrations
+from tasks.render import Device
 
 from . import demonstrations as sources
 from .config import HELD_OUT_SEED, RunConfig
@@ -149,8 +150,7 @@ class _Run:
         with Simulators(settings, config.workers) as simulators:
             self.simulators = simulators
             if simulators.device is not None:
-                kind = "software rendering" if simulators.device.software else "GPU rendering"
-                self.progress.say(f"{kind}: {simulators.device.name}")
+                self._say_renderer(simulators.device, settings.device)
             self.generator = torch.Generator().manual_seed(config.seed)
             pairs = self._pairs()
             size = pairs.observations.shape[1]
@@ -173,6 +173,12 @@ class _Run:
                 self._clone(pairs)
             self._improve(pairs, max(done, CLONED))
         self.progress.end()
+
+    def _say_renderer(self, drawn_by: Device, asked: int | None) -> None:
+        """Say what draws, above all when it is not what was asked for."""
+        kind = "software rendering on the CPU" if drawn_by.software else "GPU rendering"
+        instead = f" (EGL device {asked} cannot be used)" if asked not in (None, drawn_by.index) else ""
+        self.progress.say(f"{kind}: {drawn_by.name}, EGL device {drawn_by.index}{instead}")
 
     def _pairs(self) -> Pairs:
         self.progress.stage("demonstrations")

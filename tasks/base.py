@@ -26,6 +26,7 @@ Slots = Sequence[int] | npt.NDArray[np.integer] | None
 Reward = Literal["sparse", "dense"]
 
 FRAME_SKIP = 5
+INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class Reading(NamedTuple):
@@ -170,22 +171,19 @@ class Task(ABC):
         Args:
             actions: (n, action_dim), clipped to [-1, 1] and mapped linearly onto each actuator's control range.
             slots: the slots to step; all of them by default.
+
+        Raises:
+            TaskError: an action is not a number, or the slots do not ascend.
         """
-        control = self._control_middle + self._control_half * np.clip(actions, -1.0, 1.0)
-        if slots is None:
-            self._control[:] = control
-            self.batch.step(nstep=FRAME_SKIP - 1)
-            self._before[:] = self.batch.state
-            self._stepped[:] = True
-            self.batch.step()
-            return self.read(slice(None))
-        ids = self._ids(slots)
-        self._control[ids] = control
-        self.batch.step(ids, nstep=FRAME_SKIP - 1)
-        self._before[ids] = self.batch.state[ids]
-        self._stepped[ids] = True
-        self.batch.step(ids)
-        return self.read(ids)
+        ids = None if slots is None else self._ids(slots)
+        chosen = slice(None) if ids is None else ids
+        if np.isnan(actions).any():
+            raise TaskError(f"{self.card.name}: an action is not a number")
+        self._control[chosen] = self._control_middle + self._control_half * np.clip(actions, -1.0, 1.0)
+        substeps = self.batch.rollout(FRAME_SKIP, record=[INTEGRATION], ids=ids)[INTEGRATION]
+        self._before[chosen] = substeps[:, -2]
+        self._stepped[chosen] = True
+        return self.read(chosen)
 
     def get_state(self, slots: Slots = None) -> TaskState:
         """A copy of the full state, from which `set_state` continues bit for bit."""
@@ -230,7 +228,12 @@ class Task(ABC):
         return self.read(ids)
 
     def _ids(self, slots: Slots) -> npt.NDArray[np.integer]:
-        return np.arange(self.slots) if slots is None else np.asarray(slots, dtype=np.intp)
+        if slots is None:
+            return np.arange(self.slots)
+        ids = np.asarray(slots, dtype=np.intp)
+        if len(ids) and (ids[0] < 0 or ids[-1] >= self.slots or (ids[1:] <= ids[:-1]).any()):
+            raise TaskError(f"{self.card.name}: slots must ascend within 0 to {self.slots - 1}, got {ids.tolist()}")
+        return ids
 
     def _site(self, name: str) -> int:
         return cast(int, self.model.site(name).id)

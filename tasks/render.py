@@ -6,7 +6,6 @@ rendered instead.
 
 from __future__ import annotations
 
-import os
 import sys
 from math import atan, degrees, radians, tan
 from types import TracebackType
@@ -16,6 +15,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from .egl import EGLContext, EGLError
 from .errors import RenderError
 
 Quality = Literal["paper", "fast"]
@@ -46,10 +46,12 @@ class Device(NamedTuple):
     Attributes:
         name: the driver's own name.
         software: whether it draws on the CPU.
+        index: the EGL device.
     """
 
     name: str
     software: bool
+    index: int
 
 
 def scene_quality(model: mujoco.MjModel, quality: Quality) -> mujoco.MjModel:
@@ -68,7 +70,7 @@ class Renderer:
         camera: name of the camera.
         quality: ``paper`` draws 256 x 256 with the scene's shadows and multisampling and cuts out the centre;
             ``fast`` draws the centre alone, without shadows and multisampling.
-        device: index of the EGL device; any that works by default.
+        device: the EGL device to try first; the others follow, the software one last.
 
     Raises:
         RenderError: no OpenGL context can be had; the message names the packages to install.
@@ -78,11 +80,9 @@ class Renderer:
         if quality not in ("paper", "fast"):
             raise RenderError(f"quality is 'paper' or 'fast', got {quality!r}")
         self.model = scene_quality(model, quality)
-        self._context = open_context(device)
-        self._context.make_current()
+        self._context, self.device = open_context(device)
         self._graphics = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._graphics)
-        self.device = current_device()
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._options = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
@@ -113,12 +113,13 @@ class Renderer:
         Raises:
             RenderError: the driver returned an empty frame.
         """
+        self._context.make_current()
         mujoco.mjv_updateScene(
             self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
         mujoco.mjr_render(self._rectangle, self._scene, self._graphics)
         mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._graphics)
-        if self._pixels[:, CROP // 2].max() == 0 and self._pixels.max() == 0:
+        if not self._pixels.any():
             raise RenderError(f"the OpenGL driver ({self.device.name}) returned a black frame; try another EGL device")
         frame = np.empty((CROP, CROP, 3), np.uint8) if out is None else out
         frame[:] = self._view
@@ -126,6 +127,7 @@ class Renderer:
 
     def close(self) -> None:
         """Release the graphics memory and the context."""
+        self._context.make_current()
         self._graphics.free()
         self._context.free()
 
@@ -143,34 +145,28 @@ def crop_angle(fovy: float) -> float:
     return degrees(2.0 * atan(tan(radians(fovy) / 2.0) * CROP / RENDERED))
 
 
-def open_context(device: int | None = None) -> GLContext:
-    """An OpenGL context without a window: EGL on Linux, the platform's own elsewhere.
+def open_context(device: int | None = None) -> tuple[GLContext, Device]:
+    """A current OpenGL context without a window: EGL on Linux, the platform's own elsewhere.
+
+    Args:
+        device: the EGL device to try first.
 
     Raises:
         RenderError: there is none.
     """
+    if sys.platform != "linux":
+        from mujoco.gl_context import GLContext as PlatformContext
+
+        context = PlatformContext(RENDERED, RENDERED)
+        context.make_current()
+        return context, Device(f"OpenGL of {sys.platform}", software=False, index=0)
     try:
-        if sys.platform != "linux":
-            from mujoco.gl_context import GLContext as PlatformContext
-
-            return PlatformContext(RENDERED, RENDERED)  # type: ignore[no-any-return]
-        if device is not None:
-            os.environ["MUJOCO_EGL_DEVICE_ID"] = str(device)
-        from mujoco.egl import GLContext as EGLContext
-
-        return EGLContext(RENDERED, RENDERED)  # type: ignore[no-any-return]
-    except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RenderError(NO_GL.format(reason=reason)) from error
-
-
-def current_device() -> Device:
-    """The driver behind the current context."""
-    from OpenGL import GL
-
-    raw = GL.glGetString(GL.GL_RENDERER)
-    name = raw.decode() if raw else "unknown"
-    return Device(name, any(software in name.lower() for software in SOFTWARE_RENDERERS))
+        headless = EGLContext(device)
+    except EGLError as error:
+        raise RenderError(NO_GL.format(reason=error)) from None
+    name = headless.driver.renderer
+    software = any(renderer in name.lower() for renderer in SOFTWARE_RENDERERS)
+    return headless, Device(name, software, headless.driver.device)
 
 
 def check_distinct(frames: npt.NDArray[np.uint8]) -> None:

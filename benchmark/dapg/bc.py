@@ -56,7 +56,7 @@ def clone_behaviour(
     inputs, targets = policy.receive(observations), policy.receive(actions)
     fit_transforms(policy, inputs, targets)
 
-    optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate)
+    optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate, fused=True)
     minibatches = max(1, len(targets) // batch_size)
     losses = []
     for epoch in range(epochs):

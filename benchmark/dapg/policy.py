@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -65,7 +66,7 @@ class GaussianPolicy(nn.Module):
         if not hidden:
             raise ValueError("GaussianPolicy needs at least one hidden layer; got hidden=()")
         widths = (observation_dim, *hidden, action_dim)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = itertools.pairwise(widths)
         self.layers = nn.ModuleList(fresh_linear(width, following, generator) for width, following in pairs)
         with torch.no_grad():
             for parameter in self.layers[-1].parameters():

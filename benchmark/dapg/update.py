@@ -134,11 +134,12 @@ def dapg_update(
         raise ValueError("dapg_update got no trajectories; collect at least one an iteration")
     policy_before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     baseline_before = baseline.state_tensors()
-    measured = _return_statistics(trajectories)
     if settings.demonstration_weight == 0.0:
         demonstrations = None
+    # What overflows here is found by the checks below; numpy need not warn of it as well.
+    with np.errstate(over="ignore", invalid="ignore"):
+        measured = _return_statistics(trajectories)
     try:
-        # An overflow here is found by the checks below; numpy need not warn of it as well.
         with np.errstate(over="ignore", invalid="ignore"):
             batch = assemble_batch(
                 policy, baseline, trajectories, demonstrations, gamma=settings.gamma, gae_lambda=settings.gae_lambda

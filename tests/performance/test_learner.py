@@ -1,0 +1,83 @@
+"""What an update costs at the size of a visual run: features of a ResNet-50 and 24 joints."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.dapg import GaussianPolicy, LearnerSettings, ValueBaseline, dapg_update
+from benchmark.dapg.natural_gradient import fisher_vector_product
+from benchmark.dapg.policy import gaussian_kl
+from benchmark.trajectory import Trajectory
+
+STEPS, LENGTH, OBSERVATION, ACTION = 2_000, 200, 2_072, 26
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return GaussianPolicy(OBSERVATION, ACTION, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def observations():
+    return np.random.default_rng(0).standard_normal((STEPS, OBSERVATION), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def vector(policy):
+    return torch.randn(len(policy.flat_parameters()), generator=torch.Generator().manual_seed(1))
+
+
+def double_backward_product(policy, observations, damping):
+    """The plain formulation: the KL's gradient by the parameters, differentiated once more."""
+    parameters = policy.ordered_parameters()
+
+    def product(vector):
+        mean = policy.mean(observations)
+        kl = gaussian_kl(mean.detach(), policy.log_std.detach(), mean, policy.log_std)
+        slopes = torch.autograd.grad(kl, parameters, create_graph=True)
+        slope = torch.cat([tensor.reshape(-1) for tensor in slopes]).dot(vector)
+        products = torch.autograd.grad(slope, parameters)
+        return torch.cat([tensor.reshape(-1) for tensor in products]) + damping * vector
+
+    return product
+
+
+PRODUCTS = [fisher_vector_product, double_backward_product]
+
+
+@pytest.mark.benchmark(group="ten Fisher-vector products")
+@pytest.mark.parametrize("build", PRODUCTS, ids=["forward and reverse", "double backward"])
+def test_fisher_vector_product(benchmark, build, policy, observations, vector):
+    inputs = torch.from_numpy(observations)
+    expected = double_backward_product(policy, inputs, 1e-4)(vector)
+
+    def ten_products():
+        product = build(policy, inputs, 1e-4)
+        return [product(vector) for _ in range(10)]
+
+    found = benchmark.pedantic(ten_products, rounds=3, warmup_rounds=1)
+    torch.testing.assert_close(found[-1], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_update(benchmark, policy, observations):
+    random = np.random.default_rng(1)
+    actions = random.standard_normal((STEPS, ACTION), dtype=np.float32)
+    rewards = observations[:, 0].astype(np.float64)
+    flags = np.zeros(LENGTH, dtype=bool)
+    parts = [slice(start, start + LENGTH) for start in range(0, STEPS, LENGTH)]
+    trajectories = [
+        Trajectory(observations[part], actions[part], rewards[part], flags, True, 0, False) for part in parts
+    ]
+    demonstrations = (observations, actions)
+
+    def fresh_learner():
+        generator = torch.Generator().manual_seed(0)
+        learner = (
+            GaussianPolicy(OBSERVATION, ACTION, generator=generator),
+            ValueBaseline(OBSERVATION, generator=generator),
+        )
+        options = {"settings": LearnerSettings(), "iteration": 0, "generator": generator}
+        return (*learner, trajectories, demonstrations), options
+
+    report = benchmark.pedantic(dapg_update, setup=fresh_learner, rounds=3, warmup_rounds=1)
+    assert not report.skipped
