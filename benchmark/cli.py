@@ -20,6 +20,9 @@ REHEARSAL = (
     "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
 )
 
+# Typer carries its own copy of click; this is the base of what it raises for a wrong command line.
+UsageError: Any = typer.BadParameter.__bases__[0]
+
 app = typer.Typer(
     name="bench",
     help="The comparative benchmark for visual representations in dexterous manipulation.",
@@ -266,8 +269,6 @@ def main() -> None:
 
 def _guarded(action: Callable[[], Any], debug: bool) -> int:
     """Run an action; print a user's mistake in one line. Returns the exit code."""
-    import click
-
     from encoders.errors import EncoderError
     from tasks.errors import TaskError
 
@@ -279,12 +280,13 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
         if debug:
             raise
         line = str(error)
-    except click.UsageError as error:
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(error.ctx.get_help())
+            return 0
         command = error.ctx.command_path if error.ctx else "bench"
         line = f"{error.format_message()} (see `{command} --help`)"
-    except click.ClickException as error:
-        line = error.format_message()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("bench: interrupted; the same command goes on from the last iteration", err=True)
         return 130
     typer.echo(f"bench: {' '.join(line.split())}", err=True)

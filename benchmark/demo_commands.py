@@ -21,7 +21,7 @@ from .errors import ConfigError
 from .film import Frame, save_video
 from .store import RunFolder
 
-RECORDED_SETTINGS = ("task", "seed", "physics", "reward", "demonstrations", "learner", "rollout")
+RECORDED_SETTINGS = ("seed", "physics", "reward", "learner", "rollout")
 
 
 def overview() -> Iterator[str]:
@@ -56,6 +56,7 @@ def collect_to(
         first_seed=DEMONSTRATION_SEED if seed is None else seed,
         successful_only=successful_only,
         stochastic=stochastic,
+        metadata={"expert": expert.name if expert else "shipped"},
     )
     found.save(out)
     return found
@@ -143,6 +144,7 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
         "task": config["task"],
         "trained_by": "bench run --encoder state",
         "settings": {key: config[key] for key in RECORDED_SETTINGS},
+        "demonstrations": next(row["demonstrations"] for row in run.metrics() if "demonstrations" in row),
         "environment_steps": found[1]["steps"],
         "evaluation": {},
     }
@@ -166,9 +168,9 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
 def expert_from(tensors: dict[str, Any]) -> Expert:
     """The policy of a checkpoint as plain arrays."""
     policy = {name.removeprefix("policy."): array for name, array in tensors.items() if name.startswith("policy.")}
-    layers = ["first", *sorted({name.rsplit(".", 1)[0] for name in policy if name.startswith("rest.")})]
     arrays: dict[str, Any] = {}
-    for index, layer in enumerate(layers):
+    while (layer := f"layers.{len(arrays) // 2}") + ".weight" in policy:
+        index = len(arrays) // 2
         arrays[f"W{index}"], arrays[f"b{index}"] = policy[f"{layer}.weight"], policy[f"{layer}.bias"]
     arrays |= {
         "in_shift": policy["observation_shift"],

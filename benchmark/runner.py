@@ -123,6 +123,7 @@ class _Run:
         """Everything that makes the numbers; speed-only settings are left out."""
         config = self.config.model_dump(mode="json", exclude={"workers", "egl_device", "device", "encoder", "weights"})
         config["evaluation"].pop("video")
+        config["demonstrations"].pop("source")  # the content counts, not where it lay
         return {
             "results_version": RESULTS_VERSION,
             "task_results_version": self.card.results_version,
@@ -227,8 +228,9 @@ class _Run:
         seconds = {"clone": perf_counter() - began}
         measured = self._evaluate(CLONED, film=learner.iterations == 0)
         self.folder.append_metrics(
-            {"iteration": CLONED, "bc_loss": losses, "pairs": len(pairs.actions), "steps": 0, **measured}
+            {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(pairs.actions), **measured}
             | self._costs(seconds)
+            | {"demonstrations": {"content_hash": self.demonstrations.content_hash, **self.demonstrations.metadata}}
         )
         self._save(CLONED, 0)
 

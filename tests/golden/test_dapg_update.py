@@ -44,7 +44,8 @@ def recorded_policy(recorded, dtype):
 
 def recorded_baseline(recorded, dtype):
     baseline = ValueBaseline(recorded["meta"]["n"], generator=torch.Generator(), dtype=dtype)
-    vector = torch.from_numpy(recorded["baseline_params"]).to(dtype)
+    # A copy: the network's parameters become views of this vector, and fitting would write into the record.
+    vector = torch.tensor(recorded["baseline_params"], dtype=dtype)
     torch.nn.utils.vector_to_parameters(vector, baseline.network.parameters())
     return baseline
 
@@ -166,7 +167,7 @@ def test_value_predictions(recorded, dtype):
 def test_update_equals_the_record(recorded):
     change = recorded_change(recorded)
     plain = differences(recorded, released_step(recorded, torch.float32), change)
-    if max(plain) > 1e-5:
+    if max(plain) > 1e-4:
         pytest.skip(f"this machine's matrix product rounds otherwise: the plain formulation is off by {max(plain):.1e}")
     found, report = our_step(recorded, torch.float32)
     assert not report.skipped

@@ -322,17 +322,19 @@ def test_hammer_goal_in_the_simulation(made, depth, goal):
     assert not reading.terminated.any()
 
 
-@pytest.mark.parametrize(("drop", "terminated"), [(-0.17, False), (-0.18, True)])
+@pytest.mark.parametrize(("drop", "terminated"), [(0.17, False), (0.18, True)])
 def test_dropped_pen_terminates(made, drop, terminated):
+    """It starts at a height of 0.25 m; its own x axis points down."""
     made["pen"].reset(range(4))
-    assert placed(made["pen"], "OBJTz", drop).terminated == [terminated]
+    assert placed(made["pen"], "OBJTx", drop).terminated == [terminated]
 
 
 def test_pen_goal_needs_no_nearness_but_the_reward_does(made):
     task = made["pen"]
+    task.reset(range(4))
     aligned = task.initial_state(0) | {"desired_orien": [np.cos(np.pi / 4), 0.0, np.sin(np.pi / 4), 0.0]}
     near = task.restore([aligned], [0])
-    aligned["qpos"][task.model.joint("OBJTx").qposadr] = 0.1
+    aligned["qpos"][task.model.joint("OBJTz").qposadr] = 0.1
     far = task.restore([aligned], [0])
     assert (near.goal, far.goal) == ([True], [True])
     assert (near.reward, far.reward) == ([50.0], [0.0])
