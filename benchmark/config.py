@@ -34,7 +34,7 @@ def usable_cores() -> int:
 class Part(BaseModel):
     """A part of the configuration: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class LearnerSettings(Part):
@@ -165,7 +165,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": {
         "demonstrations": {"episodes": 3},
         "rollout": {"horizon": 25, "slots": 4},
-        "learner": {"iterations": 2, "trajectories_per_iteration": 4},
+        "learner": {"iterations": 2, "trajectories_per_iteration": 4, "value_batch_size": 16},
         "evaluation": {"episodes": 4, "every": 2},
     },
     "small": {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from .bc import clone_behaviour
 from .guard import LearningDiverged, NonFiniteGuard
 from .policy import GaussianPolicy
-from .update import LearnerSettings, UpdateReport, dapg_update
+from .update import UpdateReport, dapg_update
 from .value import ValueBaseline
 
 __all__ = [
     "GaussianPolicy",
-    "LearnerSettings",
     "LearningDiverged",
     "NonFiniteGuard",
     "UpdateReport",

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..config import LearnerSettings
 from ..trajectory import Trajectory
 from .batch import Batch, assemble_batch
 from .natural_gradient import Vector, conjugate_gradient, fisher_vector_product, surrogate_gradient
@@ -19,36 +20,6 @@ from .value import ValueBaseline
 
 JOINT_SCALE = 1e-2
 BLOCK_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class LearnerSettings:
-    """The learner's numbers; the defaults are the paper's.
-
-    `step_size` is twice the KL divergence aimed at. `demonstration_weight = 0` makes the update NPG.
-
-    Source: released H-InDex training configuration.
-    """
-
-    policy_hidden: tuple[int, ...] = (256, 256)
-    bc_epochs: int = 5
-    bc_batch_size: int = 32
-    bc_learning_rate: float = 1e-3
-
-    gamma: float = 0.995
-    gae_lambda: float = 0.97
-    step_size: float = 0.05
-    demonstration_weight: float = 1e-2
-    demonstration_decay: float = 0.95
-    fisher_damping: float = 1e-4
-    conjugate_gradient_iterations: int = 10
-    conjugate_gradient_tolerance: float = 1e-10
-
-    value_hidden: tuple[int, ...] = (128, 128)
-    value_epochs: int = 2
-    value_batch_size: int = 64
-    value_learning_rate: float = 1e-3
-    value_weight_decay: float = 1e-3
 
 
 @dataclass(frozen=True)

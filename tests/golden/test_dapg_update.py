@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.dapg import GaussianPolicy, LearnerSettings, ValueBaseline, dapg_update
+from benchmark.config import LearnerSettings
+from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
 from benchmark.trajectory import Trajectory, discounted_returns, generalized_advantages
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

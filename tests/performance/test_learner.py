@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.dapg import GaussianPolicy, LearnerSettings, ValueBaseline, dapg_update
+from benchmark.config import LearnerSettings
+from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
 from benchmark.dapg.natural_gradient import fisher_vector_product
 from benchmark.dapg.policy import gaussian_kl
 from benchmark.trajectory import Trajectory

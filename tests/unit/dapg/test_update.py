@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.config import LearnerSettings
 from benchmark.dapg import (
     GaussianPolicy,
-    LearnerSettings,
     LearningDiverged,
     NonFiniteGuard,
     UpdateReport,
@@ -18,7 +18,13 @@ from benchmark.dapg import (
 from benchmark.trajectory import Trajectory
 
 SETTINGS = LearnerSettings()
-NPG = replace(SETTINGS, demonstration_weight=0.0)
+
+
+def changed(settings, **values):
+    return settings.model_copy(update=values)
+
+
+NPG = changed(SETTINGS, demonstration_weight=0.0)
 
 
 def make_learner(seed=0, hidden=(16, 16)):
@@ -81,7 +87,7 @@ def test_kl_follows_the_step_size():
     kls = []
     for step_size in (0.005, 0.02):
         learner = make_learner()
-        kls.append(update(learner, identity_episodes(learner[0], 0), settings=replace(NPG, step_size=step_size)).kl)
+        kls.append(update(learner, identity_episodes(learner[0], 0), settings=changed(NPG, step_size=step_size)).kl)
     assert kls[1] / kls[0] == pytest.approx(4.0, rel=0.1)
 
 
@@ -108,7 +114,7 @@ def test_demonstrations_pull_the_policy_towards_them(demonstrations):
     # Rewards that say nothing about the action: what is learned, the demonstrations taught.
     learner = make_learner()
     start = error_of_the_mean(learner[0])
-    settings = replace(SETTINGS, demonstration_weight=5.0)
+    settings = changed(SETTINGS, demonstration_weight=5.0)
     for iteration in range(8):
         episodes = identity_episodes(learner[0], iteration)
         flat = [replace(episode, rewards=np.arange(40) % 3 - 1.0) for episode in episodes]
@@ -129,7 +135,7 @@ def test_no_weight_is_no_demonstrations(demonstrations):
 def test_weight_changes_the_step(demonstrations):
     with_pairs, without = make_learner(), make_learner()
     episodes = identity_episodes(with_pairs[0], 0)
-    update(with_pairs, episodes, demonstrations, replace(SETTINGS, demonstration_weight=1.0))
+    update(with_pairs, episodes, demonstrations, changed(SETTINGS, demonstration_weight=1.0))
     update(without, episodes, None, SETTINGS)
     assert not torch.equal(with_pairs[0].flat_parameters(), without[0].flat_parameters())
 
@@ -164,7 +170,7 @@ def test_resumed_updates_are_bit_for_bit_the_uninterrupted_ones():
 def test_log_std_is_clamped_after_the_update():
     learner = make_learner()
     learner[0].set_log_std(torch.full((2,), -3.0))
-    update(learner, identity_episodes(learner[0], 0), settings=replace(NPG, step_size=5.0))
+    update(learner, identity_episodes(learner[0], 0), settings=changed(NPG, step_size=5.0))
     assert learner[0].log_std.min() >= -3.0
 
 
@@ -192,9 +198,9 @@ def spoil(episodes, **arrays):
         (lambda episodes: spoil(episodes, rewards=np.full(40, np.nan)), NPG, "advantages"),
         (lambda episodes: spoil(episodes, rewards=np.full(40, 1e308)), NPG, "advantages"),
         (lambda episodes: spoil(episodes, actions=np.full((40, 2), np.inf, np.float32)), NPG, "policy gradient"),
-        (lambda episodes: episodes, replace(NPG, step_size=math.inf), "step"),
-        (lambda episodes: episodes, replace(NPG, step_size=1e60), "step|KL"),
-        (lambda episodes: episodes, replace(NPG, value_learning_rate=math.inf), "value"),
+        (lambda episodes: episodes, changed(NPG, step_size=math.inf), "step"),
+        (lambda episodes: episodes, changed(NPG, step_size=1e60), "step|KL"),
+        (lambda episodes: episodes, changed(NPG, value_learning_rate=math.inf), "value"),
     ],
     ids=["reward is nan", "reward overflows", "action is inf", "infinite step", "huge step", "baseline diverges"],
 )
