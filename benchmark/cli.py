@@ -42,17 +42,22 @@ TaskName = Annotated[str, typer.Option("--task", help="Task.")]
 
 @app.command()
 def run(
-    encoder: Annotated[str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")] = "hindex",
+    encoder: Annotated[
+        str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")
+    ] = "hindex",
     task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "all",
     seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
-    preset: Annotated[str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")] = "quickstart",
+    preset: Annotated[
+        str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")
+    ] = "quickstart",
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run is already.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02."),
     ] = None,
 ) -> None:
     """Run encoders on tasks: clone demonstrations, improve by DAPG, evaluate, and write run folders.
@@ -70,10 +75,6 @@ def run(
         for each in _task_names(task)
         for number in _seeds(seed)
     ]
-    import encoders
-
-    for name in _listed(encoder):
-        encoders.card(name)
     from .doctor import require_gl
     from .store import check_writable
 
@@ -108,11 +109,9 @@ def run(
 @app.command()
 def doctor() -> None:
     """Say what this machine can do, and how to mend what it cannot."""
-    import encoders
-
     from . import doctor as examination
 
-    rows = examination.report(encoders.cache_dir())
+    rows = examination.report()
     width = max(len(row.name) for row in rows)
     for row in rows:
         mark = "ok  " if row.ok else "LACK"
@@ -140,7 +139,8 @@ def list_tasks() -> None:
 
     for name in tasks.names():
         card = tasks.card(name)
-        typer.echo(f"{name:8} {card.source:7} {card.action_dim} actions, {card.horizon} steps, camera {card.camera:11} {card.summary}")
+        numbers = f"{card.action_dim} actions, {card.horizon} steps, camera {card.camera:11}"
+        typer.echo(f"{name:8} {card.source:7} {numbers} {card.summary}")
 
 
 @weights.command("fetch")
@@ -177,7 +177,9 @@ def collect_demonstrations(
         task, out, episodes=episodes, seed=seed, expert=expert, successful_only=not keep_failures, stochastic=not mean
     )
     counts = found.metadata["counts"]
-    typer.echo(f"{out}: {len(found)} episodes of {task} ({counts['successes']} successes in {counts['attempts']} attempts)")
+    typer.echo(
+        f"{out}: {len(found)} episodes of {task} ({counts['successes']} successes in {counts['attempts']} attempts)"
+    )
 
 
 @demos.command("play")
@@ -198,7 +200,9 @@ def play_demonstrations(
 def import_demonstrations(
     file: Annotated[Path, typer.Argument(help="A DAPG demonstrations pickle, an mjrl policy pickle, or our .npz.")],
     task: TaskName,
-    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
+    ] = None,
 ) -> None:
     """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
     from . import demo_commands
@@ -269,11 +273,15 @@ def main() -> None:
 
 def _guarded(action: Callable[[], Any], debug: bool) -> int:
     """Run an action; print a user's mistake in one line. Returns the exit code."""
+    try:
+        check_house()
+    except IntruderError as error:
+        typer.echo(f"bench: {error}", err=True)
+        return 2
     from encoders.errors import EncoderError
     from tasks.errors import TaskError
 
     try:
-        check_house()
         code = action()
         return code if isinstance(code, int) else 0
     except (BenchError, EncoderError, TaskError) as error:

@@ -22,6 +22,9 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PresetName = Literal["quickstart", "small", "paper"]
 
+RANDOM_ALLOWED = ("quickstart",)
+"""Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
+
 HELD_OUT_SEED = 1_000_000_000
 DEMONSTRATION_SEED = 2_000_000_000
 
@@ -181,9 +184,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def configure(
-    preset: str, overrides: Sequence[str] = (), **values: Any
-) -> RunConfig:
+def configure(preset: str, overrides: Sequence[str] = (), **values: Any) -> RunConfig:
     """A run's configuration from a preset, ``key.subkey=value`` overrides and the command line's options.
 
     Args:

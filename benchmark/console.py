@@ -9,7 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -69,11 +77,15 @@ class ConsoleProgress:
         self._console.print(f"  {line}")
 
     def end(self) -> None:
-        """Take the bar away and say how long it took."""
+        """Say how long it took."""
+        self.close()
+        self.say(f"done in {_clock(time.monotonic() - self._began)}")
+
+    def close(self) -> None:
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-        self.say(f"done in {_clock(time.monotonic() - self._began)}")
 
     def _left(self) -> str:
         spent = time.monotonic() - self._began
@@ -96,7 +108,7 @@ def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -
 
 
 def _score(score: tuple[float, float] | None) -> str:
-    return "–" if score is None else f"{score[0]:.1f} ({score[1]:.0%})"
+    return "-" if score is None else f"{score[0]:.1f} ({score[1]:.0%})"
 
 
 def _clock(seconds: float) -> str:

@@ -29,7 +29,8 @@ def overview() -> Iterator[str]:
     for name in tasks.names():
         if name in experts.shipped_names():
             scores = experts.shipped_card(name)["evaluation"]["mean_action"]
-            expert = f"expert: success {scores['success']:.2f}, return {scores['return']:.0f} ({scores['episodes']} episodes)"
+            measured = f"success {scores['success']:.2f}, return {scores['return']:.0f}, {scores['episodes']} episodes"
+            expert = f"expert: {measured}"
         else:
             expert = "no shipped expert"
         path = imported_path(name)
@@ -125,9 +126,7 @@ def _from_pickle(file: Path, task: str, episodes: int) -> Demonstrations:
             return replay(simulators, import_dapg(file, task, episodes))
         except tasks.errors.TaskError as not_demonstrations:
             raise ConfigError(f"{file}: {not_demonstrations}; as a policy: {not_a_policy}") from None
-    return collect(
-        simulators, policy, episodes=episodes, first_seed=DEMONSTRATION_SEED, successful_only=False
-    )
+    return collect(simulators, policy, episodes=episodes, first_seed=DEMONSTRATION_SEED, successful_only=False)
 
 
 def export_expert(folder: Path, out: Path, episodes: int) -> str:
@@ -138,7 +137,9 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
         raise ConfigError(f"{folder} holds no finished run; run `bench run --encoder state --task TASK` first")
     config = run.config
     if config["encoder"] != "state":
-        raise ConfigError(f"{folder} is a run of {config['encoder']}; an expert acts on state observations (--encoder state)")
+        raise ConfigError(
+            f"{folder} is a run of {config['encoder']}; an expert acts on state observations (--encoder state)"
+        )
     expert = expert_from(found[0])
     card: dict[str, Any] = {
         "task": config["task"],
@@ -162,7 +163,9 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
         }
     expert.save(out, card)
     scores = card["evaluation"]["mean_action"]
-    return f"{out}: success {scores['success']:.2f}, return {scores['return']:.1f} over {episodes} episodes, mean action"
+    return (
+        f"{out}: success {scores['success']:.2f}, return {scores['return']:.1f} over {episodes} episodes, mean action"
+    )
 
 
 def expert_from(tensors: dict[str, Any]) -> Expert:

@@ -21,16 +21,37 @@ def imported_path(task: str) -> Path:
     return cache_dir() / "demonstrations" / f"{task}.npz"
 
 
+def locate(config: RunConfig) -> Path | None:
+    """The file that a configuration's demonstrations come from; None for the shipped expert.
+
+    Raises:
+        ConfigError: there is no such file, or no expert of this task.
+    """
+    source = config.demonstrations.source
+    if source == "expert":
+        if config.task not in experts.shipped_names():
+            raise ConfigError(f"no expert of {config.task} is shipped; give demonstrations.source the path of a file")
+        return None
+    path = imported_path(config.task) if source == "imported" else Path(source).expanduser()
+    if not path.is_file():
+        raise ConfigError(
+            f"no demonstrations of {config.task} at {path}: run `bench demos import FILE --task {config.task}`, "
+            "or clone the shipped expert with --set demonstrations.source=expert"
+        )
+    return path
+
+
 def gather(config: RunConfig) -> Demonstrations:
     """The demonstrations of a resolved configuration.
 
     Raises:
         ConfigError: they are missing, of another task, or too few.
-        TaskError: the expert is missing, or the file is broken.
+        TaskError: the file is broken.
     """
     wanted = config.demonstrations
     count = int(wanted.episodes or 1)
-    if wanted.source == "expert":
+    path = locate(config)
+    if path is None:
         return collect(
             tasks.make(
                 config.task,
@@ -45,18 +66,7 @@ def gather(config: RunConfig) -> Demonstrations:
             horizon=tasks.card(config.task).horizon,
             successful_only=wanted.successful_only,
         )
-    path = imported_path(config.task) if wanted.source == "imported" else Path(wanted.source).expanduser()
-    if not path.is_file():
-        raise ConfigError(missing_line(config.task, path))
     found = Demonstrations.load(path)
     if found.task != config.task:
         raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {config.task}; give another file")
     return found.first(count)
-
-
-def missing_line(task: str, path: Path) -> str:
-    """What to say when a demonstrations file is not there."""
-    return (
-        f"no demonstrations for {task} at {path}: run `bench demos import FILE --task {task}`, "
-        "or clone the shipped expert with --set demonstrations.source=expert"
-    )

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 DEBIAN_PACKAGES = "libegl1 libgl1-mesa-dri"
 OLDEST_PYTHON = (3, 10)

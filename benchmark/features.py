@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ def demonstration_pairs(
             on_steps(sum(len(episode.actions) for episode in episodes))
             return found
 
-    def recorded(observations: Array, numbers: Any, steps: Any) -> Array:
+    def recorded(observations: Array, numbers: Sequence[int], steps: Sequence[int]) -> Array:
         return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])
 
     trajectories = rollout(
@@ -79,7 +79,8 @@ def demonstration_pairs(
         np.concatenate([trajectory.actions for trajectory in trajectories]),
     )
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.naming_failures(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(path, safetensors.numpy.save(pairs._asdict()))
     return pairs
 

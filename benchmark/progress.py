@@ -21,7 +21,10 @@ class Progress(Protocol):
         """Something worth a line."""
 
     def end(self) -> None:
-        """The run is over."""
+        """The run is over and went well."""
+
+    def close(self) -> None:
+        """The run is over, however it went."""
 
 
 class Silent:
@@ -40,4 +43,7 @@ class Silent:
         """Ignore it."""
 
     def end(self) -> None:
+        """Ignore it."""
+
+    def close(self) -> None:
         """Ignore it."""

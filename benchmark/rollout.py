@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import perf_counter
 from typing import Protocol
 
@@ -26,7 +27,7 @@ Encode = Callable[[Frames, Sequence[int]], Array]
 class Actor(Protocol):
     """What chooses actions: a policy, or the recorded actions of demonstrations."""
 
-    def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int]) -> Array:
+    def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int], /) -> Array:
         """Actions (n, action_dim) for observations (n, D) of these episodes at these steps."""
 
 
@@ -189,4 +190,4 @@ def rollout(
 def _shares(episodes: int, slots: int) -> list[range]:
     """Contiguous shares of the episodes, one a slot, equal to within one."""
     bounds = [episodes * slot // slots for slot in range(slots + 1)]
-    return [range(first, stop) for first, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [range(first, stop) for first, stop in pairwise(bounds)]

@@ -24,7 +24,7 @@ from tasks.demonstrations import Demonstrations
 from tasks.render import Device
 
 from . import demonstrations as sources
-from .config import HELD_OUT_SEED, RunConfig
+from .config import HELD_OUT_SEED, RANDOM_ALLOWED, RunConfig
 from .dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline, clone_behaviour, dapg_update
 from .doctor import require_gl
 from .episodes import OWN_BACKGROUND
@@ -92,7 +92,7 @@ class _Run:
         self.encoder, self.origin = build(
             config.encoder,
             weights=config.weights,
-            allow_random=config.preset == "quickstart",
+            allow_random=config.preset in RANDOM_ALLOWED,
             task=config.task,
             device=self.device,
         )
@@ -178,8 +178,8 @@ class _Run:
     def _say_renderer(self, drawn_by: Device, asked: int | None) -> None:
         """Say what draws, above all when it is not what was asked for."""
         kind = "software rendering on the CPU" if drawn_by.software else "GPU rendering"
-        instead = f" (EGL device {asked} cannot be used)" if asked not in (None, drawn_by.index) else ""
-        self.progress.say(f"{kind}: {drawn_by.name}, EGL device {drawn_by.index}{instead}")
+        instead = f" (EGL device {asked} cannot be used)" if asked not in (None, drawn_by.number) else ""
+        self.progress.say(f"{kind}: {drawn_by.name}, EGL device {drawn_by.number}{instead}")
 
     def _pairs(self) -> Pairs:
         self.progress.stage("demonstrations")
@@ -300,9 +300,7 @@ class _Run:
         self.progress.say(f"{name}: evaluation return {mean_return:.1f}, success {success:.0%}")
         return {"evaluation_return": mean_return, "evaluation_success": success}
 
-    def _roll(
-        self, seeds: Sequence[int], *, noise_of: int | None, on_frame: Any = None
-    ) -> list[Trajectory]:
+    def _roll(self, seeds: Sequence[int], *, noise_of: int | None, on_frame: Any = None) -> list[Trajectory]:
         horizon = int(self.config.rollout.horizon or self.card.horizon)
         noise = None
         if noise_of is not None:
@@ -341,7 +339,8 @@ class _Run:
         clock, self.clock = self.clock, Clock()
         spent = clock.seconds | seconds
         rolling = sum(clock.seconds.values())
-        memory = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)}
+        bytes_a_unit = 1 if sys.platform == "darwin" else 1024
+        memory = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_a_unit / 1e6}
         if self.device.type == "cuda":
             memory["gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 1e6
         return {"seconds": spent, "steps_per_second": clock.steps / rolling if rolling else None, **memory}
@@ -351,7 +350,12 @@ class _Run:
         tensors |= {f"baseline.{name}": tensor.numpy() for name, tensor in self.baseline.state_tensors().items()}
         tensors["generator"] = self.generator.get_state().numpy()
         self.steps = steps
-        meta = {"iteration": iteration, "steps": steps, "guard": self.guard.state(), "identity": identity_hash(self.identity)}
+        meta = {
+            "iteration": iteration,
+            "steps": steps,
+            "guard": self.guard.state(),
+            "identity": identity_hash(self.identity),
+        }
         self.folder.save_checkpoint(tensors, meta)
 
     def _restore(self, tensors: dict[str, Any], meta: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from types import TracebackType
@@ -132,18 +133,21 @@ class Simulators:
             self._local = SlotGroup(settings, settings.slots, self.frames, threads=os.cpu_count() or 1)
             self.device = self._local.device
             return
-        self._memory = SharedMemory(create=True, size=int(np.prod(shape)))
-        self.frames = np.ndarray(shape, np.uint8, self._memory.buf)
+        memory = self._memory = SharedMemory(create=True, size=int(np.prod(shape)))
+        self.frames = np.ndarray(shape, np.uint8, memory.buf)
         bounds = np.linspace(0, settings.slots, min(workers, settings.slots) + 1).astype(int)
         try:
             self._workers = [
-                _Worker(settings, int(first), int(stop), self._memory.name)
-                for first, stop in zip(bounds[:-1], bounds[1:], strict=True)
+                _Worker(settings, int(first), int(stop), memory.name) for first, stop in pairwise(bounds)
             ]
-            self.device = [worker.receive() for worker in self._workers][0]
+            devices = [worker.receive() for worker in self._workers]
+            self.device = devices[0]
         except BaseException:
             self.close()
             raise
+        finally:
+            # Attached by all, it needs no name, and without one it vanishes with its users, however they end.
+            memory.unlink()
 
     def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Reading:
         """Start episodes and draw their first frames; rows follow ``slots``, which must ascend.
@@ -191,7 +195,6 @@ class Simulators:
         if self._memory is not None:
             del self.frames
             self._memory.close()
-            self._memory.unlink()
             self._memory = None
 
     def __enter__(self) -> Simulators:
@@ -238,8 +241,8 @@ class _Worker:
     def _lost(self) -> SimulationError:
         self._process.join(timeout=1)
         return SimulationError(
-            f"the simulation worker of slots {self.first} to {self.stop - 1} died (exit code {self._process.exitcode}); "
-            "start the same command again to resume"
+            f"the simulation worker of slots {self.first} to {self.stop - 1} died "
+            f"(exit code {self._process.exitcode}); start the same command again to resume"
         )
 
 
@@ -257,7 +260,7 @@ def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, mem
             pipe.send(getattr(group, command)(*arguments))
     except (EOFError, OSError):
         return
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
         pipe.send(error if isinstance(error, TaskError) else SimulationError(f"{type(error).__name__}: {error}"))
 
 

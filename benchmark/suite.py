@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import tasks
+
 from .config import RunConfig, configure
 from .identity import identity_hash
 from .versions import RESULTS_VERSION
@@ -9,25 +13,34 @@ from .versions import RESULTS_VERSION
 PACK = "builtin"
 """The objects of the scenes; the Adroit tasks bring their own."""
 
-# What may differ between the runs of one suite: the cell's coordinates, and what changes no number.
-_FREE = {"task", "encoder", "seed", "weights", "physics", "device", "torch_threads", "workers", "egl_device"}
+# The cell's coordinates, what the suite's name says already, and what changes no number.
+NOT_COMPARED = {
+    *("task", "encoder", "seed", "weights", "preset", "physics"),
+    *("device", "torch_threads", "workers", "egl_device"),
+}
 
 
 def suite_name(config: RunConfig) -> str:
-    """The folder name of a resolved configuration's suite; settings unlike the preset's add their hash.
+    """The folder name of a configuration's suite; settings unlike the preset's add a hash of them.
 
     >>> suite_name(configure("quickstart", task="door", encoder="rrl"))
     'quickstart-builtin-paper-r1'
     """
     name = f"{config.preset}-{PACK}-{config.physics}-r{RESULTS_VERSION}"
-    import tasks
-
-    plain = configure(config.preset, task=config.task, encoder=config.encoder).resolve(tasks.card(config.task))
-    own, usual = (each.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=_FREE) for each in (config, plain))
-    changed = {
-        f"{part}.{key}" if isinstance(value, dict) else part: entry
-        for part, value in own.items()
-        for key, entry in (value.items() if isinstance(value, dict) else [(part, value)])
-        if entry != (usual[part][key] if isinstance(value, dict) else usual[part])
-    }
+    changed = changed_settings(config)
     return f"{name}+{identity_hash(changed)[:8]}" if changed else name
+
+
+def changed_settings(config: RunConfig) -> dict[str, Any]:
+    """Settings that differ from the preset's, by dotted name."""
+    usual = _settings(configure(config.preset, task=config.task, encoder=config.encoder))
+    return {name: value for name, value in _settings(config).items() if value != usual[name]}
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=NOT_COMPARED)
+    flat: dict[str, Any] = {}
+    for part, value in resolved.items():
+        flat |= {f"{part}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {part: value}
+    flat.pop("evaluation.video")
+    return flat

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import RunConfig
+from encoders import EncoderError, resolve
+
+from .config import RANDOM_ALLOWED, RunConfig
 from .dapg import LearningDiverged
-from .errors import BenchError
-from .progress import Progress
+from .demonstrations import locate
+from .errors import BenchError, ConfigError, SimulationError
+from .progress import Progress, Silent
 from .runner import RunResult, run
 
 
@@ -22,9 +25,26 @@ class Outcome(NamedTuple):
     failure: str = ""
 
 
-def grid(encoders: Sequence[str], tasks: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, str, int]]:
-    """All (encoder, task, seed), with the seed changing fastest."""
-    return list(product(encoders, tasks, seeds))
+def check_ready(configs: Sequence[RunConfig]) -> None:
+    """Find out before any work whether all weights and demonstrations are there.
+
+    Raises:
+        ConfigError: some are not; the message lists them all.
+    """
+    missing: dict[str, None] = {}
+    for config in configs:
+        random_allowed = config.preset in RANDOM_ALLOWED
+        checks: list[Callable[[], object]] = [
+            partial(resolve, config.encoder, config.weights, allow_random=random_allowed, task=config.task),
+            partial(locate, config),
+        ]
+        for check in checks:
+            try:
+                check()
+            except (BenchError, EncoderError) as error:
+                missing[str(error)] = None
+    if missing:
+        raise ConfigError("; ".join(missing))
 
 
 def sweep(
@@ -33,27 +53,23 @@ def sweep(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    on_failure: Callable[[RunConfig, str], None] | None = None,
 ) -> list[Outcome]:
     """Do runs in order.
 
-    A run whose learning diverged or whose simulators died is reported and the next one starts; what a user can mend
+    A run whose learning diverged or whose simulators died is noted and the next one starts; what a user can mend
     (a missing file, a wrong folder) stops the sweep, since the other runs would fail alike.
-    """
-    from .errors import SimulationError
 
+    Raises:
+        BenchError, EncoderError, TaskError: what a user can mend.
+    """
+    progress = progress or Silent()
+    check_ready(configs)
     outcomes = []
     for config in configs:
         try:
             outcomes.append(Outcome(config, run(config, out, overwrite=overwrite, progress=progress)))
         except (LearningDiverged, SimulationError) as error:
-            if progress is not None:
-                progress.end()
             outcomes.append(Outcome(config, None, str(error)))
-            if on_failure is not None:
-                on_failure(config, str(error))
-        except BenchError:
-            if progress is not None:
-                progress.end()
-            raise
+        finally:
+            progress.close()
     return outcomes

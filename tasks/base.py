@@ -241,4 +241,5 @@ class Task(ABC):
 
 def norm(vectors: FloatArray) -> FloatArray:
     """Euclidean length over the last axis: (n, k) -> (n,)."""
-    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+    lengths: FloatArray = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+    return lengths

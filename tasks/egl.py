@@ -65,11 +65,13 @@ class EGLContext:
         self._egl.eglGetProcAddress.restype = ctypes.c_void_p
         self._egl.eglGetProcAddress.argtypes = [ctypes.c_char_p]
         self._egl.eglCreateContext.restype = ctypes.c_void_p
+        self._display = ctypes.c_void_p()
+        self._context: ctypes.c_void_p | None = None
         handles = self._devices()
         order = sorted(range(len(handles)), key=lambda index: (index != device, index))
         for index in order:
             if self._open(handles[index]):
-                self.driver = Driver(*(self._text(name) for name in (GL_VENDOR, GL_RENDERER, GL_VERSION)), index)
+                self.driver = Driver(self._text(GL_VENDOR), self._text(GL_RENDERER), self._text(GL_VERSION), index)
                 return
         raise EGLError("no EGL driver gives a context")
 
@@ -101,7 +103,7 @@ class EGLContext:
         """Try one device; True leaves its context current."""
         get_display = self._function("eglGetPlatformDisplayEXT")
         address = get_display(ctypes.c_uint(EGL_PLATFORM_DEVICE_EXT), ctypes.c_void_p(handle), None)
-        self._display, self._context = ctypes.c_void_p(address), None
+        self._display = ctypes.c_void_p(address)
         if not address or not self._egl.eglInitialize(self._display, None, None):
             return False
         config, count = ctypes.c_void_p(), ctypes.c_int(0)

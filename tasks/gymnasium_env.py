@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
@@ -33,7 +33,7 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         **options: those of `tasks.base.Task`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 100}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012 - gymnasium's own declaration
 
     def __init__(
         self,
@@ -53,17 +53,12 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self._goals = 0
         card = self.task.card
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (card.action_dim,), np.float32)
-        unbounded = lambda size: gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)  # noqa: E731
-        self.observation_space = (
-            unbounded(card.observation_dim)
-            if observation == "state"
-            else gymnasium.spaces.Dict(
-                {
-                    "pixels": gymnasium.spaces.Box(0, 255, (CROP, CROP, 3), np.uint8),
-                    "proprioception": unbounded(card.proprioception_dim),
-                }
-            )
-        )
+        space: gymnasium.Space[Any] = _unbounded(card.observation_dim)
+        if observation == "pixels":
+            pixels = gymnasium.spaces.Box(0, 255, (CROP, CROP, 3), np.uint8)
+            proprioception = _unbounded(card.proprioception_dim)
+            space = gymnasium.spaces.Dict({"pixels": pixels, "proprioception": proprioception})
+        self.observation_space = space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -81,7 +76,7 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         observation, info = self._observe(reading), self._info(reading)
         return observation, float(reading.reward[0]), bool(reading.terminated[0]), False, info
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """The task's camera, (224, 224, 3) uint8."""
         return self._frame() if self.render_mode == "rgb_array" else None
 
@@ -93,7 +88,8 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     def _observe(self, reading: Reading) -> Observation:
         if self._observation == "state":
-            return reading.observation[0]
+            state: Observation = reading.observation[0]
+            return state
         return {"pixels": self._frame(), "proprioception": reading.proprioception[0]}
 
     def _info(self, reading: Reading) -> dict[str, Any]:
@@ -110,3 +106,7 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
             self._data = mujoco.MjData(model)
         self.task.load_data(0, self._data)
         return self._renderer.render(self._data)
+
+
+def _unbounded(size: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)

@@ -78,7 +78,8 @@ class Hammer(Task):
 
 def sparse_reward(distance: FloatArray) -> FloatArray:
     """(n,) reward from the nail's distance to its goal in metres."""
-    return -10.0 * distance + 25.0 * (distance < NEAR_DISTANCE) + 75.0 * (distance < GOAL_DISTANCE)
+    bonuses = np.where(distance < NEAR_DISTANCE, 25.0, 0.0) + np.where(distance < GOAL_DISTANCE, 75.0, 0.0)
+    return bonuses - 10.0 * distance
 
 
 def dense_terms(
@@ -86,7 +87,8 @@ def dense_terms(
 ) -> FloatArray:
     """(n,) what the dense reward adds: reach the hammer, bring the tool to the nail, lift, move little."""
     lifted = (hammer[:, 2] > LIFTED_HEIGHT) & (tool[:, 2] > LIFTED_HEIGHT)
-    return -0.1 * norm(palm - hammer) - norm(tool - target) - 0.01 * norm(qvel) + 2.0 * lifted
+    terms: FloatArray = -0.1 * norm(palm - hammer) - norm(tool - target) - 0.01 * norm(qvel) + 2.0 * lifted
+    return terms
 
 
 def euler_angles(rotation: FloatArray) -> FloatArray:

@@ -20,7 +20,7 @@ Physics = Literal["paper", "native"]
 # sha256 over the names and bytes of every file of gymnasium-robotics 1.4.2's Adroit folder, in sorted order.
 FILES_SHA256 = "71ae00bc6633c48d3ae19a519c7b091dc6da08d92b78301dfffdd7afd497ee42"
 
-# MuJoCo 2 took the larger of two geoms' margins, today's takes their sum: half the released 0.0005 m gives the same pair.
+# MuJoCo 2 took the larger of two geoms' margins, today's takes their sum: half of the released 0.0005 m each.
 PAPER_MARGIN = 0.00025
 PAPER_CCD_ITERATIONS = 50
 

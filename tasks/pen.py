@@ -72,9 +72,10 @@ class Pen(Task):
 
     def _axis(self, slots: npt.NDArray[np.integer] | slice, ends: tuple[int, int]) -> FloatArray:
         top, bottom = ends
-        return (self._sites[slots, top] - self._sites[slots, bottom]) / PEN_LENGTH
+        axis: FloatArray = (self._sites[slots, top] - self._sites[slots, bottom]) / PEN_LENGTH
+        return axis
 
 
 def sparse_reward(distance: FloatArray, cosine: FloatArray) -> FloatArray:
     """(n,) reward from the pen's distance (metres) to its place and the cosine between its axis and the target's."""
-    return 50.0 * ((distance < GOAL_DISTANCE) & (cosine > GOAL_COSINE))
+    return np.where((distance < GOAL_DISTANCE) & (cosine > GOAL_COSINE), 50.0, 0.0)

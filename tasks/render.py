@@ -24,9 +24,7 @@ Frame = npt.NDArray[np.uint8]
 RENDERED = 256
 CROP = 224
 MAX_GEOMS = 2000
-NO_GL = (
-    "no headless OpenGL ({reason}); on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri, then try again"
-)
+NO_GL = "no headless OpenGL ({reason}); on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri, then try again"
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
 
@@ -46,12 +44,12 @@ class Device(NamedTuple):
     Attributes:
         name: the driver's own name.
         software: whether it draws on the CPU.
-        index: the EGL device.
+        number: the EGL device.
     """
 
     name: str
     software: bool
-    index: int
+    number: int
 
 
 def scene_quality(model: mujoco.MjModel, quality: Quality) -> mujoco.MjModel:
@@ -76,7 +74,9 @@ class Renderer:
         RenderError: no OpenGL context can be had; the message names the packages to install.
     """
 
-    def __init__(self, model: mujoco.MjModel, camera: str, quality: Quality = "fast", device: int | None = None) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, camera: str, quality: Quality = "fast", device: int | None = None
+    ) -> None:
         if quality not in ("paper", "fast"):
             raise RenderError(f"quality is 'paper' or 'fast', got {quality!r}")
         self.model = scene_quality(model, quality)
@@ -159,7 +159,7 @@ def open_context(device: int | None = None) -> tuple[GLContext, Device]:
 
         context = PlatformContext(RENDERED, RENDERED)
         context.make_current()
-        return context, Device(f"OpenGL of {sys.platform}", software=False, index=0)
+        return context, Device(f"OpenGL of {sys.platform}", software=False, number=0)
     try:
         headless = EGLContext(device)
     except EGLError as error:

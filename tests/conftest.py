@@ -41,3 +41,69 @@ def _shared(name, holds):
     if not (folder / holds).exists():
         pytest.skip(f"no {name}/{holds} in a folder `shared` beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demonstration_file(tmp_path_factory):
+    """Make a file of short demonstrations by random actions: (task, episodes, steps) -> path."""
+    folder = tmp_path_factory.mktemp("demonstrations")
+
+    def make(task, episodes=2, steps=8):
+        path = folder / f"{task}-{episodes}-{steps}.npz"
+        if not path.exists():
+            _random_demonstrations(task, episodes, steps).save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """An encoder that costs nothing, as ``file.py:Class``: the mean colours of an image's quarters, 12 numbers."""
+    path = tmp_path_factory.mktemp("plugin") / "tiny.py"
+    path.write_text(TINY_ENCODER)
+    return f"{path}:Tiny"
+
+
+TINY_ENCODER = '''
+from torch.nn.functional import adaptive_avg_pool2d
+
+from encoders import Encoder
+
+
+class Tiny(Encoder, name="tiny"):
+    feature_dim = 12
+
+    def __init__(self, weights=None):
+        super().__init__()
+
+    def forward(self, images):
+        return adaptive_avg_pool2d(images, 2).flatten(1)
+'''
+
+
+def _random_demonstrations(name, episodes, steps):
+    import numpy as np
+
+    import tasks
+    from tasks.demonstrations import Demonstrations, Episode
+
+    task = tasks.make(name, slots=episodes)
+    observation = task.reset(range(episodes)).observation
+    initial = [task.initial_state(slot) for slot in range(episodes)]
+    actions = 0.1 * np.random.default_rng(0).standard_normal((steps, episodes, task.card.action_dim), dtype=np.float32)
+    observations, rewards, goals = [], [], []
+    for step in range(steps):
+        reading = task.step(actions[step])
+        observations.append(observation)
+        rewards.append(reading.reward)
+        goals.append(reading.goal)
+        observation = reading.observation
+    made = np.array(observations), np.array(rewards), np.array(goals)
+    return Demonstrations(
+        name,
+        [
+            Episode(initial[k], actions[:, k], made[0][:, k], made[1][:, k], made[2][:, k], success=False, seed=k)
+            for k in range(episodes)
+        ],
+    )

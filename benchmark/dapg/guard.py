@@ -11,7 +11,7 @@ from .update import UpdateReport
 logger = logging.getLogger(__name__)
 
 
-class LearningDiverged(BenchError, RuntimeError):  # noqa: N818 - it says what happened
+class LearningDiverged(BenchError, RuntimeError):
     """Updates were not finite several times in a row."""
 
 

@@ -191,7 +191,7 @@ def test_contexts_are_released_and_made_many_times(made):
     task.reset([1, 2, 3])
     expected = frames_of(task, renderer)
     counts = []
-    for _ in range(12):
+    for _ in range(8):
         with renderer_of(task) as fresh:
             np.testing.assert_array_equal(frames_of(task, fresh), expected)
         counts.append(open_files())
