@@ -128,7 +128,11 @@ def list_encoders(pattern: Annotated[str, typer.Argument(help="Names to list; * 
 
     for name in encoders.names(pattern):
         card = encoders.card(name)
-        about = f"{card.feature_dim:5d}  {card.architecture}; {card.feature}" if card else ""
+        about = (
+            f"{card.feature_dim:5d}  input {card.normalisation.name:8} {card.architecture}; {card.licence}"
+            if card
+            else ""
+        )
         typer.echo(f"{name:18} {about}")
 
 

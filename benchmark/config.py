@@ -51,7 +51,7 @@ class LearnerSettings(Part):
 
     iterations: Annotated[int, Field(ge=0)] | None = None
     trajectories_per_iteration: Count | None = None
-    policy_hidden: tuple[Count, ...] = (256, 256)
+    policy_hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (256, 256)
     bc_epochs: Annotated[int, Field(ge=0)] = 5
     bc_batch_size: Count = 32
     bc_learning_rate: Positive = 1e-3
@@ -136,7 +136,7 @@ class RunConfig(Part):
     preset: PresetName = "quickstart"
     task: str
     encoder: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED)] = 0
     weights: str = "auto"
     physics: Literal["paper", "native"] = "paper"
     reward: Literal["sparse", "dense"] = "sparse"
@@ -211,6 +211,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator or not dotted:
         raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set learner.step_size=0.02")
+    if dotted.strip() == "preset":
+        raise ConfigError(f"--set {override}: a preset is where settings begin; give --preset {text}")
     *path, last = dotted.strip().split(".")
     node = tree
     for key in path:

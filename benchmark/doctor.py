@@ -37,7 +37,7 @@ PROBE = Path(__file__).resolve().parents[1] / "tasks" / "egl.py"
 
 
 class Row(NamedTuple):
-    """A line of the report; `remedy` is empty where nothing is wrong."""
+    """A line of the report; `remedy` is empty where nothing is wrong or to be had."""
 
     name: str
     value: str
@@ -143,7 +143,7 @@ def _weights_rows() -> list[Row]:
             continue
         cached = sum(cached_path(card, source).is_file() for source in card.sources)
         remedy = "" if cached == len(card.sources) else f"bench weights fetch {name}"
-        rows.append(Row(f"weights {name}", f"{cached} of {len(card.sources)} official files", not remedy, remedy))
+        rows.append(Row(f"weights {name}", f"{cached} of {len(card.sources)} official files", remedy=remedy))
     return rows
 
 

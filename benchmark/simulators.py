@@ -137,9 +137,7 @@ class Simulators:
         self.frames = np.ndarray(shape, np.uint8, memory.buf)
         bounds = np.linspace(0, settings.slots, min(workers, settings.slots) + 1).astype(int)
         try:
-            self._workers = [
-                _Worker(settings, int(first), int(stop), memory.name) for first, stop in pairwise(bounds)
-            ]
+            self._workers = [_Worker(settings, int(first), int(stop), memory.name) for first, stop in pairwise(bounds)]
             devices = [worker.receive() for worker in self._workers]
             self.device = devices[0]
         except BaseException:

@@ -20,6 +20,7 @@ BOARD_HEIGHT = (0.10, 0.25)
 GOAL_DISTANCE = 0.01
 NEAR_DISTANCE = 0.02
 LIFTED_HEIGHT = 0.04
+SINGULAR_COSINE = 4.0 * np.finfo(float).eps
 
 
 class Hammer(Task):
@@ -59,12 +60,12 @@ class Hammer(Task):
         observation = np.concatenate(
             [
                 qpos[:, :27],
-                np.clip(qvel[:, 27:33], -1.0, 1.0),
+                qvel[:, 27:33].clip(-1.0, 1.0),
                 palm,
                 hammer,
                 euler_angles(self._rotations[slots, self._hammer].reshape(-1, 3, 3)),
                 target,
-                np.clip(self._sensors[slots, self._touch], -1.0, 1.0)[:, None],
+                self._sensors[slots, self._touch].clip(-1.0, 1.0)[:, None],
             ],
             axis=1,
         )
@@ -97,12 +98,12 @@ def euler_angles(rotation: FloatArray) -> FloatArray:
     Where the middle angle is +-90 degrees the first is set to zero.
     """
     cosine = np.hypot(rotation[:, 1, 2], rotation[:, 2, 2])
-    regular = cosine > 4.0 * np.finfo(float).eps
-    first = np.where(regular, np.arctan2(-rotation[:, 1, 2], rotation[:, 2, 2]), 0.0)
-    middle = np.arctan2(rotation[:, 0, 2], cosine)
-    last = np.where(
-        regular,
-        np.arctan2(-rotation[:, 0, 1], rotation[:, 0, 0]),
-        np.arctan2(rotation[:, 1, 0], rotation[:, 1, 1]),
-    )
-    return np.stack([first, middle, last], axis=1)
+    angles = np.empty((len(rotation), 3))
+    angles[:, 0] = np.arctan2(-rotation[:, 1, 2], rotation[:, 2, 2])
+    angles[:, 1] = np.arctan2(rotation[:, 0, 2], cosine)
+    angles[:, 2] = np.arctan2(-rotation[:, 0, 1], rotation[:, 0, 0])
+    singular = cosine <= SINGULAR_COSINE
+    if singular.any():
+        angles[singular, 0] = 0.0
+        angles[singular, 2] = np.arctan2(rotation[singular, 1, 0], rotation[singular, 1, 1])
+    return angles

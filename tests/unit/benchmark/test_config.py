@@ -1,0 +1,163 @@
+"""The configuration: presets, overrides, and what it says to a user who mistypes."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import tasks
+from benchmark.config import HELD_OUT_SEED, PRESETS, LearnerSettings, RunConfig, configure
+from benchmark.errors import ConfigError
+
+
+def door(*overrides, preset="quickstart", **values):
+    return configure(preset, overrides, task="door", encoder="rrl", **values)
+
+
+@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_complete_for_every_task(preset, task):
+    resolved = configure(preset, task=task, encoder="rrl").resolve(tasks.card(task))
+    assert resolved.preset == preset
+    numbers = {**resolved.learner.model_dump(), **resolved.rollout.model_dump(), **resolved.demonstrations.model_dump()}
+    assert None not in numbers.values()
+    assert json.loads(resolved.model_dump_json())["learner"]["step_size"] == 0.05
+
+
+def test_quickstart_is_as_small_as_the_design_says():
+    config = door().resolve(tasks.card("door"))
+    assert (config.learner.iterations, config.learner.trajectories_per_iteration) == (2, 4)
+    assert (config.rollout.horizon, config.demonstrations.episodes, config.learner.bc_epochs) == (25, 3, 5)
+    assert config.demonstrations.source == "expert"
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_paper_takes_every_number_from_the_card(task):
+    card = tasks.card(task)
+    config = configure("paper", task=task, encoder="rrl").resolve(card)
+    assert config.learner.iterations == card.iterations
+    assert config.learner.trajectories_per_iteration == card.trajectories_per_iteration
+    assert config.demonstrations.episodes == card.demonstrations
+    assert config.rollout.horizon == card.horizon
+    assert config.evaluation.episodes == 25
+    assert config.rollout.quality == "paper"
+    assert (config.demonstrations.source, config.demonstrations.successful_only) == ("imported", False)
+    assert config.evaluation.seeds == "training"
+
+
+def test_learner_defaults_are_the_papers():
+    learner = LearnerSettings()
+    assert (learner.gamma, learner.gae_lambda, learner.step_size) == (0.995, 0.97, 0.05)
+    assert (learner.demonstration_weight, learner.demonstration_decay) == (1e-2, 0.95)
+    assert (learner.policy_hidden, learner.value_hidden) == ((256, 256), (128, 128))
+    assert (learner.fisher_damping, learner.conjugate_gradient_iterations) == (1e-4, 10)
+
+
+def test_resolving_keeps_what_was_set():
+    config = door("learner.iterations=7", "rollout.horizon=11", preset="paper").resolve(tasks.card("door"))
+    assert (config.learner.iterations, config.rollout.horizon) == (7, 11)
+    assert config.learner.trajectories_per_iteration == tasks.card("door").trajectories_per_iteration
+
+
+def test_zero_iterations_are_not_taken_for_missing():
+    assert door("learner.iterations=0").resolve(tasks.card("door")).learner.iterations == 0
+
+
+def test_overrides_reach_into_groups_and_leave_the_rest():
+    config = door("learner.step_size=0.02", "evaluation.video=false", "learner.policy_hidden=[64,32]")
+    assert config.learner.step_size == 0.02
+    assert config.evaluation.video is False
+    assert config.learner.policy_hidden == (64, 32)
+    assert config.learner.iterations == 2
+
+
+def test_a_value_that_is_no_json_is_a_string():
+    assert door("demonstrations.source=/data/demos.npz").demonstrations.source == "/data/demos.npz"
+    assert door("rollout.quality=paper").rollout.quality == "paper"
+
+
+def test_the_last_override_counts():
+    assert door("learner.gamma=0.5", "learner.gamma=0.9").learner.gamma == 0.9
+
+
+def test_presets_are_not_changed_by_overrides():
+    before = json.dumps(PRESETS)
+    door("learner.iterations=9", "rollout.slots=1", "evaluation.episodes=3")
+    assert json.dumps(PRESETS) == before
+
+
+REFUSED = {
+    "learner.stepsize=0.1": r"there is no setting 'learner\.stepsize': did you mean 'learner\.step_size'\?",
+    "learnr.step_size=0.1": r"there is no setting 'learnr': did you mean 'learner'\?",
+    "workrs=2": r"there is no setting 'workrs': did you mean 'workers'\?",
+    "rollout.zzz=2": r"there is no setting 'rollout\.zzz': there are horizon, slots, quality",
+    "learner.step_size=fast": r"setting 'learner\.step_size': input should be a valid number.*got 'fast'",
+    "learner.iterations=2.5": r"setting 'learner\.iterations': input should be a valid integer.*got 2\.5",
+    "learner.iterations=-1": r"setting 'learner\.iterations': input should be greater than or equal to 0, got -1",
+    "learner.step_size=0": r"setting 'learner\.step_size': input should be greater than 0, got 0",
+    "learner.step_size=NaN": r"setting 'learner\.step_size'",
+    "learner.step_size=Infinity": r"setting 'learner\.step_size'",
+    "learner.gamma=1.5": r"setting 'learner\.gamma': input should be less than or equal to 1, got 1\.5",
+    "learner.policy_hidden=64": r"setting 'learner\.policy_hidden': input should be a valid tuple",
+    "learner.policy_hidden=[64,0]": r"setting 'learner\.policy_hidden\.1': input should be greater than or equal to 1",
+    "learner.policy_hidden=[]": r"setting 'learner\.policy_hidden': tuple should have at least 1 item",
+    "rollout.quality=best": r"setting 'rollout\.quality': input should be 'paper' or 'fast', got 'best'",
+    "evaluation.video=perhaps": r"setting 'evaluation\.video': input should be a valid boolean",
+    "evaluation.episodes=null": r"setting 'evaluation\.episodes': input should be a valid integer",
+    "device=tpu": r"setting 'device': .*got 'tpu'",
+    "learner=3": r"setting 'learner': input should be a valid dictionary",
+    "task.name=pen": r"--set task\.name=pen: 'task' is a value, not a group of settings",
+    "learner.step_size": r"--set learner\.step_size: expected KEY=VALUE",
+    "=3": r"--set =3: expected KEY=VALUE",
+    "preset=paper": r"--set preset=paper: .*--preset paper",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_wrong_override_is_refused_in_one_line(override):
+    with pytest.raises(ConfigError, match=REFUSED[override]) as refusal:
+        door(override)
+    assert "\n" not in str(refusal.value)
+
+
+def test_several_mistakes_are_counted():
+    with pytest.raises(ConfigError, match=r"\(and 2 more\)$"):
+        door("learner.gamma=2", "learner.gae_lambda=2", "rollout.slots=0")
+
+
+def test_an_unknown_preset_is_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match=r"unknown preset 'papper': did you mean 'paper'\?"):
+        door(preset="papper")
+
+
+@pytest.mark.parametrize("seed", [-1, HELD_OUT_SEED, 10**30])
+def test_seeds_stay_below_the_held_out_ones(seed):
+    with pytest.raises(ConfigError, match="setting 'seed'"):
+        door(seed=seed)
+
+
+def test_the_configuration_is_frozen():
+    config = door()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        config.learner.step_size = 3.0
+
+
+def test_training_and_held_out_seeds_do_not_meet():
+    """Even the paper's longest run stays below the first held-out seed."""
+    longest = max(tasks.card(name).iterations * tasks.card(name).trajectories_per_iteration for name in tasks.names())
+    assert longest < HELD_OUT_SEED
+
+
+@given(
+    step_size=st.floats(min_value=1e-9, max_value=10),
+    hidden=st.lists(st.integers(1, 512), min_size=1, max_size=4),
+    seed=st.integers(0, HELD_OUT_SEED - 1),
+)
+def test_a_resolved_configuration_survives_its_json(step_size, hidden, seed):
+    config = door(f"learner.step_size={step_size}", f"learner.policy_hidden={hidden}", seed=seed)
+    resolved = config.resolve(tasks.card("door"))
+    assert RunConfig.model_validate_json(resolved.model_dump_json()) == resolved

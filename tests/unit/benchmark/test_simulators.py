@@ -1,0 +1,184 @@
+"""Slots in this process and in workers: the same bits, errors that come back, and nothing left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tasks
+from benchmark import simulators as module
+from benchmark.errors import SimulationError
+from benchmark.simulators import SceneSettings, Simulators
+from tasks.errors import RenderError, TaskError
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/shm is Linux's")
+DRAWN = SceneSettings("pen", slots=3)
+BARE = SceneSettings("pen", slots=3, images=False)
+
+
+def shared_memory():
+    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+
+
+def actions(steps=4, slots=3):
+    return np.random.default_rng(0).uniform(-1, 1, (steps, slots, 24))
+
+
+def drive(simulators):
+    """Everything that three slots give over a few steps, with holes: readings and frames."""
+    seen = [simulators.begin([0, 1, 2], [5, 6, 7]), simulators.frames.copy()]
+    script = [([0, 1, 2], [0, 1, 2]), ([0, 2], [2]), ([1], []), ([0, 1, 2], [1])]
+    for action, (slots, drawn) in zip(actions(), script, strict=True):
+        seen += [simulators.step(slots, action[slots], drawn), simulators.frames.copy()]
+    seen += [simulators.begin([1], [9]), simulators.frames.copy()]
+    return [array for item in seen for array in (item if isinstance(item, tuple) else [item])]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    with Simulators(DRAWN) as simulators:
+        return drive(simulators)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_any_number_of_workers_gives_the_same_bits(workers, alone):
+    with Simulators(DRAWN, workers) as simulators:
+        found = drive(simulators)
+    assert len(found) == len(alone)
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_no_more_workers_than_slots_are_started():
+    with Simulators(BARE, workers=8):
+        assert len(multiprocessing.active_children()) == 3
+    assert not multiprocessing.active_children()
+
+
+def test_frames_are_drawn_where_asked_and_nowhere_else(pen_with_images):
+    drawn = pen_with_images
+    drawn.begin([0, 1, 2], [5, 6, 7])
+    before = drawn.frames.copy()
+    for action in actions(6):
+        drawn.step([0, 1, 2], action, [1])
+    np.testing.assert_array_equal(drawn.frames[[0, 2]], before[[0, 2]])
+    assert (drawn.frames[1] != before[1]).any()
+
+
+def test_a_frame_shows_its_slots_present_state(pen_with_images):
+    """The frame of a slot is what a renderer of its own makes of a task stepped by hand."""
+    import mujoco
+
+    from tasks.render import Renderer
+
+    pen_with_images.begin([0, 1, 2], [5, 6, 7])
+    task = tasks.make("pen")
+    model = task.build("paper").compile()
+    data = mujoco.MjData(model)
+    task.reset([6])
+    for action in actions(3):
+        pen_with_images.step([0, 1, 2], action, [0, 1, 2])
+        task.step(action[1:2])
+    task.load_data(0, data)
+    with Renderer(model, task.card.camera, "fast") as renderer:
+        expected = renderer.render(data)
+    np.testing.assert_array_equal(pen_with_images.frames[1], expected)
+
+
+def test_without_images_nothing_draws(pen_without_images):
+    assert pen_without_images.device is None
+    assert pen_without_images.frames.size == 0
+    assert pen_without_images.begin([0, 1, 2], [0, 1, 2]).observation.shape == (3, 45)
+
+
+def test_with_images_the_device_is_named(pen_with_images):
+    assert pen_with_images.device.name
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_task_errors_come_back_as_they_are(workers):
+    with (
+        Simulators(BARE, workers) as simulators,
+        pytest.raises(TaskError, match="an action is not a number"),
+    ):
+        simulators.begin([0, 1, 2], [0, 1, 2])
+        simulators.step([0, 1, 2], np.full((3, 24), np.nan), [])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_errors_at_the_start_come_back_and_leave_no_worker(workers):
+    with pytest.raises(TaskError, match="physics is 'paper' or 'native', got 'lunar'"):
+        Simulators(SceneSettings("pen", {"physics": "lunar"}, slots=2, images=False), workers)
+    assert not multiprocessing.active_children()
+
+
+def test_an_unknown_quality_is_a_render_error():
+    with pytest.raises(RenderError, match="quality is 'paper' or 'fast'"):
+        Simulators(SceneSettings("pen", quality="best"))
+
+
+def test_a_programming_error_in_a_worker_names_itself():
+    with Simulators(BARE, workers=1) as simulators, pytest.raises(SimulationError, match=r"^ValueError: .*broadcast"):
+        simulators.begin([0, 1, 2], [0, 1, 2])
+        simulators.step([0, 1, 2], np.zeros((3, 7)), [])
+
+
+def test_seeds_and_states_do_not_mix(pen_without_images):
+    state = tasks.make("pen").initial_state(0)
+    with pytest.raises(TaskError, match="either all from seeds or all from states"):
+        pen_without_images.begin([0, 1], [3, state])
+
+
+@linux
+@pytest.mark.parametrize("moment", ["idle", "at work"])
+def test_a_killed_worker_is_one_line_and_leaves_nothing(moment):
+    before = shared_memory()
+    with pytest.raises(SimulationError) as failure, Simulators(DRAWN, workers=2) as simulators:
+        simulators.begin([0, 1, 2], [0, 1, 2])
+        victim = max(multiprocessing.active_children(), key=lambda process: process.pid)
+        if moment == "at work":  # it has the command, and dies before it answers
+            os.kill(victim.pid, signal.SIGSTOP)
+            threading.Timer(0.3, os.kill, (victim.pid, signal.SIGKILL)).start()
+        else:
+            victim.kill()
+            victim.join()
+        simulators.step([0, 1, 2], np.zeros((3, 24)), [0, 1, 2])
+    assert str(failure.value) == (
+        "the simulation worker of slots 1 to 2 died (exit code -9); start the same command again to resume"
+    )
+    assert not multiprocessing.active_children()
+    assert shared_memory() == before
+
+
+@linux
+def test_shared_memory_has_no_name_once_the_workers_have_it():
+    """So nothing has to clean up after a run that is killed with all its processes."""
+    before = shared_memory()
+    with Simulators(DRAWN, workers=2) as simulators:
+        assert shared_memory() == before
+        simulators.begin([0, 1, 2], [0, 1, 2])
+        assert simulators.frames.any(axis=(1, 2, 3)).all()
+
+
+def test_environments_that_show_the_same_frame_are_refused(monkeypatch, pen_with_images):
+    """A context shared by mistake draws one simulation for all."""
+    monkeypatch.setattr(pen_with_images._local, "_draw", lambda slots: pen_with_images.frames.fill(7))
+    with pytest.raises(RenderError, match="environments 0 and 1 started differently but show the same frame"):
+        pen_with_images.begin([0, 1, 2], [0, 1, 2])
+
+
+def test_equal_starts_may_show_equal_frames(pen_with_images):
+    pen_with_images.begin([0, 1, 2], [4, 4, 4])
+    np.testing.assert_array_equal(pen_with_images.frames[0], pen_with_images.frames[2])
+
+
+def test_a_worker_needs_no_torch():
+    """What a worker imports is this module: without torch it starts faster and is 300 MB smaller."""
+    code = "import sys, benchmark.simulators; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[1]).returncode == 0

@@ -1,0 +1,78 @@
+"""The suite of a run: which settings make it another one."""
+
+import pytest
+
+from benchmark.config import PRESETS, configure
+from benchmark.suite import changed_settings, suite_name
+
+
+def suite(*overrides, preset="quickstart", **values):
+    return suite_name(configure(preset, overrides, **({"task": "door", "encoder": "rrl"} | values)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_plain_preset_has_a_plain_name(preset):
+    assert suite(preset=preset) == f"{preset}-builtin-paper-r1"
+
+
+def test_physics_is_part_of_the_name():
+    assert suite("physics=native") == "quickstart-builtin-native-r1"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"task": "pen"},
+        {"encoder": "hindex"},
+        {"seed": 7},
+        {"weights": "random"},
+        {"workers": 3},
+        {"device": "cpu"},
+        {"torch_threads": 1},
+        {"egl_device": 1},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_cells_of_one_suite_and_what_only_changes_the_speed_share_a_name(values):
+    assert suite(**values) == suite()
+
+
+def test_a_film_changes_no_number_and_no_name():
+    assert suite("evaluation.video=false") == suite()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "learner.step_size=0.02",
+        "learner.iterations=3",
+        "rollout.slots=8",
+        "rollout.quality=paper",
+        "evaluation.episodes=9",
+        "reward=dense",
+        "demonstrations.episodes=2",
+    ],
+)
+def test_a_changed_setting_adds_a_hash(override):
+    plain, changed = suite(), suite(override)
+    assert changed.startswith(plain + "+")
+    assert len(changed) == len(plain) + 9
+    assert suite(override, task="pen") == changed
+
+
+def test_different_changes_have_different_names():
+    names = {suite("learner.step_size=0.02"), suite("learner.step_size=0.03"), suite("learner.gamma=0.02"), suite()}
+    assert len(names) == 4
+
+
+def test_setting_what_the_preset_has_changes_nothing():
+    assert suite("learner.step_size=0.05", "rollout.slots=4") == suite()
+
+
+def test_what_a_card_fills_in_is_no_change():
+    assert suite("rollout.horizon=200", preset="paper") == suite(preset="paper")
+
+
+def test_changed_settings_are_named():
+    config = configure("small", ["learner.step_size=0.02", "evaluation.every=1"], task="pen", encoder="rrl")
+    assert changed_settings(config) == {"learner.step_size": 0.02, "evaluation.every": 1}
