@@ -1,5 +1,7 @@
 """Episodes in lockstep, held to episodes stepped by hand, one at a time."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -137,7 +139,7 @@ def test_frames_follow_the_motion(pen_with_images):
     seen = []
     actions = [np.ones((4, 24), np.float32)]
     roll(pen_with_images, actions, encode=colours, on_frame=lambda _, frame: seen.append(frame.copy()))
-    assert all((one != other).any() for one, other in zip(seen, seen[1:], strict=False))
+    assert all((one != other).any() for one, other in pairwise(seen))
 
 
 def test_the_last_frame_is_not_drawn(pen_with_images, monkeypatch):

@@ -103,12 +103,10 @@ def test_with_images_the_device_is_named(pen_with_images):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_task_errors_come_back_as_they_are(workers):
-    with (
-        Simulators(BARE, workers) as simulators,
-        pytest.raises(TaskError, match="an action is not a number"),
-    ):
+    with Simulators(BARE, workers) as simulators:
         simulators.begin([0, 1, 2], [0, 1, 2])
-        simulators.step([0, 1, 2], np.full((3, 24), np.nan), [])
+        with pytest.raises(TaskError, match="an action is not a number"):
+            simulators.step([0, 1, 2], np.full((3, 24), np.nan), [])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -124,9 +122,10 @@ def test_an_unknown_quality_is_a_render_error():
 
 
 def test_a_programming_error_in_a_worker_names_itself():
-    with Simulators(BARE, workers=1) as simulators, pytest.raises(SimulationError, match=r"^ValueError: .*broadcast"):
+    with Simulators(BARE, workers=1) as simulators:
         simulators.begin([0, 1, 2], [0, 1, 2])
-        simulators.step([0, 1, 2], np.zeros((3, 7)), [])
+        with pytest.raises(SimulationError, match=r"^ValueError: .*broadcast"):
+            simulators.step([0, 1, 2], np.zeros((3, 7)), [])
 
 
 def test_seeds_and_states_do_not_mix(pen_without_images):
@@ -139,7 +138,7 @@ def test_seeds_and_states_do_not_mix(pen_without_images):
 @pytest.mark.parametrize("moment", ["idle", "at work"])
 def test_a_killed_worker_is_one_line_and_leaves_nothing(moment):
     before = shared_memory()
-    with pytest.raises(SimulationError) as failure, Simulators(DRAWN, workers=2) as simulators:
+    with Simulators(DRAWN, workers=2) as simulators:
         simulators.begin([0, 1, 2], [0, 1, 2])
         victim = max(multiprocessing.active_children(), key=lambda process: process.pid)
         if moment == "at work":  # it has the command, and dies before it answers
@@ -148,7 +147,8 @@ def test_a_killed_worker_is_one_line_and_leaves_nothing(moment):
         else:
             victim.kill()
             victim.join()
-        simulators.step([0, 1, 2], np.zeros((3, 24)), [0, 1, 2])
+        with pytest.raises(SimulationError) as failure:
+            simulators.step([0, 1, 2], np.zeros((3, 24)), [0, 1, 2])
     assert str(failure.value) == (
         "the simulation worker of slots 1 to 2 died (exit code -9); start the same command again to resume"
     )

@@ -178,7 +178,17 @@ def test_the_whole_simulation_returns_with_the_state(name):
     alter(task)
     task.set_state(state)
     task.load_data(1, returned)
-    for field in ("qpos", "qvel", "time", "geom_xpos", "geom_xmat", "site_xpos", "cam_xpos", "light_xpos", "ten_length"):
+    for field in (
+        "qpos",
+        "qvel",
+        "time",
+        "geom_xpos",
+        "geom_xmat",
+        "site_xpos",
+        "cam_xpos",
+        "light_xpos",
+        "ten_length",
+    ):
         np.testing.assert_array_equal(getattr(data, field), getattr(returned, field), err_msg=field)
 
 
