@@ -20,6 +20,9 @@ REHEARSAL = (
     "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
 )
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, which newer versions of typer return and older ones raise."""
+
 # Typer carries its own copy of click; this is the base of what it raises for a wrong command line.
 UsageError: Any = typer.BadParameter.__bases__[0]
 
@@ -280,26 +283,29 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
     try:
         check_house()
     except IntruderError as error:
-        typer.echo(f"bench: {error}", err=True)
-        return 2
+        return _complain(str(error))
     from encoders.errors import EncoderError
     from tasks.errors import TaskError
 
     try:
         code = action()
-        return code if isinstance(code, int) else 0
     except (BenchError, EncoderError, TaskError) as error:
         if debug:
             raise
-        line = str(error)
+        return _complain(str(error))
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(error.ctx.get_help())
             return 0
         command = error.ctx.command_path if error.ctx else "bench"
-        line = f"{error.format_message()} (see `{command} --help`)"
+        return _complain(f"{error.format_message()} (see `{command} --help`)")
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         typer.echo("bench: interrupted; the same command goes on from the last iteration", err=True)
-        return 130
+    return code if isinstance(code, int) else 0
+
+
+def _complain(line: str) -> int:
     typer.echo(f"bench: {' '.join(line.split())}", err=True)
     return 2

@@ -15,6 +15,7 @@ from tasks.errors import PickleError
 from tasks.expert_rollout import collect, evaluate, replay
 from tasks.experts import Expert
 
+from . import atomic
 from .config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
 from .demonstrations import COLLECTING_SLOTS, imported_path
 from .errors import ConfigError
@@ -107,10 +108,12 @@ def import_to_cache(file: Path, task: str, episodes: int | None) -> str:
         found = Demonstrations.load(file)
         if found.task != task:
             raise ConfigError(f"{file} holds demonstrations of {found.task}, not of {task}")
+        found = found.first(episodes or len(found))
     else:
         found = _from_pickle(file, task, episodes or card.demonstrations)
     path = imported_path(task)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.naming_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     found.save(path)
     return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here"
 

@@ -6,8 +6,6 @@ checkpoint of every iteration holds all that the next one depends on.
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,16 +22,18 @@ from tasks.demonstrations import Demonstrations
 from tasks.render import Device
 
 from . import demonstrations as sources
+from .acting import PolicyActor, exploration_noise
+from .checkpoint import pack, unpack
 from .config import HELD_OUT_SEED, RANDOM_ALLOWED, RunConfig
 from .dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline, clone_behaviour, dapg_update
 from .doctor import require_gl
 from .episodes import OWN_BACKGROUND
-from .errors import ConfigError
 from .features import Pairs, demonstration_pairs
 from .film import save_film
 from .identity import identity_hash
+from .machine import choose_device, peak_memory
 from .progress import Progress, Silent
-from .rollout import Array, Clock, Encode, EpisodeRule, rollout
+from .rollout import Clock, Encode, EpisodeRule, rollout
 from .simulators import Frames, SceneSettings, Simulators
 from .store import RunFolder, cell_path, check_writable
 from .suite import suite_name
@@ -168,7 +168,9 @@ class _Run:
             )
             self.guard = NonFiniteGuard()
             if checkpoint:
-                self._restore(*checkpoint)
+                unpack(checkpoint[0], self.policy, self.baseline, self.generator)
+                self.guard.load_state(checkpoint[1]["guard"])
+                self.steps = int(checkpoint[1]["steps"])
                 self.progress.say(f"resumed after iteration {done}")
             else:
                 self._clone(pairs)
@@ -304,11 +306,7 @@ class _Run:
         horizon = int(self.config.rollout.horizon or self.card.horizon)
         noise = None
         if noise_of is not None:
-            shape = (horizon, self.card.action_dim)
-            noise = [
-                np.random.default_rng([self.config.seed, noise_of, k]).standard_normal(shape, dtype=np.float32)
-                for k in range(len(seeds))
-            ]
+            noise = exploration_noise(self.config.seed, noise_of, len(seeds), (horizon, self.card.action_dim))
         trajectories = rollout(
             self.simulators,
             seeds,
@@ -339,16 +337,11 @@ class _Run:
         clock, self.clock = self.clock, Clock()
         spent = clock.seconds | seconds
         rolling = sum(clock.seconds.values())
-        bytes_a_unit = 1 if sys.platform == "darwin" else 1024
-        memory = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_a_unit / 1e6}
-        if self.device.type == "cuda":
-            memory["gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 1e6
-        return {"seconds": spent, "steps_per_second": clock.steps / rolling if rolling else None, **memory}
+        return {"seconds": spent, "steps_per_second": clock.steps / rolling if rolling else None} | peak_memory(
+            self.device
+        )
 
     def _save(self, iteration: int, steps: int) -> None:
-        tensors = {f"policy.{name}": tensor.cpu().numpy() for name, tensor in self.policy.state_dict().items()}
-        tensors |= {f"baseline.{name}": tensor.numpy() for name, tensor in self.baseline.state_tensors().items()}
-        tensors["generator"] = self.generator.get_state().numpy()
         self.steps = steps
         meta = {
             "iteration": iteration,
@@ -356,56 +349,4 @@ class _Run:
             "guard": self.guard.state(),
             "identity": identity_hash(self.identity),
         }
-        self.folder.save_checkpoint(tensors, meta)
-
-    def _restore(self, tensors: dict[str, Any], meta: dict[str, Any]) -> None:
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {
-                name.removeprefix(prefix): torch.from_numpy(array)
-                for name, array in tensors.items()
-                if name.startswith(prefix)
-            }
-
-        self.policy.load_state_dict(part("policy."))
-        self.baseline.load_state_tensors(part("baseline."))
-        self.generator.set_state(torch.from_numpy(tensors["generator"]))
-        self.guard.load_state(meta["guard"])
-        self.steps = int(meta["steps"])
-
-
-class PolicyActor:
-    """A policy as an actor: its mean action, or with noise its samples.
-
-    Args:
-        policy: the policy.
-        noise: standard normal (horizon, action_dim) an episode, or None for the mean action.
-    """
-
-    def __init__(self, policy: GaussianPolicy, noise: Sequence[Array] | None = None) -> None:
-        self.policy = policy
-        self.noise = noise
-
-    @torch.no_grad()
-    def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int]) -> Array:
-        """Actions (n, action_dim) for observations (n, D)."""
-        inputs = self.policy.receive(observations)
-        if self.noise is None:
-            actions = self.policy.mean(inputs)
-        else:
-            rows = np.stack([self.noise[episode][step] for episode, step in zip(episodes, steps, strict=True)])
-            actions = self.policy.sample(inputs, self.policy.receive(rows))
-        return actions.cpu().numpy()
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of a name; ``auto`` takes the first GPU if there is one.
-
-    Raises:
-        ConfigError: a GPU is asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} GPUs; use --device cpu")
-    return device
+        self.folder.save_checkpoint(pack(self.policy, self.baseline, self.generator), meta)

@@ -6,9 +6,12 @@ neither. Standard library only, and runnable as a script: it prints one JSON obj
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib.util
 import json
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 LIBRARY = "libEGL.so.1"
@@ -58,6 +61,7 @@ class EGLContext:
     """
 
     def __init__(self, device: int | None = None) -> None:
+        _load_triton_first()
         try:
             self._egl = ctypes.CDLL(LIBRARY)
         except OSError:
@@ -125,6 +129,18 @@ class EGLContext:
     def _text(self, name: int) -> str:
         value = ctypes.cast(self._function("glGetString")(ctypes.c_uint(name)), ctypes.c_char_p).value
         return (value or b"").decode(errors="replace")
+
+
+def _load_triton_first() -> None:
+    """Bind the LLVM inside torch's compiler before Mesa's software driver makes the symbols of its own LLVM global.
+
+    Without it the process would crash when the compiler is imported later, as making a torch optimiser does.
+    """
+    found = importlib.util.find_spec("triton")
+    for folder in (found and found.submodule_search_locations) or []:
+        for library in Path(folder).glob("_C/libtriton*.so"):
+            with contextlib.suppress(OSError):
+                ctypes.CDLL(str(library))
 
 
 def main() -> None:

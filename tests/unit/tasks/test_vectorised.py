@@ -126,6 +126,7 @@ def test_readings_do_not_change_with_later_steps():
 @pytest.mark.parametrize("where", ["same slots", "other slots", "another task"])
 def test_a_state_is_returned_to_bit_for_bit(name, steps, where):
     task = tasks.make(name, slots=5)
+    alter(task)
     present = task.reset(SEEDS, [0, 1, 2])
     for actions in actions_of(task, steps, slots=SLOTS):
         present = task.step(actions, [0, 1, 2])
@@ -203,6 +204,18 @@ def test_restoring_an_initial_state_equals_the_reset(name):
     same(other.restore(initial, [1, 2, 3]), first)
     for reading, reference in zip(run(other, actions, [1, 2, 3]), expected, strict=True):
         same(reading, reference)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_restoring_keeps_positions_and_velocities(name):
+    task = started(name)
+    run(task, actions_of(task, STEPS))
+    states = [task.initial_state(slot) for slot in range(SLOTS)]
+    alter(task)
+    task.restore(states)
+    for key in ("qpos", "qvel"):
+        assert np.abs(task.batch.bind(key)).max() > 0.01
+        np.testing.assert_array_equal(task.batch.bind(key), [state[key] for state in states])
 
 
 def test_initial_states_have_the_keys_of_the_demonstration_files():

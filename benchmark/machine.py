@@ -1,0 +1,33 @@
+"""The device that computes, and the memory that it took."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+from .errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of a name; ``auto`` takes the first GPU if there is one.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} GPUs; use --device cpu")
+    return device
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory this process and its device held so far, in megabytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    if device.type == "cuda":
+        peak["gpu_memory_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
+    return peak

@@ -1,0 +1,144 @@
+"""Many runs in a row, and what the terminal shows of them."""
+
+import pytest
+from rich.console import Console
+
+from benchmark import console, sweep
+from benchmark.config import configure
+from benchmark.console import ConsoleProgress, print_results
+from benchmark.dapg import LearningDiverged
+from benchmark.errors import ConfigError, OutputError, SimulationError
+from benchmark.progress import Silent
+from benchmark.runner import RunResult
+
+
+class Watched(Silent):
+    """A progress that counts how often a run was over."""
+
+    def __init__(self):
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+
+def configs(*seeds):
+    return [configure("quickstart", ["demonstrations.episodes=1"], task="pen", encoder="state", seed=n) for n in seeds]
+
+
+@pytest.fixture
+def outcomes(monkeypatch):
+    """Replace the runner: a seed's outcome is an error to raise, or nothing for a result."""
+    errors, done = {}, []
+
+    def run(config, out, **_):
+        done.append(config.seed)
+        if config.seed in errors:
+            raise errors[config.seed]
+        return RunResult(out / str(config.seed), "state", {0: (1.0, 0.5)}, False)
+
+    monkeypatch.setattr(sweep, "run", run)
+    monkeypatch.setattr(sweep, "check_ready", lambda _: None)
+    return errors, done
+
+
+@pytest.mark.parametrize("error", [LearningDiverged("iteration 7: step not finite"), SimulationError("worker died")])
+def test_a_run_that_fails_by_itself_does_not_take_the_others_with_it(error, outcomes, tmp_path):
+    errors, done = outcomes
+    errors[1] = error
+    progress = Watched()
+    found = sweep.sweep(configs(0, 1, 2), tmp_path, progress=progress)
+    assert done == [0, 1, 2]
+    assert [outcome.result is None for outcome in found] == [False, True, False]
+    assert found[1].failure == str(error)
+    assert progress.closed == 3
+
+
+@pytest.mark.parametrize("error", [OutputError("cannot write"), KeyboardInterrupt()])
+def test_what_would_fail_again_stops_the_sweep(error, outcomes, tmp_path):
+    errors, done = outcomes
+    errors[1] = error
+    progress = Watched()
+    with pytest.raises(type(error)):
+        sweep.sweep(configs(0, 1, 2), tmp_path, progress=progress)
+    assert done == [0, 1]
+    assert progress.closed == 2
+
+
+def test_all_that_is_missing_is_listed_at_once_and_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "run", None)
+    asked = [
+        configure("paper", task=task, encoder=encoder, seed=seed)
+        for encoder in ("rrl", "hindex")
+        for task in ("pen", "door")
+        for seed in (0, 1)
+    ]
+    with pytest.raises(ConfigError) as refusal:
+        sweep.sweep(asked, tmp_path)
+    line = str(refusal.value)
+    assert "\n" not in line
+    expected = {"encoder 'rrl'": 1, "hindex/pen-v0": 1, "hindex/door-v0": 1, "of pen": 1, "of door": 1}
+    assert {missing: line.count(missing) for missing in expected} == expected
+
+
+def test_an_unknown_encoder_is_found_before_any_run(outcomes, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(sweep, "run", None)
+    asked = [*configs(0), configure("quickstart", task="pen", encoder="hindx")]
+    with pytest.raises(ConfigError, match="unknown encoder 'hindx': did you mean 'hindex'"):
+        sweep.sweep(asked, tmp_path)
+
+
+def test_away_from_a_terminal_there_are_plain_lines(capsys, monkeypatch):
+    progress = ConsoleProgress()
+    progress.begin("rrl · pen · seed 0", 200)
+    progress.stage("iteration 1/2")
+    progress.advance(20)
+    monkeypatch.setattr(console, "PLAIN_LINE_SECONDS", -1.0)
+    progress.advance(30)
+    progress.say("a word")
+    progress.end()
+    out, err = capsys.readouterr()
+    assert out == ""
+    title, line, word, last = err.splitlines()
+    assert title == "rrl · pen · seed 0"
+    assert line.startswith("  iteration 1/2: 50/200 steps, 0:00:0")
+    assert line.endswith(" left")
+    assert word == "  a word"
+    assert last.strip().endswith("0:00:00")
+
+
+def test_on_a_terminal_there_is_a_bar_with_what_is_left(monkeypatch):
+    progress = ConsoleProgress()
+    progress._console = Console(force_terminal=True, width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    progress.begin("rrl · pen · seed 0", 200)
+    progress.stage("evaluate")
+    progress.advance(50)
+    progress._bar.refresh()
+    shown = progress._console.export_text()
+    assert "evaluate" in shown
+    assert "50/200 steps" in shown
+    assert "left" in shown
+    progress.end()
+    assert progress._bar is None
+    progress._console.file.close()
+
+
+def test_closing_before_a_run_began_says_nothing(capsys):
+    ConsoleProgress().close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_results_are_a_table_on_standard_output(capsys, tmp_path):
+    scores = {-1: (1.0, 0.0), 0: (40.0, 0.25), 1: (90.0, 0.75), 2: (80.0, 0.5)}
+    rows = [
+        ("pen", 0, RunResult(tmp_path, "hindex (random)", scores, False)),
+        ("door", 3, RunResult(tmp_path, "rrl", {0: (2.0, 0.0)}, True)),
+    ]
+    print_results(rows, "a caption")
+    out, err = capsys.readouterr()
+    assert err == ""
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert cells[0] == ["pen", "hindex (random)", "0", "1.0 (0%)", "40.0 (25%)", "80.0 (50%)", "90.0 (75%)"]
+    assert cells[1] == ["door", "rrl", "3", "-", "2.0 (0%)", "2.0 (0%)", "2.0 (0%)"]
+    assert "a caption" in out
