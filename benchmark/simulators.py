@@ -6,9 +6,6 @@ computes does not depend on which worker owns it, so any number of workers gives
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -17,7 +14,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -73,7 +69,6 @@ class SlotGroup:
         if settings.images:
             import mujoco
 
-            _load_triton_first()
             model = self.task.build(self.task.physics).compile()
             self.renderer = Renderer(model, self.task.card.camera, settings.quality, settings.device)
             self._data = mujoco.MjData(model)
@@ -265,18 +260,6 @@ def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, mem
         return
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
         pipe.send(error if isinstance(error, TaskError) else SimulationError(f"{type(error).__name__}: {error}"))
-
-
-def _load_triton_first() -> None:
-    """Bind the LLVM inside torch's compiler before Mesa's software driver makes the symbols of its own LLVM global.
-
-    Without it the process would crash when the compiler is imported later, as making a torch optimiser does.
-    """
-    found = importlib.util.find_spec("triton")
-    for folder in (found and found.submodule_search_locations) or []:
-        for library in Path(folder).glob("_C/libtriton*.so"):
-            with contextlib.suppress(OSError):
-                ctypes.CDLL(str(library))
 
 
 def _differ(observations: npt.NDArray[np.float64]) -> bool:

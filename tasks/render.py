@@ -6,6 +6,7 @@ rendered instead.
 
 from __future__ import annotations
 
+import copy
 import sys
 from math import atan, degrees, radians, tan
 from types import TracebackType
@@ -64,14 +65,14 @@ class Renderer:
     """Draws one camera of one model; owns one OpenGL context, so it belongs to one process and thread.
 
     Args:
-        model: the scene; its buffer settings are changed.
+        model: the scene; it is copied.
         camera: name of the camera.
         quality: ``paper`` draws 256 x 256 with the scene's shadows and multisampling and cuts out the centre;
             ``fast`` draws the centre alone, without shadows and multisampling.
         device: the EGL device to try first; the others follow, the software one last.
 
     Raises:
-        RenderError: no OpenGL context can be had; the message names the packages to install.
+        RenderError: there is no such camera, or no OpenGL context can be had; the message says what to do.
     """
 
     def __init__(
@@ -79,9 +80,16 @@ class Renderer:
     ) -> None:
         if quality not in ("paper", "fast"):
             raise RenderError(f"quality is 'paper' or 'fast', got {quality!r}")
-        self.model = scene_quality(model, quality)
+        names = [model.camera(index).name for index in range(model.ncam)]
+        if camera not in names:
+            raise RenderError(f"there is no camera {camera!r}; the scene has {', '.join(names)}")
+        model = self.model = scene_quality(copy.copy(model), quality)
         self._context, self.device = open_context(device)
-        self._graphics = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        try:
+            self._graphics = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        except mujoco.FatalError as error:
+            self._context.free()
+            raise RenderError(f"the OpenGL driver ({self.device.name}) cannot draw the scene: {error}") from None
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._graphics)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._options = mujoco.MjvOption()

@@ -228,3 +228,19 @@ def test_black_frames_are_refused():
 def test_a_single_frame_is_distinct():
     check_distinct(np.zeros((1, *SHAPE), np.uint8))
     check_distinct(np.zeros((0, *SHAPE), np.uint8))
+
+
+def test_a_renderer_leaves_the_model_as_it_was():
+    task = tasks.make("door")
+    data = mujoco.MjData(task.model)
+    task.load_data(0, data)
+    frames = []
+    for _ in range(2):
+        with Renderer(task.model, "top", "fast") as renderer:
+            frames.append(renderer.render(data))
+    np.testing.assert_array_equal(*frames)
+
+
+def test_an_unknown_camera_is_one_line():
+    with pytest.raises(RenderError, match="no camera 'tip'; the scene has fixed, vil_camera, top"):
+        Renderer(tasks.make("hammer").model, "tip")
