@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from multiprocessing.shared_memory import SharedMemory
 from types import TracebackType
 from typing import Any
 
@@ -127,25 +126,22 @@ class Simulators:
         self.settings = settings
         shape = (settings.slots, CROP, CROP, 3)
         self._workers: list[_Worker] = []
-        self._memory: SharedMemory | None = None
         if workers <= 0:
             self.frames = np.zeros(shape if settings.images else (settings.slots, 0, 0, 3), np.uint8)
             self._local = SlotGroup(settings, settings.slots, self.frames, threads=os.cpu_count() or 1)
             self.device = self._local.device
             return
-        memory = self._memory = SharedMemory(create=True, size=int(np.prod(shape)))
-        self.frames = np.ndarray(shape, np.uint8, memory.buf)
+        # Memory of this kind has no name, so it vanishes with the processes that hold it, however they end.
+        memory = multiprocessing.RawArray("B", int(np.prod(shape)))
+        self.frames = np.frombuffer(memory, np.uint8).reshape(shape)
         bounds = np.linspace(0, settings.slots, min(workers, settings.slots) + 1).astype(int)
         try:
-            self._workers = [_Worker(settings, int(first), int(stop), memory.name) for first, stop in pairwise(bounds)]
+            self._workers = [_Worker(settings, int(first), int(stop), memory) for first, stop in pairwise(bounds)]
             devices = [worker.receive() for worker in self._workers]
             self.device = devices[0]
         except BaseException:
             self.close()
             raise
-        finally:
-            # Attached by all, it needs no name, and without one it vanishes with its users, however they end.
-            memory.unlink()
 
     def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Reading:
         """Start episodes and draw their first frames; rows follow ``slots``, which must ascend.
@@ -184,16 +180,12 @@ class Simulators:
         return Reading(*(np.concatenate(column) for column in zip(*readings, strict=True)))
 
     def close(self) -> None:
-        """Stop the workers and release the memory."""
+        """Stop the workers, or release the OpenGL context."""
         for worker in self._workers:
             worker.close()
         if not self._workers and hasattr(self, "_local"):
             self._local.close()
         self._workers = []
-        if self._memory is not None:
-            del self.frames
-            self._memory.close()
-            self._memory = None
 
     def __enter__(self) -> Simulators:
         return self
@@ -207,7 +199,7 @@ class Simulators:
 class _Worker:
     """The parent's end of one worker process."""
 
-    def __init__(self, settings: SceneSettings, first: int, stop: int, memory: str) -> None:
+    def __init__(self, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:
         self.first, self.stop = first, stop
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -244,12 +236,11 @@ class _Worker:
         )
 
 
-def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, memory: str) -> None:
+def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:
     """A worker process: answer commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("LP_NUM_THREADS", "1")
-    shared = SharedMemory(memory)
-    frames = np.ndarray((settings.slots, CROP, CROP, 3), np.uint8, shared.buf)[first:stop]
+    frames = np.frombuffer(memory, np.uint8).reshape(settings.slots, CROP, CROP, 3)[first:stop]
     try:
         group = SlotGroup(settings, stop - first, frames)
         pipe.send(group.device)

@@ -1,5 +1,6 @@
 """Fixtures and rules that hold for every test."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def _shared(name, holds):
     if not (folder / holds).exists():
         pytest.skip(f"no {name}/{holds} in a folder `shared` beside the checkout")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def forgotten_plugins():
+    """Encoders that a test read from files are not there for the next one."""
+    from encoders import registry
+
+    yield
+    for name in [name for name in sys.modules if name.startswith("hindex_bench_plugin_")]:
+        registry.forget_module(name)
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

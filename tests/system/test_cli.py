@@ -137,10 +137,6 @@ def test_an_unknown_encoder_is_one_line(bench, tiny):
     refused(bench(*tiny(encoder="hindx")), r"unknown encoder 'hindx': did you mean 'hindex'\?")
 
 
-def test_a_missing_plugin_is_one_line(bench, tiny):
-    refused(bench(*tiny(encoder="nowhere.py:Mine")), r"encoder 'nowhere\.py:Mine': no file /.*nowhere\.py")
-
-
 def test_missing_weights_are_one_line(bench, tiny):
     refused(bench(*tiny(encoder="rrl"), "--weights", "nowhere.pt"), r"encoder 'rrl': --weights nowhere\.pt is no file")
 
@@ -240,16 +236,6 @@ def test_the_doctor_says_what_is_there_and_what_mends_the_rest(bench, tmp_path):
     assert rows["weights rrl"].endswith("-> bench weights fetch rrl")
 
 
-@linux
-def test_the_doctor_says_how_to_get_opengl(bench, tmp_path):
-    (tmp_path / "libEGL.so.1").write_bytes(b"")
-    done = bench("doctor", LD_LIBRARY_PATH=str(tmp_path))
-    assert done.returncode == 1
-    line = next(line for line in done.stdout.splitlines() if "OpenGL" in line)
-    assert line.startswith("LACK")
-    assert line.endswith("-> apt-get install libegl1 libgl1-mesa-dri")
-
-
 # Runs.
 
 
@@ -268,8 +254,6 @@ def test_a_run_ends_with_a_table_and_the_next_one_finds_it(bench, tiny, tmp_path
     assert again.returncode == 0
     assert again.stderr == ""
     assert [line for line in again.stdout.splitlines() if line.startswith("│")] == table
-    other = [*tiny(torch_threads=2), "--out", "here"]
-    refused(bench(*other), r"holds a run with another identity \(config\.torch_threads 1 -> 2\)")
 
 
 def test_a_run_from_pixels_with_workers_leaves_a_film(bench, tiny, tiny_encoder, tmp_path):

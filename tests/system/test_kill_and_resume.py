@@ -48,10 +48,6 @@ def members(process):
     return found
 
 
-def shared_memory():
-    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
-
-
 def rows(out):
     """The iterations that have metrics so far."""
     found = list(out.rglob("metrics.jsonl"))
@@ -66,14 +62,21 @@ def wait_for(condition, process=None):
         time.sleep(0.005)
 
 
-def kill(process, whole_group):
-    """Kill the run, or everything it started too; return once nothing of it is left."""
-    if whole_group:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
+def end(process, accident):
+    """Let an accident befall a run, wait until nothing of it is left, and return its exit code."""
+    if accident == "run killed":
         os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=30) == -signal.SIGKILL
+    elif accident == "all killed":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif accident == "ctrl-c":  # reaches the run and its workers alike
+        os.killpg(process.pid, signal.SIGINT)
+    elif accident == "worker killed":
+        workers = [pid for pid in members(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(workers[0], signal.SIGKILL)
+    code = process.wait(timeout=60)
     wait_for(lambda: not members(process))
+    assert not [name for name in os.listdir("/dev/shm") if f"-{process.pid}-" in name]
+    return code
 
 
 def finish(bench, options, out):
@@ -99,25 +102,29 @@ def assert_equal_runs(one, other):
     assert one.altered() == other.altered() == []
 
 
-def test_a_killed_run_ends_bit_for_bit_like_one_that_was_not(bench, start, demonstration_file, tmp_path):
-    source = demonstration_file("pen")
+def test_a_run_survives_every_accident_bit_for_bit(bench, start, demonstration_file, tmp_path):
     numbers = {"rollout.horizon": 50, "learner.trajectories_per_iteration": 16}
-    options = settings("pen", source, "state", 1, **numbers)
-    before = shared_memory()
-    killed = tmp_path / "killed"
-    for number, (reached, whole_group) in enumerate([(1, True), (3, False)]):
-        process = start(*options, "--out", killed)
-        wait_for(lambda reached=reached: len(rows(killed)) >= reached, process)
-        time.sleep(0.1)
-        kill(process, whole_group)
-        done = rows(killed)
-        assert done == list(range(len(done)))
-        assert reached <= len(done) <= ITERATIONS, number
-        assert shared_memory() == before
+    options = settings("pen", demonstration_file("pen"), "state", 2, **numbers)
+    out = tmp_path / "unlucky"
+    done, said = [], []
+    for reached, accident, code in [(1, "run killed", -9), (2, "worker killed", 1), (3, "ctrl-c", 130)]:
+        process = start(*options, "--out", out)
+        wait_for(lambda reached=reached: len(rows(out)) >= reached, process)
+        time.sleep(0.05)
+        assert end(process, accident) == code, accident
+        assert done[: len(rows(out))] == rows(out)[: len(done)]
+        assert len(rows(out)) <= ITERATIONS, "the accident came too late to matter"
+        done = rows(out)
+        said.append((tmp_path / f"log-{len(said)}").read_text())
+        assert "Traceback" not in said[-1]
 
-    finished, said = finish(bench, options, killed)
-    assert "resumed after iteration" in said
-    resumed = int(said.partition("resumed after iteration ")[2].split()[0])
+    (lost,) = [line for line in said[1].splitlines() if line.startswith("bench: ")]
+    assert "state on pen: the simulation worker of slots" in lost
+    assert lost.endswith("start the same command again to resume")
+    assert said[2].splitlines()[-1] == "bench: interrupted; the same command goes on from the last iteration"
+
+    finished, last = finish(bench, options, out)
+    resumed = int(last.partition("resumed after iteration ")[2].split()[0])
     assert resumed >= done[-1] - 1, "at most the iteration under way is lost"
     whole, _ = finish(bench, options, tmp_path / "whole")
     assert_equal_runs(finished, whole)
@@ -125,57 +132,22 @@ def test_a_killed_run_ends_bit_for_bit_like_one_that_was_not(bench, start, demon
 
 @pytest.mark.slow
 def test_a_run_from_pixels_survives_many_kills(bench, start, demonstration_file, tiny_encoder, tmp_path):
-    """Killed in its beginning, while it encodes demonstrations, and at odd moments of every iteration."""
-    source = demonstration_file("door")
+    """Killed while it starts its workers and encodes demonstrations, and at odd moments of every iteration."""
     numbers = {"rollout.horizon": 20, "learner.trajectories_per_iteration": 4}
-    options = settings("door", source, tiny_encoder, 2, **numbers)
-    before = shared_memory()
-    killed = tmp_path / "killed"
-    moments = [(None, 2.0), (0, 0.2), (1, 0.0), (2, 0.4), (3, 0.1), (4, 0.7)]
+    options = settings("door", demonstration_file("door"), tiny_encoder, 2, **numbers)
+    named = {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
+    out = tmp_path / "unlucky"
+    moments = [(None, 0.4), (None, 0.8), (None, 2.0), (0, 0.2), (1, 0.0), (2, 0.4), (3, 0.1), (4, 0.7)]
     for number, (reached, delay) in enumerate(moments):
-        process = start(*options, "--out", killed)
+        process = start(*options, "--out", out)
         if reached is None:
-            wait_for(lambda: any(killed.rglob("identity.json")), process)
+            wait_for(lambda: any(out.rglob("identity.json")), process)
         else:
-            wait_for(lambda reached=reached: len(rows(killed)) >= reached, process)
+            wait_for(lambda reached=reached: len(rows(out)) >= reached, process)
         time.sleep(delay)
-        kill(process, whole_group=number % 2 == 0)
-        assert shared_memory() == before
-    finished, _ = finish(bench, options, killed)
+        assert end(process, "run killed" if number % 2 else "all killed") == -9
+        assert {name for name in os.listdir("/dev/shm") if name.startswith("psm_")} == named
+    finished, _ = finish(bench, options, out)
     whole, _ = finish(bench, options, tmp_path / "whole")
     assert_equal_runs(finished, whole)
     assert (finished.path / "video.mp4").read_bytes() == (whole.path / "video.mp4").read_bytes()
-
-
-def test_a_lost_worker_is_one_line_and_the_next_start_goes_on(bench, start, demonstration_file, tmp_path):
-    source = demonstration_file("pen")
-    options = settings("pen", source, "state", 2, **{"rollout.horizon": 60, "learner.trajectories_per_iteration": 20})
-    out = tmp_path / "runs"
-    process = start(*options, "--out", out)
-    wait_for(lambda: len(rows(out)) >= 1, process)
-    workers = [pid for pid in members(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(workers) == 2
-    os.kill(workers[0], signal.SIGKILL)
-    assert process.wait(timeout=60) == 1
-    wait_for(lambda: not members(process))
-    said = (tmp_path / "log-0").read_text()
-    assert "Traceback" not in said
-    (line,) = [line for line in said.splitlines() if line.startswith("bench: ")]
-    assert "state on pen: the simulation worker of slots" in line
-    assert "start the same command again to resume" in line
-    _, said = finish(bench, options, out)
-    assert "resumed after iteration" in said
-
-
-def test_an_interrupted_run_says_so_and_ends(start, demonstration_file, tmp_path):
-    """Ctrl-C reaches the run and its workers alike."""
-    source = demonstration_file("pen")
-    options = settings("pen", source, "state", 2, **{"rollout.horizon": 60, "learner.trajectories_per_iteration": 20})
-    process = start(*options, "--out", tmp_path / "runs")
-    wait_for(lambda: len(rows(tmp_path / "runs")) >= 1, process)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    wait_for(lambda: not members(process))
-    said = (tmp_path / "log-0").read_text()
-    assert "Traceback" not in said
-    assert said.splitlines()[-1] == "bench: interrupted; the same command goes on from the last iteration"

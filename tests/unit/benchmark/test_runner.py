@@ -269,6 +269,21 @@ def test_demonstration_features_are_shared_between_seeds(configured, tiny_encode
     assert len(list((cache / "features").iterdir())) == 1
 
 
+class Undrawn:
+    """Simulators that are never asked for anything."""
+
+    device = None
+
+    def __init__(self, settings, workers):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
 def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_encoder, tmp_path, monkeypatch):
     asked = []
 
@@ -277,6 +292,8 @@ def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_en
         raise Interruption
 
     monkeypatch.setattr(runner, "demonstration_pairs", ask)
+    monkeypatch.setattr(runner, "Simulators", Undrawn)
+    monkeypatch.setattr(runner, "require_gl", lambda: None)
     changes = [
         (),
         ("rollout.quality=paper",),
@@ -581,10 +598,10 @@ def test_the_announced_steps_are_the_steps_taken(overrides, configured, tmp_path
     assert progress.ends == 1
 
 
-def test_progress_names_the_run_its_stages_and_its_scores(configured, tiny_encoder, tmp_path):
+def test_progress_names_the_run_its_stages_and_its_scores(configured, tmp_path):
     progress = Recorder()
-    run(configured(encoder=tiny_encoder), tmp_path, progress=progress)
-    assert progress.title == "tiny · pen · seed 0"
+    run(configured(), tmp_path, progress=progress)
+    assert progress.title == "state · pen · seed 0"
     assert [stage for stage in progress.stages if stage != "evaluate"] == [
         "start simulators",
         "demonstrations",
@@ -593,7 +610,6 @@ def test_progress_names_the_run_its_stages_and_its_scores(configured, tiny_encod
         "iteration 2/2",
     ]
     said = "\n".join(progress.lines)
-    assert "rendering" in progress.lines[0]
     assert "cloned: evaluation return" in said
     assert "iteration 2: training return" in said
 

@@ -17,13 +17,9 @@ from benchmark.errors import SimulationError
 from benchmark.simulators import SceneSettings, Simulators
 from tasks.errors import RenderError, TaskError
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/shm is Linux's")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 DRAWN = SceneSettings("pen", slots=3)
 BARE = SceneSettings("pen", slots=3, images=False)
-
-
-def shared_memory():
-    return {name for name in os.listdir("/dev/shm") if name.startswith("psm_")}
 
 
 def actions(steps=4, slots=3):
@@ -134,10 +130,8 @@ def test_seeds_and_states_do_not_mix(pen_without_images):
         pen_without_images.begin([0, 1], [3, state])
 
 
-@linux
 @pytest.mark.parametrize("moment", ["idle", "at work"])
-def test_a_killed_worker_is_one_line_and_leaves_nothing(moment):
-    before = shared_memory()
+def test_a_killed_worker_is_one_line_and_takes_the_others_along(moment):
     with Simulators(DRAWN, workers=2) as simulators:
         simulators.begin([0, 1, 2], [0, 1, 2])
         victim = max(multiprocessing.active_children(), key=lambda process: process.pid)
@@ -153,17 +147,21 @@ def test_a_killed_worker_is_one_line_and_leaves_nothing(moment):
         "the simulation worker of slots 1 to 2 died (exit code -9); start the same command again to resume"
     )
     assert not multiprocessing.active_children()
-    assert shared_memory() == before
 
 
 @linux
-def test_shared_memory_has_no_name_once_the_workers_have_it():
+def test_the_frames_share_memory_that_has_no_name():
     """So nothing has to clean up after a run that is killed with all its processes."""
-    before = shared_memory()
     with Simulators(DRAWN, workers=2) as simulators:
-        assert shared_memory() == before
+        address = simulators.frames.ctypes.data
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            first, last = (int(bound, 16) for bound in line.split()[0].split("-"))
+            if first <= address < last:
+                break
         simulators.begin([0, 1, 2], [0, 1, 2])
         assert simulators.frames.any(axis=(1, 2, 3)).all()
+    assert line.split()[1].endswith("s"), "a shared mapping"
+    assert line.endswith("(deleted)")
 
 
 def test_environments_that_show_the_same_frame_are_refused(monkeypatch, pen_with_images):
