@@ -28,7 +28,8 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="bench",
-    help="The comparative benchmark for visual representations in dexterous manipulation.",
+    help="The comparative benchmark for visual representations in dexterous manipulation. "
+    "A mistake is told in one line; --debug, anywhere, shows where it came from.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,6 +79,10 @@ def run(
         for each in _task_names(task)
         for number in _seeds(seed)
     ]
+    import encoders
+
+    for name in _listed(encoder):
+        encoders.card(name)  # an unknown one is refused before anything is touched
     from .doctor import require_gl
     from .store import check_writable
 

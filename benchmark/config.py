@@ -25,6 +25,12 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
+OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers")
+"""Settings that are options of their own on the command line."""
+
+NAMED_SOURCES = ("expert", "imported")
+"""Sources of demonstrations that are no path."""
+
 HELD_OUT_SEED = 1_000_000_000
 DEMONSTRATION_SEED = 2_000_000_000
 
@@ -211,8 +217,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     dotted, separator, text = override.partition("=")
     if not separator or not dotted:
         raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set learner.step_size=0.02")
-    if dotted.strip() == "preset":
-        raise ConfigError(f"--set {override}: a preset is where settings begin; give --preset {text}")
+    if dotted.strip() in OPTIONS:
+        raise ConfigError(f"--set {override}: give --{dotted.strip()} {text} instead")
     *path, last = dotted.strip().split(".")
     node = tree
     for key in path:

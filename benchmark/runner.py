@@ -38,7 +38,7 @@ from .simulators import Frames, SceneSettings, Simulators
 from .store import RunFolder, cell_path, check_writable
 from .suite import suite_name
 from .trajectory import Trajectory
-from .versions import RESULTS_VERSION
+from .versions import RESULTS_VERSION, package_versions
 
 UNTRAINED, CLONED = -1, 0
 BEFORE_EVERYTHING = UNTRAINED - 1
@@ -195,6 +195,7 @@ class _Run:
             "threads": self.config.torch_threads,
             "device": str(self.device),
             "renderer": device.name if device else None,
+            "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
         }
         return demonstration_pairs(
             self.demonstrations,

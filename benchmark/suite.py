@@ -6,7 +6,7 @@ from typing import Any
 
 import tasks
 
-from .config import RunConfig, configure
+from .config import NAMED_SOURCES, RunConfig, configure
 from .identity import identity_hash
 from .versions import RESULTS_VERSION
 
@@ -39,6 +39,8 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=NOT_COMPARED)
+    if config.demonstrations.source not in NAMED_SOURCES:
+        resolved["demonstrations"]["source"] = "file"  # its content is in the identity; where it lies does not count
     flat: dict[str, Any] = {}
     for part, value in resolved.items():
         flat |= {f"{part}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {part: value}

@@ -106,7 +106,8 @@ REFUSED = {
     "rollout.quality=best": r"setting 'rollout\.quality': input should be 'paper' or 'fast', got 'best'",
     "evaluation.video=perhaps": r"setting 'evaluation\.video': input should be a valid boolean",
     "evaluation.episodes=null": r"setting 'evaluation\.episodes': input should be a valid integer",
-    "device=tpu": r"setting 'device': .*got 'tpu'",
+    "device=tpu": r"--set device=tpu: give --device tpu instead",
+    "seed=3": r"--set seed=3: give --seed 3 instead",
     "learner=3": r"setting 'learner': input should be a valid dictionary",
     "task.name=pen": r"--set task\.name=pen: 'task' is a value, not a group of settings",
     "learner.step_size": r"--set learner\.step_size: expected KEY=VALUE",
@@ -161,3 +162,8 @@ def test_a_resolved_configuration_survives_its_json(step_size, hidden, seed):
     config = door(f"learner.step_size={step_size}", f"learner.policy_hidden={hidden}", seed=seed)
     resolved = config.resolve(tasks.card("door"))
     assert RunConfig.model_validate_json(resolved.model_dump_json()) == resolved
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ConfigError, match=r"setting 'device': .*got 'tpu'"):
+        configure("quickstart", task="door", encoder="rrl", device="tpu")

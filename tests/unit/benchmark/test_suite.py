@@ -76,3 +76,8 @@ def test_what_a_card_fills_in_is_no_change():
 def test_changed_settings_are_named():
     config = configure("small", ["learner.step_size=0.02", "evaluation.every=1"], task="pen", encoder="rrl")
     assert changed_settings(config) == {"learner.step_size": 0.02, "evaluation.every": 1}
+
+
+def test_where_a_demonstrations_file_lies_does_not_count():
+    here, there = suite("demonstrations.source=a.npz"), suite("demonstrations.source=/elsewhere/b.npz")
+    assert here == there != suite()
