@@ -19,20 +19,6 @@ DEBIAN_PACKAGES = "libegl1 libgl1-mesa-dri"
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 30  # a cold disk may take seconds to load a driver; a missing one answers at once
 
-PACKAGES = (
-    "hindex-bench",
-    "torch",
-    "torchvision",
-    "mujoco",
-    "gymnasium",
-    "gymnasium-robotics",
-    "numpy",
-    "scipy",
-    "pandas",
-    "pyarrow",
-    "safetensors",
-)
-
 PROBE = Path(__file__).resolve().parents[1] / "tasks" / "egl.py"
 
 
@@ -120,8 +106,9 @@ def _python_row() -> Row:
 def _package_rows() -> list[Row]:
     from . import versions
 
-    found = versions.package_versions(PACKAGES)
-    missing = (Row(name, "not installed", False, "pip install .") for name in PACKAGES if name not in found)
+    wanted = (versions.DISTRIBUTION, *versions.RECORDED_PACKAGES)
+    found = versions.package_versions(wanted)
+    missing = (Row(name, "not installed", False, "pip install .") for name in wanted if name not in found)
     return [*(Row(name, version) for name, version in found.items()), *missing]
 
 

@@ -25,6 +25,8 @@ RECORDED_PACKAGES = (
     "gymnasium-robotics",
     "numpy",
     "scipy",
+    "pandas",
+    "pyarrow",
     "safetensors",
 )
 
