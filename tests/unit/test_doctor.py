@@ -74,9 +74,7 @@ def test_report_has_versions_machine_cache_and_weights(tmp_path, monkeypatch):
     assert by_name["Python"].ok
     assert by_name["numpy"].value.count(".") == 2
     assert by_name["cache"].value == f"{tmp_path} (2 MB)"
-    assert by_name["weights rrl"] == doctor.Row(
-        "weights rrl", "0 of 1 official files", True, "bench weights fetch rrl"
-    )
+    assert by_name["weights rrl"] == doctor.Row("weights rrl", "0 of 1 official files", True, "bench weights fetch rrl")
     assert {"CPU", "device", "OpenGL"} <= by_name.keys()
 
 
