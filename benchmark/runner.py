@@ -106,7 +106,6 @@ class _Run:
         self.identity = self._identity()
         suite = suite_name(self.config)
         self.folder = RunFolder(cell_path(out, suite, config.task, self.title, config.seed))
-        self.evaluations: dict[int, tuple[float, float]] = {}
 
     def execute(self, overwrite: bool) -> RunResult:
         with self.folder as folder:
@@ -115,9 +114,8 @@ class _Run:
                 self._learn()
                 folder.finish()
             table = folder.episodes().groupby("iteration")[["return", "success"]].mean()
-        for iteration, row in table.iterrows():
-            self.evaluations[int(iteration)] = (float(row["return"]), float(row["success"]))
-        return RunResult(folder.path, self.title, self.evaluations, status == "finished")
+        evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}
+        return RunResult(folder.path, self.title, evaluations, status == "finished")
 
     def _identity(self) -> dict[str, Any]:
         """Everything that makes the numbers; speed-only settings are left out."""
