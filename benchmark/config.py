@@ -145,7 +145,7 @@ class RunConfig(Part):
     seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED)] = 0
     weights: str = "auto"
     physics: Literal["paper", "native"] = "paper"
-    reward: Literal["sparse", "dense"] = "sparse"
+    reward: Literal["paper", "dense"] = "paper"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     torch_threads: Count = Field(default_factory=usable_cores)
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))

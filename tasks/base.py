@@ -23,7 +23,9 @@ from .hand import Physics
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Slots = Sequence[int] | npt.NDArray[np.integer] | None
-Reward = Literal["sparse", "dense"]
+Reward = Literal["paper", "dense"]
+Pack = Literal["builtin", "ycb"]
+PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 
 FRAME_SKIP = 5
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -39,6 +41,8 @@ class Reading(NamedTuple):
         goal_measurement: (n,) float64, the quantity that the goal flag tests (metres, radians or a cosine).
         goal: (n,) bool, whether this step counts towards success.
         terminated: (n,) bool, whether the episode is over for good; time limits are the caller's.
+        unstable: (n,) bool, whether the physics broke down in this step. The slot then stands where it stood before
+            the step, the reward is 0 and the episode terminated.
     """
 
     observation: FloatArray
@@ -47,6 +51,19 @@ class Reading(NamedTuple):
     goal_measurement: FloatArray
     goal: BoolArray
     terminated: BoolArray
+    unstable: BoolArray
+
+
+class Start(NamedTuple):
+    """What a reset draws.
+
+    Attributes:
+        field: (k,) the randomised model field, a position in metres or a quaternion; (0,) where there is none.
+        qpos: (nq,) joint positions; None for those of the model.
+    """
+
+    field: FloatArray
+    qpos: FloatArray | None = None
 
 
 class TaskState(NamedTuple):
@@ -72,29 +89,43 @@ class Task(ABC):
         slots: number of simulations.
         threads: threads that step them.
         physics: ``paper`` or ``native``, see `tasks.hand.load_scene`.
-        reward: ``sparse``, which the paper's code trains on, or ``dense``, which it computes and overwrites.
+        reward: ``paper``, which the paper's code trains on (sparse for Adroit, dense for DexMV), or ``dense``, which
+            the Adroit code computes and overwrites; DexMV's is the same.
+        objects: ``builtin`` shapes or the official ``ycb`` meshes; the Adroit scenes have their own objects.
+        background: 0 for the training scene, 1 to 10 for the shifted ones; it changes nothing but the picture.
     """
 
     card: ClassVar[TaskCard]
-    field_name: ClassVar[Literal["body_pos", "body_quat"]]
-    field_body: ClassVar[str]
+    field_name: ClassVar[Literal["body_pos", "body_quat"] | None] = None
+    field_body: ClassVar[str] = "world"
 
     def __init__(
-        self, *, slots: int = 1, threads: int = 1, physics: Physics = "paper", reward: Reward = "sparse"
+        self,
+        *,
+        slots: int = 1,
+        threads: int = 1,
+        physics: Physics = "paper",
+        reward: Reward = "paper",
+        objects: Pack = "builtin",
+        background: int = 0,
     ) -> None:
         if slots < 1 or threads < 1:
             raise TaskError(f"{self.card.name}: slots and threads must be at least 1, got {slots} and {threads}")
         if physics not in ("paper", "native"):
             raise TaskError(f"{self.card.name}: physics is 'paper' or 'native', got {physics!r}")
-        if reward not in ("sparse", "dense"):
-            raise TaskError(f"{self.card.name}: reward is 'sparse' or 'dense', got {reward!r}")
+        if reward not in ("paper", "dense"):
+            raise TaskError(f"{self.card.name}: reward is 'paper' or 'dense', got {reward!r}")
+        if objects not in PACKS:
+            raise TaskError(f"{self.card.name}: objects are 'builtin' or 'ycb', got {objects!r}")
         self.slots = slots
         self.physics: Physics = physics
         self.reward_mode: Reward = reward
-        self.model: mujoco.MjModel = self.build(physics).compile()
+        self.objects: Pack = objects
+        self.background = background
+        self.model: mujoco.MjModel = self.build().compile()
         self.batch = Batch(self.model, slots, threads, persistent=True)
         self._body = self.model.body(self.field_body).id
-        self._field = self.batch.expand(self.field_name)
+        self._field = self.batch.expand(self.field_name) if self.field_name else np.empty((slots, 1, 0))
         self._before = self.batch.state.copy()
         self._stepped = np.zeros(slots, bool)
         low, high = self.model.actuator_ctrlrange.T
@@ -105,14 +136,13 @@ class Task(ABC):
 
     # What a task defines.
 
-    @classmethod
     @abstractmethod
-    def build(cls, physics: Physics) -> mujoco.MjSpec:
-        """The scene."""
+    def build(self) -> mujoco.MjSpec:
+        """The scene, with the options of this task."""
 
     @abstractmethod
-    def draw(self, generator: np.random.Generator) -> FloatArray:
-        """The randomised model field of one reset: a position (3,) in metres or a quaternion (4,)."""
+    def draw(self, generator: np.random.Generator) -> Start:
+        """What one reset randomises."""
 
     @abstractmethod
     def bind_readings(self) -> None:
@@ -134,16 +164,17 @@ class Task(ABC):
         ids = self._ids(slots)
         if len(seeds) != len(ids):
             raise TaskError(f"{self.card.name}: {len(seeds)} seeds for {len(ids)} slots")
-        fields = np.stack([self.draw(np.random.default_rng(int(seed))) for seed in seeds])
-        return self._begin(ids, fields)
+        starts = [self.draw(np.random.default_rng(int(seed))) for seed in seeds]
+        fields = np.stack([start.field for start in starts])
+        qpos = np.stack([self.model.qpos0 if start.qpos is None else start.qpos for start in starts])
+        return self._begin(ids, fields, qpos)
 
     def initial_state(self, slot: int) -> dict[str, FloatArray]:
         """The joint state and the randomised field of a slot, in the keys of the DAPG demonstration files."""
-        return {
-            "qpos": self.batch.bind("qpos")[slot].copy(),
-            "qvel": self.batch.bind("qvel")[slot].copy(),
-            self.card.initial_state_field: self._field[slot, self._body].copy(),
-        }
+        state = {name: self.batch.bind(name)[slot].copy() for name in ("qpos", "qvel")}
+        if self.card.initial_state_field:
+            state[self.card.initial_state_field] = self._field[slot, self._body].copy()
+        return state
 
     def restore(self, states: Sequence[Mapping[str, npt.ArrayLike]], slots: Slots = None) -> Reading:
         """Start episodes from given initial states, as `initial_state` returns them or demonstrations hold them.
@@ -155,7 +186,9 @@ class Task(ABC):
         if len(states) != len(ids):
             raise TaskError(f"{self.card.name}: {len(states)} initial states for {len(ids)} slots")
         key = self.card.initial_state_field
-        sizes = {"qpos": self.model.nq, "qvel": self.model.nv, key: self._field.shape[-1]}
+        sizes = {"qpos": self.model.nq, "qvel": self.model.nv}
+        if key:
+            sizes[key] = self._field.shape[-1]
         stacked = {}
         for name, size in sizes.items():
             rows = [np.asarray(state[name], float).ravel() if name in state else np.empty(0) for state in states]
@@ -163,7 +196,8 @@ class Task(ABC):
             if wrong:
                 raise TaskError(f"{self.card.name}: initial state needs {name!r} with {size} numbers, got {wrong[0]}")
             stacked[name] = np.stack(rows)
-        return self._begin(ids, stacked[key], stacked["qpos"], stacked["qvel"])
+        fields = stacked[key] if key else np.empty((len(ids), 0))
+        return self._begin(ids, fields, stacked["qpos"], stacked["qvel"])
 
     def step(self, actions: npt.ArrayLike, slots: Slots = None) -> Reading:
         """One control step of 0.01 s.
@@ -180,7 +214,11 @@ class Task(ABC):
         if np.isnan(actions).any():
             raise TaskError(f"{self.card.name}: an action is not a number")
         self._control[chosen] = self._control_middle + self._control_half * np.clip(actions, -1.0, 1.0)
+        began = self.batch.state[chosen, 0].copy()
         substeps = self.batch.rollout(FRAME_SKIP, record=[INTEGRATION], ids=ids)[INTEGRATION]
+        broken = self._broken(began, substeps[:, -1])
+        if broken.any():
+            return self._step_back(np.arange(self.slots)[chosen], broken, substeps)
         self._before[chosen] = substeps[:, -2]
         self._stepped[chosen] = True
         return self.read(chosen)
@@ -188,13 +226,12 @@ class Task(ABC):
     def get_state(self, slots: Slots = None) -> TaskState:
         """A copy of the full state, from which `set_state` continues bit for bit."""
         ids = self._ids(slots)
-        return TaskState(self._before[ids], self._stepped[ids], self._field[ids, self._body])
+        return TaskState(self._before[ids], self._stepped[ids], self._field[ids, self._body].copy())
 
     def set_state(self, state: TaskState, slots: Slots = None) -> Reading:
         """Return to a state: its observation, its frame and all later steps are bit-equal to the original's."""
         ids = self._ids(slots)
-        self._field[ids, self._body] = state.field
-        self.batch.set_const(ids)
+        self._write_field(ids, state.field)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.batch.state[ids] = state.rows
         self._before[ids] = state.rows
@@ -204,6 +241,25 @@ class Task(ABC):
                 advance(chosen)
         return self.read(ids)
 
+    def _broken(self, began: FloatArray, rows: FloatArray) -> BoolArray:
+        """Whether simulations broke down since the times ``began`` (n,): a bad number, or MuJoCo reset or stopped."""
+        lag = np.abs(rows[:, 0] - began - FRAME_SKIP * self.model.opt.timestep)
+        return ~((lag < self.model.opt.timestep / 2) & np.isfinite(rows).all(axis=1))
+
+    def _step_back(self, ids: npt.NDArray[np.integer], broken: BoolArray, substeps: FloatArray) -> Reading:
+        """Keep the good slots' steps, and return the broken ones to the state that their last step began with."""
+        good = ids[~broken]
+        self._before[good] = substeps[~broken, -2]
+        self._stepped[good] = True
+        self.set_state(self.get_state(ids[broken]), ids[broken])
+        reading = self.read(ids)
+        return reading._replace(
+            reward=np.where(broken, 0.0, reading.reward),
+            goal=reading.goal & ~broken,
+            terminated=reading.terminated | broken,
+            unstable=broken,
+        )
+
     def load_data(self, slot: int, data: mujoco.MjData) -> None:
         """Copy a slot's simulation into ``data``, to render it."""
         self.batch.get_data(slot, data)
@@ -212,20 +268,23 @@ class Task(ABC):
         self,
         ids: npt.NDArray[np.integer],
         fields: FloatArray,
-        qpos: FloatArray | None = None,
+        qpos: FloatArray,
         qvel: FloatArray | None = None,
     ) -> Reading:
-        self._field[ids, self._body] = fields
-        self.batch.set_const(ids)
+        self._write_field(ids, fields)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
-        if qpos is not None:
-            self.batch.bind("qpos")[ids] = qpos
+        self.batch.bind("qpos")[ids] = qpos
         if qvel is not None:
             self.batch.bind("qvel")[ids] = qvel
         self._before[ids] = self.batch.state[ids]
         self._stepped[ids] = False
         self.batch.forward(ids)
         return self.read(ids)
+
+    def _write_field(self, ids: npt.NDArray[np.integer], fields: FloatArray) -> None:
+        self._field[ids, self._body if self.field_name else 0] = fields
+        if self.field_name:
+            self.batch.set_const(ids)
 
     def _ids(self, slots: Slots) -> npt.NDArray[np.integer]:
         if slots is None:

@@ -5,7 +5,8 @@ Source: H-InDex, appendix tables; the released training configurations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,11 @@ class TaskCard:
         demonstrations: demonstrations of the paper's run.
         ema_momentum: momentum of Stage 3 (paper table 4).
         ema_streams: sampling processes of the released run, each with its own running statistics.
-        initial_state_field: the key under which a demonstration stores what the reset randomised.
+        initial_state_field: the key under which a demonstration stores the model field that the reset randomised;
+            None where it randomises joint positions only.
+        scene: options of the scene and their values in the released rollouts and evaluations.
+        demonstration_scene: the same in the released demonstrations, where they differ.
+        demonstration_horizon: control steps of a released demonstration; None where they are recordings.
         results_version: raised when the numbers that this task gives change.
     """
 
@@ -51,7 +56,10 @@ class TaskCard:
     demonstrations: int
     ema_momentum: float
     ema_streams: int
-    initial_state_field: str
+    initial_state_field: str | None
+    scene: Mapping[str, float] = field(default_factory=dict, hash=False)
+    demonstration_scene: Mapping[str, float] = field(default_factory=dict, hash=False)
+    demonstration_horizon: int | None = None
     results_version: int = 1
 
     @property
@@ -124,4 +132,92 @@ PEN = TaskCard(
     initial_state_field="desired_orien",
 )
 
-CARDS: dict[str, TaskCard] = {card.name: card for card in (HAMMER, DOOR, PEN)}
+POUR = TaskCard(
+    name="pour",
+    paper_name="pour",
+    summary="pour a mug's particles into a tank",
+    source="DexMV",
+    action_dim=30,
+    observation_dim=43,
+    proprioception=(0, 30),
+    camera="backview",
+    horizon=100,
+    goal_steps=10,
+    success_rule="at least 0.3 of the particles in the tank on 10 steps",
+    time_limit_is_terminal=False,
+    iterations=400,
+    trajectories_per_iteration=200,
+    demonstrations=50,
+    ema_momentum=0.0,
+    ema_streams=8,
+    initial_state_field=None,
+    scene={"tank_height": 0.12},
+    demonstration_scene={"tank_height": 0.08},
+    demonstration_horizon=100,
+)
+
+PLACE_INSIDE = TaskCard(
+    name="place_inside",
+    paper_name="place_inside",
+    summary="put a banana into a large mug",
+    source="DexMV",
+    action_dim=30,
+    observation_dim=43,
+    proprioception=(0, 30),
+    camera="backview",
+    horizon=100,
+    goal_steps=10,
+    success_rule="banana within 0.1 m of the mug's axis on 10 steps",
+    time_limit_is_terminal=False,
+    iterations=300,
+    trajectories_per_iteration=200,
+    demonstrations=50,
+    ema_momentum=0.001,
+    ema_streams=8,
+    initial_state_field=None,
+    scene={"mug_scale": 1.7},
+    demonstration_scene={"mug_scale": 1.5},
+    demonstration_horizon=200,
+)
+
+
+def _relocate(thing: str, camera: str, iterations: int, demonstrations: int, ema_momentum: float) -> TaskCard:
+    return TaskCard(
+        name=f"relocate-{thing}",
+        paper_name=f"relocate-{thing}",
+        summary=f"carry a {thing.replace('_', ' ')} to a point in the air",
+        source="DexMV",
+        action_dim=30,
+        observation_dim=39,
+        proprioception=(0, 30),
+        camera=camera,
+        horizon=100,
+        goal_steps=10,
+        success_rule="object within 0.1 m of its goal on 10 steps",
+        time_limit_is_terminal=False,
+        iterations=iterations,
+        trajectories_per_iteration=200,
+        demonstrations=demonstrations,
+        ema_momentum=ema_momentum,
+        ema_streams=8,
+        initial_state_field="target_pos",
+        demonstration_horizon=200,
+    )
+
+
+RELOCATE_MUG = _relocate("mug", "backview", 100, 25, 0.0)
+RELOCATE_FOAM_BRICK = _relocate("foam_brick", "frontview", 100, 25, 0.01)
+RELOCATE_LARGE_CLAMP = _relocate("large_clamp", "frontview", 400, 50, 0.01)
+RELOCATE_MUSTARD_BOTTLE = _relocate("mustard_bottle", "backview", 100, 25, 0.001)
+RELOCATE_POTTED_MEAT_CAN = _relocate("potted_meat_can", "backview", 100, 25, 0.0)
+RELOCATE_SUGAR_BOX = _relocate("sugar_box", "sideview", 300, 25, 0.001)
+RELOCATE_TOMATO_SOUP_CAN = _relocate("tomato_soup_can", "backview", 100, 25, 0.01)
+
+CARDS: dict[str, TaskCard] = {
+    card.name: card
+    for card in (
+        *(HAMMER, DOOR, PEN, POUR, PLACE_INSIDE),
+        *(RELOCATE_MUG, RELOCATE_FOAM_BRICK, RELOCATE_LARGE_CLAMP, RELOCATE_MUSTARD_BOTTLE),
+        *(RELOCATE_POTTED_MEAT_CAN, RELOCATE_SUGAR_BOX, RELOCATE_TOMATO_SOUP_CAN),
+    )
+}

@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from .base import FloatArray, Reading, Task, norm
+from .backgrounds import dress_adroit
+from .base import FloatArray, Reading, Start, Task, norm
 from .cards import DOOR
-from .hand import Physics, load_scene
+from .hand import load_scene
 from .scene import add_top_camera
 
 CAMERA_HEIGHT = 1.5
@@ -30,16 +31,16 @@ class Door(Task):
     field_name = "body_pos"
     field_body = "frame"
 
-    @classmethod
-    def build(cls, physics: Physics) -> mujoco.MjSpec:
+    def build(self) -> mujoco.MjSpec:
         """The released scene with the paper's camera."""
-        spec = load_scene("adroit_door.xml", physics)
+        spec = load_scene("adroit_door.xml", self.physics)
+        dress_adroit(spec, self.background)
         add_top_camera(spec, CAMERA_HEIGHT)
         return spec
 
-    def draw(self, generator: np.random.Generator) -> FloatArray:
+    def draw(self, generator: np.random.Generator) -> Start:
         """The door frame's position (3,) in metres."""
-        return generator.uniform(FRAME_LOW, FRAME_HIGH)
+        return Start(generator.uniform(FRAME_LOW, FRAME_HIGH))
 
     def bind_readings(self) -> None:
         """Sites of palm and handle."""
@@ -68,7 +69,7 @@ class Door(Task):
         if self.reward_mode == "dense":
             reward += -0.1 * norm(palm - handle) - 1e-5 * np.sum(self._qvel[slots] ** 2, axis=1)
         never = np.zeros(len(hinge), bool)
-        return Reading(observation, qpos[:, 4:28].copy(), reward, hinge.copy(), hinge > GOAL_ANGLE, never)
+        return Reading(observation, qpos[:, 4:28].copy(), reward, hinge.copy(), hinge > GOAL_ANGLE, never, never)
 
 
 def sparse_reward(hinge: FloatArray) -> FloatArray:

@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from .base import FloatArray, Reading, Task, norm
+from .backgrounds import dress_adroit
+from .base import FloatArray, Reading, Start, Task, norm
 from .cards import HAMMER
-from .hand import Physics, load_scene
+from .hand import load_scene
 from .scene import add_top_camera
 
 CAMERA_HEIGHT = 1.1
@@ -30,16 +31,16 @@ class Hammer(Task):
     field_name = "body_pos"
     field_body = "nail_board"
 
-    @classmethod
-    def build(cls, physics: Physics) -> mujoco.MjSpec:
+    def build(self) -> mujoco.MjSpec:
         """The released scene with the paper's camera."""
-        spec = load_scene("adroit_hammer.xml", physics)
+        spec = load_scene("adroit_hammer.xml", self.physics)
+        dress_adroit(spec, self.background)
         add_top_camera(spec, CAMERA_HEIGHT)
         return spec
 
-    def draw(self, generator: np.random.Generator) -> FloatArray:
+    def draw(self, generator: np.random.Generator) -> Start:
         """The board's position (3,) in metres: its height varies."""
-        return np.array([*BOARD_POSITION, generator.uniform(*BOARD_HEIGHT)])
+        return Start(np.array([*BOARD_POSITION, generator.uniform(*BOARD_HEIGHT)]))
 
     def bind_readings(self) -> None:
         """Sites of palm, tool, nail and goal; the hammer's pose; the nail's touch sensor."""
@@ -74,7 +75,7 @@ class Hammer(Task):
             tool = self._sites[slots, self._tool]
             reward += dense_terms(palm, hammer, tool, target, qvel)
         never = np.zeros(len(distance), bool)
-        return Reading(observation, qpos[:, 2:26].copy(), reward, distance, distance < GOAL_DISTANCE, never)
+        return Reading(observation, qpos[:, 2:26].copy(), reward, distance, distance < GOAL_DISTANCE, never, never)
 
 
 def sparse_reward(distance: FloatArray) -> FloatArray:

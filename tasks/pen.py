@@ -9,9 +9,10 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from .base import FloatArray, Reading, Task, norm
+from .backgrounds import dress_adroit
+from .base import FloatArray, Reading, Start, Task, norm
 from .cards import PEN
-from .hand import Physics, load_scene
+from .hand import load_scene
 
 CAMERA_POSITION = (0.0, -0.8, 0.8)
 OPAQUE_GEOMS = ("pen", "target")
@@ -30,20 +31,20 @@ class Pen(Task):
     field_name = "body_quat"
     field_body = "target"
 
-    @classmethod
-    def build(cls, physics: Physics) -> mujoco.MjSpec:
+    def build(self) -> mujoco.MjSpec:
         """The released scene: the camera nearer, pen and target opaque."""
-        spec = load_scene("adroit_pen.xml", physics)
+        spec = load_scene("adroit_pen.xml", self.physics)
+        dress_adroit(spec, self.background)
         spec.camera("vil_camera").pos = CAMERA_POSITION
         for name in OPAQUE_GEOMS:
             spec.geom(name).rgba[3] = 1.0
         return spec
 
-    def draw(self, generator: np.random.Generator) -> FloatArray:
+    def draw(self, generator: np.random.Generator) -> Start:
         """The target's orientation (4,), a quaternion: a turn about x, then about the turned y."""
         about_x, about_y = generator.uniform(-TARGET_ANGLE, TARGET_ANGLE, size=2) / 2
         cos_x, sin_x, cos_y, sin_y = np.cos(about_x), np.sin(about_x), np.cos(about_y), np.sin(about_y)
-        return np.array([cos_x * cos_y, sin_x * cos_y, cos_x * sin_y, sin_x * sin_y])
+        return Start(np.array([cos_x * cos_y, sin_x * cos_y, cos_x * sin_y, sin_x * sin_y]))
 
     def bind_readings(self) -> None:
         """The ends of pen and target, the wanted place, the pen's position."""
@@ -68,7 +69,7 @@ class Pen(Task):
         reward = sparse_reward(distance, cosine)
         if self.reward_mode == "dense":
             reward += -distance + cosine + 10.0 * ((distance < GOAL_DISTANCE) & (cosine > NEAR_COSINE)) - 5.0 * dropped
-        return Reading(observation, qpos[:, :24].copy(), reward, cosine, cosine > GOAL_COSINE, dropped)
+        return Reading(observation, qpos[:, :24].copy(), reward, cosine, cosine > GOAL_COSINE, dropped, np.zeros_like(dropped))
 
     def _axis(self, slots: npt.NDArray[np.integer] | slice, ends: tuple[int, int]) -> FloatArray:
         top, bottom = ends

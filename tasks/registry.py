@@ -12,7 +12,20 @@ from .errors import UnknownTask
 if TYPE_CHECKING:
     from .base import Task
 
-_CLASSES = {"hammer": "Hammer", "door": "Door", "pen": "Pen"}
+_CLASSES = {
+    "hammer": "hammer:Hammer",
+    "door": "door:Door",
+    "pen": "pen:Pen",
+    "pour": "pour:Pour",
+    "place_inside": "place_inside:PlaceInside",
+    "relocate-mug": "relocate:RelocateMug",
+    "relocate-foam_brick": "relocate:RelocateFoamBrick",
+    "relocate-large_clamp": "relocate:RelocateLargeClamp",
+    "relocate-mustard_bottle": "relocate:RelocateMustardBottle",
+    "relocate-potted_meat_can": "relocate:RelocatePottedMeatCan",
+    "relocate-sugar_box": "relocate:RelocateSugarBox",
+    "relocate-tomato_soup_can": "relocate:RelocateTomatoSoupCan",
+}
 
 
 def names() -> list[str]:
@@ -39,12 +52,12 @@ def make(name: str, **options: Any) -> Task:
 
     Args:
         name: one of `names`.
-        **options: those of `tasks.base.Task`: ``slots``, ``threads``, ``physics``, ``reward``.
+        **options: those of `tasks.base.Task`: ``slots``, ``threads``, ``physics``, ``reward``, ``objects``,
+            ``background``; and the scene's own, which the card lists.
 
     Raises:
         UnknownTask: there is no such task.
     """
-    found = card(name)
-    module = import_module(f".{found.name}", __package__)
-    task: Task = getattr(module, _CLASSES[found.name])(**options)
+    module, _, class_name = _CLASSES[card(name).name].partition(":")
+    task: Task = getattr(import_module(f".{module}", __package__), class_name)(**options)
     return task

@@ -279,7 +279,7 @@ def test_pen_reward(distance, cosine, reward):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dense_rewards_add_their_terms_to_the_sparse_ones(name):
-    sparse, dense = (tasks.make(name, slots=3, reward=reward) for reward in ("sparse", "dense"))
+    sparse, dense = (tasks.make(name, slots=3, reward=reward) for reward in ("paper", "dense"))
     site, qvel = (lambda site: dense.batch.site(site).xpos), dense.batch.bind("qvel")
     sparse.reset(range(3)), dense.reset(range(3))
     for actions in np.random.default_rng(1).uniform(-1, 1, (8, 3, dense.card.action_dim)):
