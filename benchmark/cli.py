@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from . import assets_cli
 from .errors import BenchError, ConfigError, IntruderError
 
 HOUSE = ("benchmark", "encoders", "tasks")
@@ -39,8 +40,11 @@ demos = typer.Typer(help="List, collect, play, import and export demonstrations 
 weights = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True)
 app.add_typer(demos, name="demos")
 app.add_typer(weights, name="weights")
+app.add_typer(assets_cli.app, name="assets")
 
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
+BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
 TaskName = Annotated[str, typer.Option("--task", help="Task.")]
 
 
@@ -57,6 +61,8 @@ def run(
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    objects: ObjectsPack = None,
+    background: BackgroundNumber = None,
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run is already.")] = False,
     set_: Annotated[
@@ -70,9 +76,9 @@ def run(
     """
     from . import config as configuration
 
+    given = {"workers": workers, "objects": objects, "background": background}
     options: dict[str, Any] = {"weights": weights, "device": device}
-    if workers is not None:
-        options["workers"] = workers
+    options |= {name: value for name, value in given.items() if value is not None}
     configs = [
         configuration.configure(preset, set_ or [], encoder=name, task=each, seed=number, **options)
         for name in _listed(encoder)
@@ -181,12 +187,24 @@ def collect_demonstrations(
     expert: Annotated[Path | None, typer.Option(help="An expert's file; the shipped one by default.")] = None,
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed episodes too.")] = False,
     mean: Annotated[bool, typer.Option("--mean", help="The expert's mean action, without its noise.")] = False,
+    objects: ObjectsPack = None,
+    scene: Annotated[
+        str, typer.Option(help="matched to the rollouts, or released: the paper's demonstration scene.")
+    ] = "matched",
 ) -> None:
     """Roll out an expert and store its episodes."""
     from . import demo_commands
 
     found = demo_commands.collect_to(
-        task, out, episodes=episodes, seed=seed, expert=expert, successful_only=not keep_failures, stochastic=not mean
+        task,
+        out,
+        episodes=episodes,
+        seed=seed,
+        expert=expert,
+        successful_only=not keep_failures,
+        stochastic=not mean,
+        objects=objects,
+        scene=scene,
     )
     counts = found.metadata["counts"]
     typer.echo(
@@ -201,11 +219,14 @@ def play_demonstrations(
     source: Annotated[Path | None, typer.Option(help="A demonstrations file; the shipped expert by default.")] = None,
     episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
     quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    objects: ObjectsPack = None,
+    background: BackgroundNumber = 0,
 ) -> None:
     """Film one demonstration through the task's camera."""
     from . import demo_commands
 
-    typer.echo(demo_commands.play(task, out, source=source, episode=episode, quality=quality))
+    where = {"objects": objects, "background": background or 0}
+    typer.echo(demo_commands.play(task, out, source=source, episode=episode, quality=quality, **where))
 
 
 @demos.command("import")
@@ -215,11 +236,12 @@ def import_demonstrations(
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
     ] = None,
+    objects: ObjectsPack = None,
 ) -> None:
     """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
     from . import demo_commands
 
-    typer.echo(demo_commands.import_to_cache(file, task, episodes))
+    typer.echo(demo_commands.import_to_cache(file, task, episodes, objects))
 
 
 @demos.command("export")

@@ -5,6 +5,7 @@ Numbers that differ between tasks stand in the task cards; what is left out here
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.cards import TaskCard
+from tasks.cards import Pack, TaskCard
 
 from .errors import ConfigError
 
@@ -25,7 +26,7 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
-OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers")
+OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers", "objects", "background")
 """Settings that are options of their own on the command line."""
 
 NAMED_SOURCES = ("expert", "imported")
@@ -87,12 +88,15 @@ class DemonstrationSettings(Part):
         episodes: how many; the paper's number by default.
         successful_only: whether failed episodes of the expert are left out.
         first_seed: reset seed of the expert's first episode.
+        scene: ``matched`` demonstrates in the scene and horizon of the rollouts, ``released`` in those of the paper's
+            demonstrations (a lower tank, a smaller mug, 200 steps of relocate).
     """
 
     source: str = "expert"
     episodes: Count | None = None
     successful_only: bool = True
     first_seed: Annotated[int, Field(ge=0)] = DEMONSTRATION_SEED
+    scene: Literal["matched", "released"] = "matched"
 
 
 class RolloutSettings(Part):
@@ -137,6 +141,9 @@ class RunConfig(Part):
         torch_threads: torch's threads on the CPU; part of what makes the numbers.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
+        objects: ``builtin`` shapes or official ``ycb`` meshes in the DexMV scenes.
+        background: 0 for the training scene, 1 to 10 for the shifted ones; for demonstrations and rollouts alike.
+        scene: the scene's own options, such as ``scene.tank_height``; the released rollouts' by default.
     """
 
     preset: PresetName = "quickstart"
@@ -146,6 +153,9 @@ class RunConfig(Part):
     weights: str = "auto"
     physics: Literal["paper", "native"] = "paper"
     reward: Literal["paper", "dense"] = "paper"
+    objects: Pack = "builtin"
+    background: Annotated[int, Field(ge=0, le=10)] = 0
+    scene: dict[str, float] = {}
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     torch_threads: Count = Field(default_factory=usable_cores)
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
@@ -155,10 +165,29 @@ class RunConfig(Part):
     learner: LearnerSettings = LearnerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
+    def task_options(self) -> dict[str, Any]:
+        """Options of the rollouts' task, of a resolved configuration."""
+        scene = {"objects": self.objects, "background": self.background, **self.scene}
+        return {"physics": self.physics, "reward": self.reward, **scene}
+
+    def demonstration_options(self, card: TaskCard) -> dict[str, Any]:
+        """Options of the task that demonstrations are made and replayed in."""
+        released = card.demonstration_scene if self.demonstrations.scene == "released" else {}
+        return {**self.task_options(), **released}
+
     def resolve(self, card: TaskCard) -> RunConfig:
-        """The same with every number filled in from the task's card."""
+        """The same with every number filled in from the task's card.
+
+        Raises:
+            ConfigError: a scene option that the task does not have.
+        """
+        for option in self.scene:
+            if option not in card.scene:
+                there = ", ".join(card.scene) or "none"
+                raise ConfigError(f"{card.name} has no scene option '{option}'; it has {there}")
         return self.model_copy(
             update={
+                "scene": {**card.scene, **self.scene},
                 "demonstrations": _filled(self.demonstrations, episodes=card.demonstrations),
                 "rollout": _filled(self.rollout, horizon=card.horizon),
                 "learner": _filled(
@@ -183,7 +212,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "evaluation": {"episodes": 10, "every": 5, "untrained": True},
     },
     "paper": {
-        "demonstrations": {"source": "imported", "successful_only": False},
+        "objects": "ycb",
+        "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
         "rollout": {"slots": 25, "quality": "paper"},
         "evaluation": {"seeds": "training"},
     },
@@ -203,7 +233,7 @@ def configure(preset: str, overrides: Sequence[str] = (), **values: Any) -> RunC
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset '{preset}': {_nearest(preset, PRESETS)}")
-    tree: dict[str, Any] = {key: dict(part) for key, part in PRESETS[preset].items()}
+    tree: dict[str, Any] = copy.deepcopy(PRESETS[preset])
     tree |= values | {"preset": preset}
     for override in overrides:
         _apply(tree, override)

@@ -22,7 +22,22 @@ from .errors import ConfigError
 from .film import Frame, save_video
 from .store import RunFolder
 
-RECORDED_SETTINGS = ("seed", "physics", "reward", "learner", "rollout")
+RECORDED_SETTINGS = ("seed", "physics", "reward", "objects", "scene", "learner", "rollout")
+
+
+def task_options(task: str, objects: str | None, scene: str) -> tuple[dict[str, Any], int]:
+    """Options and horizon of the ``matched`` (rollouts') or the ``released`` demonstrations' scene of a task.
+
+    Raises:
+        ConfigError: there is no such scene.
+    """
+    if scene not in ("matched", "released"):
+        raise ConfigError(f"scene is 'matched' or 'released', got {scene!r}")
+    card = tasks.card(task)
+    options: dict[str, Any] = {"objects": objects or "builtin"}
+    if scene == "released":
+        return options | dict(card.demonstration_scene), card.demonstration_horizon or card.horizon
+    return options, card.horizon
 
 
 def overview() -> Iterator[str]:
@@ -48,13 +63,17 @@ def collect_to(
     expert: Path | None,
     successful_only: bool,
     stochastic: bool,
+    objects: str | None = None,
+    scene: str = "matched",
 ) -> Demonstrations:
     """Roll out the shipped expert, or one from a file, and save the episodes."""
     actor = Expert.load(expert) if expert else experts.shipped(task)
+    options, horizon = task_options(task, objects, scene)
     found = collect(
-        tasks.make(task, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores()),
+        tasks.make(task, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores(), **options),
         actor,
         episodes=episodes,
+        horizon=horizon,
         first_seed=DEMONSTRATION_SEED if seed is None else seed,
         successful_only=successful_only,
         stochastic=stochastic,
@@ -64,15 +83,26 @@ def collect_to(
     return found
 
 
-def play(task: str, out: Path, *, source: Path | None, episode: int, quality: str) -> str:
-    """Film one demonstration and say what it shows."""
+def play(
+    task: str,
+    out: Path,
+    *,
+    source: Path | None,
+    episode: int,
+    quality: str,
+    objects: str | None = None,
+    background: int = 0,
+) -> str:
+    """Film one demonstration, in the scene it was made in, and say what it shows."""
     import mujoco
 
     from tasks.render import Quality, Renderer
 
     if source is None:
         found = collect(
-            tasks.make(task, slots=min(COLLECTING_SLOTS, episode + 1), threads=usable_cores()),
+            tasks.make(
+                task, slots=min(COLLECTING_SLOTS, episode + 1), threads=usable_cores(), objects=objects or "builtin"
+            ),
             experts.shipped(task),
             episodes=episode + 1,
             first_seed=DEMONSTRATION_SEED,
@@ -82,11 +112,10 @@ def play(task: str, out: Path, *, source: Path | None, episode: int, quality: st
     if episode >= len(found) or found.task != task:
         raise ConfigError(f"{source}: has {len(found)} episodes of {found.task}; no episode {episode} of {task}")
     chosen = found.episodes[episode]
-    simulated = tasks.make(task)
-    model = simulated.build(simulated.physics).compile()
-    data = mujoco.MjData(model)
+    simulated = tasks.make(task, **found.metadata.get("scene", {}), background=background)
+    data = mujoco.MjData(simulated.model)
     frames: list[Frame] = []
-    with Renderer(model, simulated.card.camera, cast("Quality", quality)) as renderer:
+    with Renderer(simulated.model, simulated.card.camera, cast("Quality", quality)) as renderer:
         simulated.restore([chosen.initial_state])
         goals, total = 0, 0.0
         for action in chosen.actions:
@@ -99,8 +128,11 @@ def play(task: str, out: Path, *, source: Path | None, episode: int, quality: st
     return f"{out}: {len(frames)} steps, return {total:.1f}, goal reached on {goals} steps"
 
 
-def import_to_cache(file: Path, task: str, episodes: int | None) -> str:
-    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them."""
+def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | None = None) -> str:
+    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them.
+
+    A policy is rolled out in the scene of the released demonstrations, with the official meshes by default.
+    """
     card = tasks.card(task)
     if not file.is_file():
         raise ConfigError(f"there is no file {file}; give the path of a DAPG or mjrl pickle, or of our .npz")
@@ -110,7 +142,7 @@ def import_to_cache(file: Path, task: str, episodes: int | None) -> str:
             raise ConfigError(f"{file} holds demonstrations of {found.task}, not of {task}")
         found = found.first(episodes or len(found))
     else:
-        found = _from_pickle(file, task, episodes or card.demonstrations)
+        found = _from_pickle(file, task, episodes or card.demonstrations, objects or _released_objects(task))
     path = imported_path(task)
     with atomic.naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,10 +150,15 @@ def import_to_cache(file: Path, task: str, episodes: int | None) -> str:
     return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here"
 
 
-def _from_pickle(file: Path, task: str, episodes: int) -> Demonstrations:
+def _released_objects(task: str) -> str:
+    return "ycb" if tasks.card(task).source == "DexMV" else "builtin"
+
+
+def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:
     from tasks.pickles import load_mjrl_policy
 
-    simulators = tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores())
+    options, horizon = task_options(task, objects, "released")
+    simulators = tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores(), **options)
     try:
         policy = load_mjrl_policy(file)
     except PickleError as not_a_policy:
@@ -129,7 +166,14 @@ def _from_pickle(file: Path, task: str, episodes: int) -> Demonstrations:
             return replay(simulators, import_dapg(file, task, episodes))
         except tasks.errors.TaskError as not_demonstrations:
             raise ConfigError(f"{file}: {not_demonstrations}; as a policy: {not_a_policy}") from None
-    return collect(simulators, policy, episodes=episodes, first_seed=DEMONSTRATION_SEED, successful_only=False)
+    return collect(
+        simulators,
+        policy,
+        episodes=episodes,
+        first_seed=DEMONSTRATION_SEED,
+        horizon=horizon,
+        successful_only=False,
+    )
 
 
 def export_expert(folder: Path, out: Path, episodes: int) -> str:
@@ -153,7 +197,8 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
         "evaluation": {},
     }
     expert = expert.rounded("single")
-    simulators = tasks.make(config["task"], slots=COLLECTING_SLOTS, threads=usable_cores(), physics=config["physics"])
+    scene = {"physics": config["physics"], "objects": config["objects"], **config["scene"]}
+    simulators = tasks.make(config["task"], slots=COLLECTING_SLOTS, threads=usable_cores(), **scene)
     for name, stochastic in (("mean_action", False), ("stochastic", True)):
         returns, successes = evaluate(
             simulators, expert, episodes=episodes, first_seed=HELD_OUT_SEED + 10_000, stochastic=stochastic

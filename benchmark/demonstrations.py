@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import tasks
 from encoders import cache_dir
@@ -50,23 +51,35 @@ def gather(config: RunConfig) -> Demonstrations:
     """
     wanted = config.demonstrations
     count = int(wanted.episodes or 1)
+    card = tasks.card(config.task)
+    options, horizon = config.demonstration_options(card), card.horizon
+    if wanted.scene == "released" and card.demonstration_horizon:
+        horizon = card.demonstration_horizon
     path = locate(config)
     if path is None:
         return collect(
-            tasks.make(
-                config.task,
-                slots=min(COLLECTING_SLOTS, count),
-                threads=usable_cores(),
-                physics=config.physics,
-                reward=config.reward,
-            ),
+            tasks.make(config.task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
             experts.shipped(config.task),
             episodes=count,
             first_seed=wanted.first_seed,
-            horizon=tasks.card(config.task).horizon,
+            horizon=horizon,
             successful_only=wanted.successful_only,
         )
     found = Demonstrations.load(path)
     if found.task != config.task:
         raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {config.task}; give another file")
+    _check_scene(found, {name: options[name] for name in ("physics", "objects", *card.scene)}, path)
     return found.first(count)
+
+
+def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> None:
+    """Refuse demonstrations of another scene: replayed open loop, their actions would lead elsewhere."""
+    if tasks.card(found.task).source == "Adroit":
+        return
+    made_in = found.metadata.get("scene", {})
+    for name, value in scene.items():
+        if name in made_in and made_in[name] != value:
+            raise ConfigError(
+                f"{path}: demonstrations of {found.task} made with {name} {made_in[name]}, this run has {value}; "
+                "collect or import them again for this scene"
+            )

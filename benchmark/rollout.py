@@ -89,7 +89,7 @@ class _Episode:
             self.observations = np.empty((self.horizon, len(observation)), np.float32)
         self.observations[self.step] = observation
 
-    def trajectory(self, start: Start, terminated: bool, rule: EpisodeRule) -> Trajectory:
+    def trajectory(self, start: Start, terminated: bool, unstable: bool, rule: EpisodeRule) -> Trajectory:
         assert self.observations is not None
         return Trajectory(
             observations=self.observations[: self.step],
@@ -99,6 +99,7 @@ class _Episode:
             terminal=terminated or rule.time_limit_is_terminal,
             seed=start if isinstance(start, int) else -1,
             success=sum(self.goals) >= rule.goal_steps,
+            unstable=unstable,
         )
 
 
@@ -177,8 +178,8 @@ def rollout(
             episode.rewards.append(float(reading.reward[row]))
             episode.goals.append(bool(reading.goal[row]))
             if ends:
-                start = starts[episode.number]
-                finished[episode.number] = episode.trajectory(start, bool(reading.terminated[row]), rule)
+                terminated, unstable = bool(reading.terminated[row]), bool(reading.unstable[row])
+                finished[episode.number] = episode.trajectory(starts[episode.number], terminated, unstable, rule)
                 done.append(slot)
         clock.steps += len(slots)
         if on_steps is not None:

@@ -137,14 +137,7 @@ class _Run:
         done = checkpoint[1]["iteration"] if checkpoint else BEFORE_EVERYTHING
         folder.rewind(done)
         self.progress.begin(f"{self.title} · {config.task} · seed {config.seed}", self._planned_steps(done))
-        settings = SceneSettings(
-            task=config.task,
-            options={"physics": config.physics, "reward": config.reward},
-            slots=config.rollout.slots,
-            images=self.encoder.uses_images,
-            quality=config.rollout.quality,
-            device=config.egl_device if config.egl_device is not None else self.device.index,
-        )
+        settings = self._scene(config.task_options())
         self.progress.stage("start simulators")
         with Simulators(settings, config.workers) as simulators:
             self.simulators = simulators
@@ -175,6 +168,17 @@ class _Run:
             self._improve(pairs, max(done, CLONED))
         self.progress.end()
 
+    def _scene(self, options: dict[str, Any]) -> SceneSettings:
+        config = self.config
+        return SceneSettings(
+            task=config.task,
+            options=options,
+            slots=config.rollout.slots,
+            images=self.encoder.uses_images,
+            quality=config.rollout.quality,
+            device=config.egl_device if config.egl_device is not None else self.device.index,
+        )
+
     def _say_renderer(self, drawn_by: Device, asked: int | None) -> None:
         """Say what draws, above all when it is not what was asked for."""
         kind = "software rendering on the CPU" if drawn_by.software else "GPU rendering"
@@ -183,11 +187,18 @@ class _Run:
 
     def _pairs(self) -> Pairs:
         self.progress.stage("demonstrations")
-        device = self.simulators.device
+        options = self.config.demonstration_options(self.card)
+        if options != self.config.task_options():
+            with Simulators(self._scene(options), self.config.workers) as demonstrated:
+                return self._observe_demonstrations(demonstrated, options)
+        return self._observe_demonstrations(self.simulators, options)
+
+    def _observe_demonstrations(self, simulators: Simulators, options: dict[str, Any]) -> Pairs:
+        device = simulators.device
         made_by = {
             "encoder": self.encoder.describe(),
             "task": [self.card.name, self.card.results_version],
-            "physics": self.config.physics,
+            "scene": options,
             "quality": self.config.rollout.quality,
             "slots": self.config.rollout.slots,
             "threads": self.config.torch_threads,
@@ -197,7 +208,7 @@ class _Run:
         }
         return demonstration_pairs(
             self.demonstrations,
-            self.simulators,
+            simulators,
             self._encode,
             rule=self.rule,
             made_by=made_by,
@@ -259,6 +270,7 @@ class _Run:
             self.steps += sum(len(trajectory) for trajectory in trajectories)
             row = {"iteration": iteration, "steps": self.steps, **asdict(report), **measured} | self._costs(seconds)
             row["train_success"] = float(np.mean([trajectory.success for trajectory in trajectories]))
+            row["unstable"] = sum(trajectory.unstable for trajectory in trajectories)
             self.folder.append_metrics(row)
             self.progress.say(
                 f"iteration {iteration}: training return {report.mean_return:.1f}, "
@@ -299,7 +311,8 @@ class _Run:
         names = {UNTRAINED: "untrained", CLONED: "cloned"}
         name = names.get(iteration, f"iteration {iteration}")
         self.progress.say(f"{name}: evaluation return {mean_return:.1f}, success {success:.0%}")
-        return {"evaluation_return": mean_return, "evaluation_success": success}
+        unstable = sum(trajectory.unstable for trajectory in trajectories)
+        return {"evaluation_return": mean_return, "evaluation_success": success, "evaluation_unstable": unstable}
 
     def _roll(self, seeds: Sequence[int], *, noise_of: int | None, on_frame: Any = None) -> list[Trajectory]:
         horizon = int(self.config.rollout.horizon or self.card.horizon)

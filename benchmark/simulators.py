@@ -68,9 +68,8 @@ class SlotGroup:
         if settings.images:
             import mujoco
 
-            model = self.task.build(self.task.physics).compile()
-            self.renderer = Renderer(model, self.task.card.camera, settings.quality, settings.device)
-            self._data = mujoco.MjData(model)
+            self.renderer = Renderer(self.task.model, self.task.card.camera, settings.quality, settings.device)
+            self._data = mujoco.MjData(self.task.model)
 
     @property
     def device(self) -> Device | None:

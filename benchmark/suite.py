@@ -10,12 +10,9 @@ from .config import NAMED_SOURCES, RunConfig, configure
 from .identity import identity_hash
 from .versions import RESULTS_VERSION
 
-PACK = "builtin"
-"""The objects of the scenes; the Adroit tasks bring their own."""
-
 # The cell's coordinates, what the suite's name says already, and what changes no number.
 NOT_COMPARED = {
-    *("task", "encoder", "seed", "weights", "preset", "physics"),
+    *("task", "encoder", "seed", "weights", "preset", "physics", "objects"),
     *("device", "torch_threads", "workers", "egl_device"),
 }
 
@@ -26,7 +23,7 @@ def suite_name(config: RunConfig) -> str:
     >>> suite_name(configure("quickstart", task="door", encoder="rrl"))
     'quickstart-builtin-paper-r1'
     """
-    name = f"{config.preset}-{PACK}-{config.physics}-r{RESULTS_VERSION}"
+    name = f"{config.preset}-{config.objects}-{config.physics}-r{RESULTS_VERSION}"
     changed = changed_settings(config)
     return f"{name}+{identity_hash(changed)[:8]}" if changed else name
 

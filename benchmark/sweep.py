@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import tasks
 from encoders import EncoderError, resolve
+from tasks import ycb
+from tasks.errors import AssetError, TaskError
 
 from .config import RANDOM_ALLOWED, RunConfig
 from .dapg import LearningDiverged
@@ -37,14 +40,26 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
         checks: list[Callable[[], object]] = [
             partial(resolve, config.encoder, config.weights, allow_random=random_allowed, task=config.task),
             partial(locate, config),
+            partial(check_objects, config),
         ]
         for check in checks:
             try:
                 check()
-            except (BenchError, EncoderError) as error:
+            except (BenchError, EncoderError, TaskError) as error:
                 missing[str(error)] = None
     if missing:
         raise ConfigError("; ".join(missing))
+
+
+def check_objects(config: RunConfig) -> None:
+    """Make sure that a DexMV run on the official meshes has them.
+
+    Raises:
+        AssetError: some are missing or broken.
+    """
+    lacking = ycb.missing() if config.objects == "ycb" and tasks.card(config.task).source == "DexMV" else []
+    if lacking:
+        raise AssetError(f"{len(lacking)} of the YCB files are missing in {ycb.cache_folder()}: bench assets fetch ycb")
 
 
 def sweep(

@@ -21,6 +21,7 @@ class Trajectory:
             card decides what a time limit counts as.
         seed: Seed the episode was reset with.
         success: Whether the task calls the episode solved.
+        unstable: Whether the physics broke down, which ended the episode.
 
     Raises:
         ValueError: If the arrays disagree in length or rank, or hold no step.
@@ -33,6 +34,7 @@ class Trajectory:
     terminal: bool
     seed: int
     success: bool
+    unstable: bool = False
 
     def __post_init__(self) -> None:
         """Refuse arrays that cannot belong to one episode."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
 from mujoco.batch import Batch
 
-from .cards import TaskCard
+from .cards import PACKS, Pack, TaskCard
 from .errors import TaskError
 from .hand import Physics
 
@@ -24,8 +24,6 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Slots = Sequence[int] | npt.NDArray[np.integer] | None
 Reward = Literal["paper", "dense"]
-Pack = Literal["builtin", "ycb"]
-PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 
 FRAME_SKIP = 5
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -153,6 +151,15 @@ class Task(ABC):
         """Observation, reward and flags of the present, for these slots."""
 
     # What they share.
+
+    @property
+    def scene(self) -> dict[str, Any]:
+        """What the physics depends on: the engine's mode, the pack of objects, the scene's own options."""
+        return {
+            "physics": self.physics,
+            "objects": self.objects,
+            **{name: getattr(self, name) for name in self.card.scene},
+        }
 
     def reset(self, seeds: Sequence[int], slots: Slots = None) -> Reading:
         """Start new episodes.

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+
+Pack = Literal["builtin", "ycb"]
+PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def collect(
         "first_seed": first_seed,
         "horizon": horizon or task.card.horizon,
         "stochastic": stochastic,
+        "scene": task.scene,
         "selection": "successful episodes in order of seed" if successful_only else "all episodes in order of seed",
         "counts": {"attempts": len(attempts), "successes": successes, "kept": len(kept)},
         "results_version": task.card.results_version,

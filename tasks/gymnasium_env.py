@@ -101,9 +101,8 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
 
     def _frame(self) -> npt.NDArray[np.uint8]:
         if self._renderer is None:
-            model = self.task.build(self.task.physics).compile()
-            self._renderer = Renderer(model, self.task.card.camera, self._quality)
-            self._data = mujoco.MjData(model)
+            self._renderer = Renderer(self.task.model, self.task.card.camera, self._quality)
+            self._data = mujoco.MjData(self.task.model)
         self.task.load_data(0, self._data)
         return self._renderer.render(self._data)
 

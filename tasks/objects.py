@@ -7,16 +7,13 @@ the equivalent inertia box); today's compiler would give others. Numbers are rea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import mujoco
 import numpy as np
 
 from . import shapes, ycb
+from .cards import Pack
 from .arena import GREY, SEEN_ONLY, VISUAL_GROUP, Contact, Geom, Vector, add_geom
-
-Pack = Literal["builtin", "ycb"]
-PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 
 
 @dataclass(frozen=True)

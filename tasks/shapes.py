@@ -1,17 +1,30 @@
-"""Parametric likenesses of the YCB objects, unscaled, in the body frame; metres."""
+"""Parametric likenesses of the YCB objects, unscaled, in the body frame; metres.
+
+Rounded things are convex hulls over a few analytic cross-sections. Two convex hulls touch in one point only, boxes in
+several; so an object that the official pack describes by hulls is made of hulls here too, and about as many, lest it
+stand and turn in the hand differently. Numbers are read off the released objects, from tape-measure kind of quantities:
+heights, half widths, radii.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import cos, pi, sin
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import atan2, cos, degrees, hypot, pi, radians, sin
+from typing import NamedTuple
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 
-import mujoco
-
 Geom = mujoco.mjtGeom
 FloatArray = npt.NDArray[np.float64]
+Rgba = tuple[float, float, float, float]
+Quaternion = tuple[float, float, float, float]
+Vector3 = tuple[float, float, float]
+
+LINING_RED = (0.42, 0.07, 0.07, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,47 +43,231 @@ class Piece:
 
     kind: mujoco.mjtGeom
     size: tuple[float, ...] = ()
-    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    quaternion: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+    position: Vector3 = (0.0, 0.0, 0.0)
+    quaternion: Quaternion = (1.0, 0.0, 0.0, 0.0)
     vertices: FloatArray | None = None
-    rgba: tuple[float, float, float, float] | None = None
+    rgba: Rgba | None = None
     collides: bool = True
 
 
-def about_z(degrees: float) -> tuple[float, float, float, float]:
-    half = degrees * pi / 360
-    return (cos(half), 0.0, 0.0, sin(half))
+class Section(NamedTuple):
+    """A horizontal cross-section, the superellipse |x / half_x|^p + |y / half_y|^p = 1.
 
+    Attributes:
+        height: its z.
+        half_x: half its width.
+        half_y: half its depth.
+        x: of its centre.
+        y: of its centre.
+        power: 2 is an ellipse, more is boxier.
+    """
 
-def about_y(degrees: float) -> tuple[float, float, float, float]:
-    half = degrees * pi / 360
-    return (cos(half), 0.0, sin(half), 0.0)
+    height: float
+    half_x: float
+    half_y: float
+    x: float = 0.0
+    y: float = 0.0
+    power: float = 2.0
 
 
 def pieces(name: str) -> tuple[Piece, ...]:
+    """The pieces of an object by its name."""
     return _SHAPES[name]()
 
 
+def loft(sections: Sequence[Section], angle: float = 0.0, count: int = 12) -> Piece:
+    """The convex hull over horizontal cross-sections.
+
+    Args:
+        sections: their centres and half widths are along axes turned by ``angle``.
+        angle: about z, degrees.
+        count: vertices of each section.
+    """
+    turns = np.arange(count) * 2 * pi / count
+    rings = []
+    for section in sections:
+        cosines, sines = np.cos(turns), np.sin(turns)
+        x = section.x + section.half_x * np.sign(cosines) * np.abs(cosines) ** (2 / section.power)
+        y = section.y + section.half_y * np.sign(sines) * np.abs(sines) ** (2 / section.power)
+        rings.append(np.stack([x, y, np.full(count, section.height)], axis=1))
+    cosine, sine = cos(radians(angle)), sin(radians(angle))
+    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    return Piece(Geom.mjGEOM_MESH, vertices=np.concatenate(rings) @ turn.T)
+
+
 def foam_brick() -> tuple[Piece, ...]:
+    """One box."""
     return (Piece(Geom.mjGEOM_BOX, (0.0268, 0.0392, 0.0258), (0.0003, -0.0001, 0.0082)),)
 
 
-def pouring_mug() -> tuple[Piece, ...]:
-    walls = [
-        Piece(
-            Geom.mjGEOM_BOX,
-            (0.006, 0.012 if angle == 240 else 0.014, 0.040),
-            (0.042 * cos(angle * pi / 180), 0.042 * sin(angle * pi / 180), 0.00152),
-            about_z(angle),
-        )
-        for angle in range(0, 360, 30)
+def sugar_box() -> tuple[Piece, ...]:
+    """A box, which leans a little as the scanned one does."""
+    lower = Section(-0.0925, 0.0237, 0.0470, 0.0030, -0.0018, 12.0)
+    upper = Section(0.0840, 0.0215, 0.0465, -0.0023, -0.0008, 12.0)
+    return (loft([lower, upper], angle=-2.2),)
+
+
+def tomato_soup_can() -> tuple[Piece, ...]:
+    """A cylinder."""
+    return (
+        loft(
+            [
+                Section(-0.0600, 0.0322, 0.0330, -0.0003, 0.0017),
+                Section(-0.0570, 0.0338, 0.0342, -0.0003, 0.0018),
+                Section(0.0410, 0.0346, 0.0347, -0.0002, 0.0017),
+                Section(0.0435, 0.0335, 0.0335, -0.0002, 0.0017),
+            ],
+            count=16,
+        ),
+    )
+
+
+def potted_meat_can() -> tuple[Piece, ...]:
+    """A tin with rounded corners and the wider rim of its lid."""
+    body = [
+        Section(-0.0506, 0.0465, 0.0255, -0.0022, -0.0004, 4.5),
+        Section(-0.0480, 0.0489, 0.0273, -0.0022, -0.0004, 4.5),
+        Section(0.0224, 0.0492, 0.0272, -0.0024, -0.0004, 4.5),
     ]
+    rim = [
+        Section(0.0224, 0.0492, 0.0274, -0.0024, -0.0005, 4.5),
+        Section(0.0310, 0.0521, 0.0299, -0.0026, -0.0004, 4.5),
+        Section(0.0345, 0.0505, 0.0288, -0.0026, -0.0004, 4.5),
+    ]
+    return loft(body, 3.0, 16), loft(rim, 3.0, 16)
+
+
+def mustard_bottle() -> tuple[Piece, ...]:
+    """A squeeze bottle: a body with a waist, shoulders, and a cap like a cone."""
+    lower = [
+        Section(-0.0848, 0.0256, 0.0395, -0.0028, 0.0003, 2.2),
+        Section(-0.0780, 0.0305, 0.0472, -0.0028, 0.0, 2.3),
+        Section(-0.0440, 0.0291, 0.0484, -0.0026, -0.0003, 2.3),
+        Section(-0.0083, 0.0274, 0.0412, -0.0025, 0.0005, 2.4),
+    ]
+    upper = [
+        Section(-0.0083, 0.0272, 0.0397, -0.0027, 0.0018, 2.4),
+        Section(0.0170, 0.0284, 0.0485, -0.0024, -0.0005, 2.2),
+        Section(0.0470, 0.0299, 0.0462, -0.0020, 0.0008, 2.2),
+        Section(0.0640, 0.0303, 0.0361, -0.0020, 0.0001, 2.1),
+        Section(0.0790, 0.0215, 0.0230, -0.0014, 0.0002),
+    ]
+    cap = [
+        Section(0.0790, 0.0175, 0.0175, -0.0010, 0.0002),
+        Section(0.0950, 0.0165, 0.0165, -0.0008, 0.0002),
+        Section(0.1083, 0.0100, 0.0095, -0.0003, 0.0003),
+    ]
+    return loft(lower, 65.5), loft(upper, 65.5), loft(cap, 65.5)
+
+
+class Disc(NamedTuple):
+    """An end of a bar, seen from above: its centre and its radius."""
+
+    x: float
+    y: float
+    radius: float
+
+
+def bar(first: Disc, last: Disc, low: float, high: float) -> Piece:
+    """A flat bar with round ends and bevelled edges, between the heights ``low`` and ``high``."""
+    bevel = 0.004
+    rings = [
+        loft([Section(z, end.radius - inset, end.radius - inset, end.x, end.y)], count=8).vertices
+        for end in (first, last)
+        for z, inset in ((low, bevel), (low + bevel, 0.0), (high - bevel, 0.0), (high, bevel))
+    ]
+    return Piece(Geom.mjGEOM_MESH, vertices=np.concatenate([ring for ring in rings if ring is not None]))
+
+
+def large_clamp() -> tuple[Piece, ...]:
+    """A spring clamp that lies open: the hinge, two jaws and two grips."""
+    return (
+        bar(Disc(-0.0235, -0.004, 0.0135), Disc(-0.010, -0.004, 0.013), -0.0130, 0.0145),
+        bar(Disc(-0.004, -0.003, 0.013), Disc(0.0285, -0.004, 0.0140), -0.0197, 0.0175),
+        bar(Disc(-0.025, 0.015, 0.0105), Disc(-0.0620, 0.0615, 0.0090), -0.0105, 0.0204),
+        bar(Disc(0.0185, 0.012, 0.0125), Disc(0.0420, 0.0785, 0.0090), -0.0150, 0.0122),
+        bar(Disc(-0.0240, -0.026, 0.0130), Disc(-0.0040, -0.0730, 0.0060), -0.0170, 0.0140),
+        bar(Disc(0.0305, -0.026, 0.0135), Disc(0.0110, -0.0740, 0.0100), -0.0197, 0.0098),
+    )
+
+
+# Along the banana: x, y, z and half its thickness.
+BANANA = (
+    (-0.0125, -0.1010, -0.0045, 0.0055),
+    (-0.0135, -0.0860, -0.0020, 0.0135),
+    (-0.0160, -0.0500, 0.0010, 0.0180),
+    (-0.0115, -0.0060, 0.0015, 0.0195),
+    (0.0080, 0.0330, 0.0015, 0.0195),
+    (0.0360, 0.0580, 0.0010, 0.0165),
+    (0.0570, 0.0680, -0.0030, 0.0090),
+    (0.0700, 0.0725, -0.0060, 0.0050),
+)
+
+
+def banana() -> tuple[Piece, ...]:
+    """A bow of hulls, one between every other pair of round cross-sections."""
+    points = np.array(BANANA)
+    along = np.gradient(points[:, :2], axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    turns = np.arange(8) * pi / 4
+    across = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    rings = np.empty((len(points), 8, 3))
+    rings[:, :, :2] = points[:, None, :2] + points[:, 3, None, None] * np.cos(turns)[:, None] * across[:, None]
+    rings[:, :, 2] = points[:, 2, None] + points[:, 3, None] * np.sin(turns)
+    spans = ((0, 3), (2, 4), (3, 5), (4, 6), (5, 8))
+    return tuple(Piece(Geom.mjGEOM_MESH, vertices=rings[low:high].reshape(-1, 3)) for low, high in spans)
+
+
+def ring(
+    radius: float, half: Vector3, center: Vector3 = (0.0, 0.0, 0.0), sides: int = 12, **options: object
+) -> list[Piece]:
+    """Boxes around a vertical axis, of half sizes (radial, tangential, vertical)."""
+    angles = [2 * pi * side / sides for side in range(sides)]
+    x, y, z = center
+    return [
+        Piece(Geom.mjGEOM_BOX, half, (x + radius * cos(a), y + radius * sin(a), z), about_z(degrees(a))) for a in angles
+    ]
+
+
+def strut(start: tuple[float, float], end: tuple[float, float], thickness: float, width: float) -> Piece:
+    """A box between two points (x, z) of a mug's handle, of half sizes ``thickness`` and ``width``."""
+    (x, z), (end_x, end_z) = start, end
+    length, slope = hypot(end_x - x, end_z - z), atan2(z - end_z, end_x - x)
+    middle = ((x + end_x) / 2, -0.002, (z + end_z) / 2)
+    return Piece(Geom.mjGEOM_BOX, (length / 2 + thickness / 3, width, thickness), middle, about_y(degrees(slope)))
+
+
+def only_seen(parts: Sequence[Piece], rgba: Rgba = LINING_RED) -> list[Piece]:
+    """The same pieces, without contacts and in a colour of their own."""
+    return [replace(part, collides=False, rgba=rgba) for part in parts]
+
+
+def mug() -> tuple[Piece, ...]:
+    """The mug of relocate: thin walls, a rim, a bottom and a handle."""
+    x, y = -0.0036, 0.0007
+    corners = ((0.0410, 0.0335), (0.0560, 0.0290), (0.0628, 0.0165), (0.0620, -0.0060), (0.0400, -0.0210))
+    handle = [strut(start, end, 0.0038, 0.0065) for start, end in pairwise(corners)]
+    return (
+        *ring(0.0391, (0.0022, 0.0112, 0.0370), (x, y, 0.0000)),
+        *ring(0.0420, (0.0040, 0.0122, 0.0029), (x, y, 0.0396)),
+        Piece(Geom.mjGEOM_CYLINDER, (0.0400, 0.0035), (x, y, -0.0358)),
+        *handle,
+        *only_seen(ring(0.0366, (0.0003, 0.0100, 0.0370), (x, y, 0.0052))),
+        *only_seen([Piece(Geom.mjGEOM_CYLINDER, (0.0365, 0.0004), (x, y, -0.0321))]),
+    )
+
+
+def pouring_mug() -> tuple[Piece, ...]:
+    """The mug of pour: twelve thick walls, so that no particle slips through, a bottom and a handle."""
+    walls = ring(0.042, (0.006, 0.014, 0.040), (0.0, 0.0, 0.00152))
+    walls[8] = replace(walls[8], size=(0.006, 0.012, 0.040))
     return (
         *walls,
         Piece(Geom.mjGEOM_CYLINDER, (0.0425, 0.005), (0.0, 0.0, -0.03349)),
         Piece(Geom.mjGEOM_BOX, (0.004, 0.006, 0.020), (0.06184, -0.00269, 0.00481)),
         Piece(Geom.mjGEOM_BOX, (0.012, 0.006, 0.004), (0.05383, -0.00269, 0.02681), about_y(30)),
         Piece(Geom.mjGEOM_BOX, (0.012, 0.006, 0.004), (0.05383, -0.00269, -0.01937), about_y(-35)),
+        *mug_lining(),
     )
 
 
@@ -90,4 +287,34 @@ def box_mug() -> tuple[Piece, ...]:
     )
 
 
-_SHAPES = {"foam_brick": foam_brick, "pouring_mug": pouring_mug}
+def mug_lining() -> tuple[Piece, ...]:
+    """What shows inside the box mugs and around their rim: the scanned mug, which has no contacts."""
+    x, y = -0.0036, 0.0007
+    walls = ring(0.0378, (0.0010, 0.0064, 0.0375), (x, y, 0.0040), 20)
+    rim = ring(0.0449, (0.0012, 0.0073, 0.0028), (x, y, 0.0396), 20)
+    return tuple(only_seen([*walls, *rim]))
+
+
+def about_z(angle: float) -> Quaternion:
+    """The rotation about z by an angle in degrees."""
+    half = radians(angle) / 2
+    return (cos(half), 0.0, 0.0, sin(half))
+
+
+def about_y(angle: float) -> Quaternion:
+    """The rotation about y by an angle in degrees."""
+    half = radians(angle) / 2
+    return (cos(half), 0.0, sin(half), 0.0)
+
+
+_SHAPES: dict[str, Callable[[], tuple[Piece, ...]]] = {
+    "foam_brick": foam_brick,
+    "sugar_box": sugar_box,
+    "tomato_soup_can": tomato_soup_can,
+    "potted_meat_can": potted_meat_can,
+    "mustard_bottle": mustard_bottle,
+    "large_clamp": large_clamp,
+    "mug": mug,
+    "pouring_mug": pouring_mug,
+    "banana": banana,
+}
