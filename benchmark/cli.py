@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import assets_cli
+from . import assets_cli, tasks_cli
 from .errors import BenchError, ConfigError, IntruderError
 
 HOUSE = ("benchmark", "encoders", "tasks")
@@ -41,6 +41,7 @@ weights = typer.Typer(help="Official weights of the encoders.", no_args_is_help=
 app.add_typer(demos, name="demos")
 app.add_typer(weights, name="weights")
 app.add_typer(assets_cli.app, name="assets")
+app.add_typer(tasks_cli.app, name="tasks")
 
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
@@ -148,17 +149,6 @@ def list_encoders(pattern: Annotated[str, typer.Argument(help="Names to list; * 
             else ""
         )
         typer.echo(f"{name:18} {about}")
-
-
-@app.command("tasks")
-def list_tasks() -> None:
-    """List the tasks."""
-    import tasks
-
-    for name in tasks.names():
-        card = tasks.card(name)
-        numbers = f"{card.action_dim} actions, {card.horizon} steps, camera {card.camera:11}"
-        typer.echo(f"{name:8} {card.source:7} {numbers} {card.summary}")
 
 
 @weights.command("fetch")

@@ -25,6 +25,7 @@ Quaternion = tuple[float, float, float, float]
 Vector3 = tuple[float, float, float]
 
 LINING_RED = (0.42, 0.07, 0.07, 1.0)
+BEVEL = 0.004
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +103,13 @@ def foam_brick() -> tuple[Piece, ...]:
 
 def sugar_box() -> tuple[Piece, ...]:
     """A box, which leans a little as the scanned one does."""
-    lower = Section(-0.0925, 0.0237, 0.0470, 0.0030, -0.0018, 12.0)
-    upper = Section(0.0840, 0.0215, 0.0465, -0.0023, -0.0008, 12.0)
-    return (loft([lower, upper], angle=-2.2),)
+    sections = [
+        Section(-0.0934, 0.0225, 0.0440, 0.0028, -0.0017, 8.0),
+        Section(-0.0910, 0.0239, 0.0476, 0.0028, -0.0017, 8.0),
+        Section(0.0820, 0.0222, 0.0470, -0.0023, -0.0008, 8.0),
+        Section(0.0845, 0.0190, 0.0440, -0.0010, -0.0008, 8.0),
+    ]
+    return (loft(sections, -2.2, 16),)
 
 
 def tomato_soup_can() -> tuple[Piece, ...]:
@@ -140,82 +145,92 @@ def potted_meat_can() -> tuple[Piece, ...]:
 def mustard_bottle() -> tuple[Piece, ...]:
     """A squeeze bottle: a body with a waist, shoulders, and a cap like a cone."""
     lower = [
-        Section(-0.0848, 0.0256, 0.0395, -0.0028, 0.0003, 2.2),
-        Section(-0.0780, 0.0305, 0.0472, -0.0028, 0.0, 2.3),
-        Section(-0.0440, 0.0291, 0.0484, -0.0026, -0.0003, 2.3),
-        Section(-0.0083, 0.0274, 0.0412, -0.0025, 0.0005, 2.4),
+        Section(-0.0848, 0.0250, 0.0400, -0.0035, 0.0010, 2.6),
+        Section(-0.0790, 0.0291, 0.0481, -0.0025, -0.0002, 2.6),
+        Section(-0.0440, 0.0284, 0.0498, -0.0029, 0.0002, 2.6),
+        Section(-0.0083, 0.0266, 0.0412, -0.0029, 0.0, 3.3),
     ]
     upper = [
-        Section(-0.0083, 0.0272, 0.0397, -0.0027, 0.0018, 2.4),
-        Section(0.0170, 0.0284, 0.0485, -0.0024, -0.0005, 2.2),
-        Section(0.0470, 0.0299, 0.0462, -0.0020, 0.0008, 2.2),
-        Section(0.0640, 0.0303, 0.0361, -0.0020, 0.0001, 2.1),
-        Section(0.0790, 0.0215, 0.0230, -0.0014, 0.0002),
+        Section(-0.0083, 0.0264, 0.0396, -0.0025, 0.0004, 3.6),
+        Section(0.0180, 0.0282, 0.0488, -0.0026, -0.0002, 2.4),
+        Section(0.0470, 0.0293, 0.0465, -0.0021, -0.0002, 2.4),
+        Section(0.0640, 0.0303, 0.0363, -0.0021, 0.0001, 2.05),
+        Section(0.1083, 0.0102, 0.0096, -0.0008, 0.0),
     ]
     cap = [
-        Section(0.0790, 0.0175, 0.0175, -0.0010, 0.0002),
-        Section(0.0950, 0.0165, 0.0165, -0.0008, 0.0002),
-        Section(0.1083, 0.0100, 0.0095, -0.0003, 0.0003),
+        Section(0.0900, 0.0152, 0.0152, -0.0010, 0.0002),
+        Section(0.1055, 0.0145, 0.0145, -0.0009, 0.0001),
+        Section(0.1083, 0.0110, 0.0110, -0.0008, 0.0),
     ]
-    return loft(lower, 65.5), loft(upper, 65.5), loft(cap, 65.5)
+    return loft(lower, 67.0, 16), loft(upper, 67.0, 14), loft(cap, 67.0)
 
 
 class Disc(NamedTuple):
-    """An end of a bar, seen from above: its centre and its radius."""
+    """A round end or bend of a bar, seen from above: its centre and its radius."""
 
     x: float
     y: float
     radius: float
 
 
-def bar(first: Disc, last: Disc, low: float, high: float) -> Piece:
-    """A flat bar with round ends and bevelled edges, between the heights ``low`` and ``high``."""
-    bevel = 0.004
-    rings = [
-        loft([Section(z, end.radius - inset, end.radius - inset, end.x, end.y)], count=8).vertices
-        for end in (first, last)
-        for z, inset in ((low, bevel), (low + bevel, 0.0), (high - bevel, 0.0), (high, bevel))
+def bar(low: float, high: float, *discs: Disc) -> Piece:
+    """A flat bar, the convex hull over discs, with bevelled edges between the heights ``low`` and ``high``."""
+    levels = ((low, BEVEL), (low + BEVEL, 0.0), (high - BEVEL, 0.0), (high, BEVEL))
+    sections = [
+        Section(height, disc.radius - inset, disc.radius - inset, disc.x, disc.y)
+        for disc in discs
+        for height, inset in levels
     ]
-    return Piece(Geom.mjGEOM_MESH, vertices=np.concatenate([ring for ring in rings if ring is not None]))
+    return loft(sections, count=8)
 
 
 def large_clamp() -> tuple[Piece, ...]:
-    """A spring clamp that lies open: the hinge, two jaws and two grips."""
+    """A spring clamp that lies on its side: two halves of the hinge, two jaws and two grips."""
     return (
-        bar(Disc(-0.0235, -0.004, 0.0135), Disc(-0.010, -0.004, 0.013), -0.0130, 0.0145),
-        bar(Disc(-0.004, -0.003, 0.013), Disc(0.0285, -0.004, 0.0140), -0.0197, 0.0175),
-        bar(Disc(-0.025, 0.015, 0.0105), Disc(-0.0620, 0.0615, 0.0090), -0.0105, 0.0204),
-        bar(Disc(0.0185, 0.012, 0.0125), Disc(0.0420, 0.0785, 0.0090), -0.0150, 0.0122),
-        bar(Disc(-0.0240, -0.026, 0.0130), Disc(-0.0040, -0.0730, 0.0060), -0.0170, 0.0140),
-        bar(Disc(0.0305, -0.026, 0.0135), Disc(0.0110, -0.0740, 0.0100), -0.0197, 0.0098),
+        bar(-0.0130, 0.0145, Disc(-0.0230, -0.0040, 0.0138), Disc(-0.0100, -0.0040, 0.0130)),
+        bar(-0.0197, 0.0178, Disc(-0.0040, -0.0030, 0.0130), Disc(0.0265, -0.0040, 0.0135)),
+        bar(
+            -0.0105, 0.0204, Disc(-0.0280, 0.0145, 0.0100), Disc(-0.0610, 0.0500, 0.0100), Disc(-0.0630, 0.0620, 0.0085)
+        ),
+        bar(-0.0150, 0.0122, Disc(0.0185, 0.0120, 0.0125), Disc(0.0420, 0.0785, 0.0090)),
+        bar(
+            -0.0172,
+            0.0140,
+            Disc(-0.0240, -0.0280, 0.0130),
+            Disc(-0.0245, -0.0440, 0.0085),
+            Disc(-0.0040, -0.0735, 0.0055),
+        ),
+        bar(-0.0197, 0.0098, Disc(0.0305, -0.0270, 0.0130), Disc(0.0110, -0.0740, 0.0100)),
     )
 
 
 # Along the banana: x, y, z and half its thickness.
 BANANA = (
     (-0.0125, -0.1010, -0.0045, 0.0055),
-    (-0.0135, -0.0860, -0.0020, 0.0135),
-    (-0.0160, -0.0500, 0.0010, 0.0180),
-    (-0.0115, -0.0060, 0.0015, 0.0195),
-    (0.0080, 0.0330, 0.0015, 0.0195),
-    (0.0360, 0.0580, 0.0010, 0.0165),
-    (0.0570, 0.0680, -0.0030, 0.0090),
-    (0.0700, 0.0725, -0.0060, 0.0050),
+    (-0.0135, -0.0860, -0.0015, 0.0135),
+    (-0.0160, -0.0500, 0.0005, 0.0175),
+    (-0.0115, -0.0060, 0.0013, 0.0187),
+    (0.0075, 0.0330, 0.0013, 0.0187),
+    (0.0360, 0.0575, 0.0005, 0.0165),
+    (0.0580, 0.0670, -0.0025, 0.0095),
+    (0.0715, 0.0715, -0.0060, 0.0050),
 )
+BANANA_WIDTH = 1.1  # times its thickness
 
 
 def banana() -> tuple[Piece, ...]:
-    """A bow of hulls, one between every other pair of round cross-sections."""
+    """A bow of hulls, each over a few round cross-sections that stand across the bow."""
     points = np.array(BANANA)
     along = np.gradient(points[:, :2], axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
-    turns = np.arange(8) * pi / 4
     across = np.stack([along[:, 1], -along[:, 0]], axis=1)
-    rings = np.empty((len(points), 8, 3))
-    rings[:, :, :2] = points[:, None, :2] + points[:, 3, None, None] * np.cos(turns)[:, None] * across[:, None]
+    turns = np.arange(8) * pi / 4
+    rings = np.empty((len(points), len(turns), 3))
+    width = BANANA_WIDTH * points[:, 3, None] * np.cos(turns)
+    rings[:, :, :2] = points[:, None, :2] + width[:, :, None] * across[:, None]
     rings[:, :, 2] = points[:, 2, None] + points[:, 3, None] * np.sin(turns)
     spans = ((0, 3), (2, 4), (3, 5), (4, 6), (5, 8))
-    return tuple(Piece(Geom.mjGEOM_MESH, vertices=rings[low:high].reshape(-1, 3)) for low, high in spans)
+    return tuple(Piece(Geom.mjGEOM_MESH, vertices=rings[start:stop].reshape(-1, 3)) for start, stop in spans)
 
 
 def ring(
@@ -250,7 +265,7 @@ def mug() -> tuple[Piece, ...]:
     return (
         *ring(0.0391, (0.0022, 0.0112, 0.0370), (x, y, 0.0000)),
         *ring(0.0420, (0.0040, 0.0122, 0.0029), (x, y, 0.0396)),
-        Piece(Geom.mjGEOM_CYLINDER, (0.0400, 0.0035), (x, y, -0.0358)),
+        Piece(Geom.mjGEOM_CYLINDER, (0.0400, 0.0035), (x, y, -0.0361)),
         *handle,
         *only_seen(ring(0.0366, (0.0003, 0.0100, 0.0370), (x, y, 0.0052))),
         *only_seen([Piece(Geom.mjGEOM_CYLINDER, (0.0365, 0.0004), (x, y, -0.0321))]),

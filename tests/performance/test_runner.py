@@ -41,7 +41,7 @@ def test_rollout(benchmark, workers, observed, tiny_encoder):
 @pytest.mark.parametrize("name", tasks.names())
 def test_frames_per_second(benchmark, name, quality):
     task = tasks.make(name)
-    model = task.build("paper").compile()
+    model = task.model
     data = mujoco.MjData(model)
     task.load_data(0, data)
     with Renderer(model, task.card.camera, quality) as renderer:

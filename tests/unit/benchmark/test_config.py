@@ -167,3 +167,42 @@ def test_a_resolved_configuration_survives_its_json(step_size, hidden, seed):
 def test_an_unknown_device_is_refused():
     with pytest.raises(ConfigError, match=r"setting 'device': .*got 'tpu'"):
         configure("quickstart", task="door", encoder="rrl", device="tpu")
+
+
+def test_scene_options_come_from_the_card_and_can_be_set():
+    pour = configure("quickstart", task="pour", encoder="state").resolve(tasks.card("pour"))
+    assert pour.scene == {"tank_height": 0.12}
+    set_lower = configure("quickstart", ["scene.tank_height=0.08"], task="pour", encoder="state")
+    assert set_lower.resolve(tasks.card("pour")).task_options()["tank_height"] == 0.08
+
+
+def test_a_scene_option_of_another_task_is_refused():
+    config = configure("quickstart", ["scene.tank_height=0.08"], task="door", encoder="state")
+    with pytest.raises(ConfigError, match=r"door has no scene option 'tank_height'; it has none"):
+        config.resolve(tasks.card("door"))
+
+
+@pytest.mark.parametrize(
+    ("task", "option", "rollouts", "demonstrations"),
+    [("pour", "tank_height", 0.12, 0.08), ("place_inside", "mug_scale", 1.7, 1.5)],
+)
+def test_paper_demonstrates_in_the_released_scene_and_the_others_in_the_rollouts(
+    task, option, rollouts, demonstrations
+):
+    card = tasks.card(task)
+    for preset in PRESETS:
+        config = configure(preset, task=task, encoder="state").resolve(card)
+        assert config.task_options()[option] == rollouts
+        expected = demonstrations if preset == "paper" else rollouts
+        assert config.demonstration_options(card)[option] == expected
+
+
+def test_paper_uses_the_official_meshes_and_the_others_the_shapes_that_ship():
+    packs = {preset: configure(preset, task="pour", encoder="state").objects for preset in PRESETS}
+    assert packs == {"quickstart": "builtin", "small": "builtin", "paper": "ycb"}
+
+
+@pytest.mark.parametrize("number", [-1, 11])
+def test_backgrounds_run_from_0_to_10(number):
+    with pytest.raises(ConfigError, match="setting 'background'"):
+        door(background=number)

@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 import tasks
@@ -9,7 +10,7 @@ from benchmark.config import configure
 from benchmark.demonstrations import gather, imported_path
 from benchmark.errors import ConfigError
 from tasks import experts
-from tasks.demonstrations import Demonstrations
+from tasks.demonstrations import Demonstrations, Episode
 from tasks.errors import DemonstrationError
 
 
@@ -85,3 +86,35 @@ def test_the_expert_is_rolled_out_from_its_own_seeds():
     assert first.success_rate == 1.0
     assert first.episodes[0].seed >= 2_000_000_000
     assert len(gathered("expert", episodes=1)) == 1
+
+
+@pytest.fixture
+def pouring_file(tmp_path):
+    """Two short episodes of a mean hand in the rollouts' scene of pour."""
+    task = tasks.make("pour")
+    idle = np.zeros((2, task.card.action_dim))
+    episodes = []
+    for seed in (1, 2):
+        start = task.reset([seed])
+        state = task.initial_state(0)
+        observations = [start.observation[0], task.step(idle[:1]).observation[0]]
+        episodes.append(Episode(state, idle, observations, np.zeros(2), np.zeros(2, bool), success=False, seed=seed))
+    path = tmp_path / "pour.npz"
+    Demonstrations("pour", tuple(episodes), {"scene": task.scene}).save(path)
+    return path
+
+
+def test_demonstrations_of_the_same_scene_are_taken(pouring_file):
+    assert len(gathered(pouring_file, task="pour")) == 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [("paper", "made with objects builtin, this run has ycb"), ("quickstart", "made with tank_height 0.12, this run")],
+)
+def test_demonstrations_of_another_scene_are_refused(pouring_file, preset, said):
+    overrides = [f"demonstrations.source={pouring_file}", "demonstrations.episodes=2"]
+    lower = ["scene.tank_height=0.1"] if preset == "quickstart" else []
+    config = configure(preset, overrides + lower, task="pour", encoder="state").resolve(tasks.card("pour"))
+    with pytest.raises(ConfigError, match=said):
+        gather(config)

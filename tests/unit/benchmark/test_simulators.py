@@ -75,7 +75,7 @@ def test_a_frame_shows_its_slots_present_state(pen_with_images):
 
     pen_with_images.begin([0, 1, 2], [5, 6, 7])
     task = tasks.make("pen")
-    model = task.build("paper").compile()
+    model = task.model
     data = mujoco.MjData(model)
     task.reset([6])
     for action in actions(3):

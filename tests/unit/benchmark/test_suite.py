@@ -12,7 +12,15 @@ def suite(*overrides, preset="quickstart", **values):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_plain_preset_has_a_plain_name(preset):
-    assert suite(preset=preset) == f"{preset}-builtin-paper-r1"
+    assert suite(preset=preset) == f"{preset}-{PRESETS[preset].get('objects', 'builtin')}-paper-r1"
+
+
+def test_the_pack_of_objects_is_part_of_the_name():
+    assert suite(objects="ycb") == "quickstart-ycb-paper-r1"
+
+
+def test_another_background_is_another_suite():
+    assert suite(background=3).startswith("quickstart-builtin-paper-r1+")
 
 
 def test_physics_is_part_of_the_name():

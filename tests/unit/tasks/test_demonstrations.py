@@ -2,7 +2,7 @@
 
 import pickle
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ class Reading(NamedTuple):
     goal_measurement: np.ndarray
     goal: np.ndarray
     terminated: np.ndarray
+    unstable: np.ndarray
 
 
 class PointTask:
@@ -28,6 +29,8 @@ class PointTask:
     card = SimpleNamespace(
         name="point", horizon=30, action_dim=2, observation_dim=4, goal_steps=5, results_version=1, demonstrations=3
     )
+
+    scene: ClassVar = {"physics": "paper"}
 
     def __init__(self, slots):
         self.slots = slots
@@ -61,7 +64,8 @@ class PointTask:
     def read(self, ids):
         distance = np.sqrt((self.position[ids] ** 2).sum(1))
         observation = np.concatenate([self.position[ids], self.wind[ids]], 1)
-        return Reading(observation, self.position[ids], -distance, distance, distance < 0.5, distance > 2.4)
+        never = np.zeros(len(ids), bool)
+        return Reading(observation, self.position[ids], -distance, distance, distance < 0.5, distance > 2.4, never)
 
 
 def expert(noise=-1.0):

@@ -15,7 +15,7 @@ import tasks
 import tasks.gymnasium_envs
 from tasks.errors import TaskError
 
-NAMES = ["hammer", "door", "pen"]
+NAMES = tasks.names()
 ROOT = Path(tasks.__file__).parents[1]
 
 

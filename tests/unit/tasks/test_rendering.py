@@ -1,5 +1,6 @@
 """Frames: what they show, that they repeat, and what is refused."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import tasks
 from tasks.errors import RenderError
 from tasks.render import CROP, RENDERED, Renderer, check_distinct, crop_angle
 
-NAMES = ["hammer", "door", "pen"]
+NAMES = ["hammer", "door", "pen", "pour", "relocate-mug"]
 SHAPE = (CROP, CROP, 3)
 
 
@@ -25,7 +26,7 @@ def made():
 
 
 def renderer_of(task, quality="fast", shadows=True, multisampling=True):
-    model = task.build(task.physics).compile()
+    model = copy.copy(task.model)
     if not shadows:
         model.vis.quality.shadowsize = 0
     if not multisampling:

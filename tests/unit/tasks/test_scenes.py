@@ -1,4 +1,4 @@
-"""The scenes as the specification gives them: sizes, poses, cameras, actions, resets, rewards, files."""
+"""The Adroit scenes as the specification gives them: sizes, poses, cameras, actions, resets, rewards, files."""
 
 import shutil
 from importlib.machinery import ModuleSpec
@@ -184,7 +184,7 @@ def test_control_ranges_of_the_hand(made):
 
 def drawn(task):
     """What 10,000 resets draw, in the quantities that the specification gives ranges for: (n, k)."""
-    fields = np.stack([task.draw(np.random.default_rng(seed)) for seed in range(RESETS)])
+    fields = np.stack([task.draw(np.random.default_rng(seed)).field for seed in range(RESETS)])
     return angles_of(fields) if task.card.name == "pen" else fields
 
 
@@ -226,7 +226,7 @@ def test_resets_move_the_drawn_body_in_the_simulation(name):
     poses = task.batch.body(task.field_body)
     positions, quaternions = poses.xpos, poses.xquat
     task.reset(range(1000, 1200))
-    fields = np.stack([task.draw(np.random.default_rng(seed)) for seed in range(1000, 1200)])
+    fields = np.stack([task.draw(np.random.default_rng(seed)).field for seed in range(1000, 1200)])
     np.testing.assert_allclose(quaternions if name == "pen" else positions, fields, atol=1e-12)
     assert len(np.unique(fields, axis=0)) == 200
     assert np.ptp(task.batch.bind("qpos"), axis=0).max() == 0
@@ -388,6 +388,8 @@ def test_solver_options(made, name):
         ({"threads": 0}, "threads"),
         ({"physics": "real"}, "physics"),
         ({"reward": "shaped"}, "reward"),
+        ({"reward": "sparse"}, "reward"),
+        ({"objects": "real"}, "'builtin' or 'ycb', got 'real'"),
     ],
 )
 def test_wrong_options_are_refused(options, names):
@@ -400,7 +402,7 @@ def test_unknown_task_gets_a_suggestion():
     with pytest.raises(UnknownTask, match="did you mean 'hammer'") as refusal:
         tasks.make("hamer")
     one_line(refusal)
-    with pytest.raises(UnknownTask, match="hammer, door, pen"):
+    with pytest.raises(UnknownTask, match="hammer, door, pen, pour, place_inside, relocate-mug"):
         tasks.card("xyzzy")
 
 
