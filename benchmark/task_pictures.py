@@ -53,11 +53,19 @@ VIEWER_LACKS = "no window for the viewer ({reason}); run it on a desktop, or lea
 
 
 class Text(NamedTuple):
-    """Words in one size (pixels) and colour; drawn word by word, so that lines break anywhere."""
+    """Words in one size and colour.
+
+    Attributes:
+        words: lines break between any two of them.
+        size: of the letters, in pixels.
+        colour: red, green and blue.
+        gap: room after the words, in pixels.
+    """
 
     words: str
     size: int = TEXT_SIZE
     colour: Colour = GREY
+    gap: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +73,12 @@ class Film:
     """Some frames of one episode, and how the whole episode went.
 
     Attributes:
-        frames: (224, 224, 3) uint8 each, from the first state to the last.
+        frames: (224, 224, 3) uint8 each, evenly spaced from the first state to the success, or else to the last state.
         steps: control steps taken before each frame.
         goals: whether the step before each frame reached the goal.
         length: control steps of the episode.
         total_reward: undiscounted return.
-        success: whether the episode met its task's rule.
+        succeeded: control steps after which the episode met its task's rule; None where it did not.
     """
 
     frames: tuple[Frame, ...]
@@ -78,7 +86,7 @@ class Film:
     goals: tuple[bool, ...]
     length: int
     total_reward: float
-    success: bool
+    succeeded: int | None
 
 
 def expert_episode(task: Task, expert: Expert, seed: int) -> Episode:
@@ -96,13 +104,15 @@ def expert_episode(task: Task, expert: Expert, seed: int) -> Episode:
 def film(
     task: Task, initial_state: Mapping[str, npt.ArrayLike], actions: npt.ArrayLike, count: int, quality: Quality
 ) -> Film:
-    """Take actions in slot 0 and draw evenly spaced frames through the task's camera.
+    """Take actions in slot 0 and draw frames through the task's camera.
+
+    What follows a success shows little that is new, so the frames end with it; the episode does not.
 
     Args:
         task: where to act.
         initial_state: as `tasks.base.Task.initial_state` gives it.
         actions: (T, action_dim); the episode is shorter where it terminates early.
-        count: number of frames, the first and the last state included.
+        count: number of frames.
         quality: of the frames.
 
     Raises:
@@ -117,7 +127,10 @@ def film(
         total += float(reading.reward[0])
         if reading.terminated[0]:
             break
-    steps = np.linspace(0, len(states) - 1, count).round().astype(int).tolist()
+    met = np.flatnonzero(np.cumsum(goals) >= task.card.goal_steps)
+    succeeded = int(met[0]) if len(met) else None
+    last = len(states) - 1 if succeeded is None else succeeded
+    steps = np.linspace(0, last, count).round().astype(int).tolist()
     data = mujoco.MjData(task.model)
     frames = []
     with Renderer(task.model, task.card.camera, quality) as renderer:
@@ -125,9 +138,8 @@ def film(
             task.set_state(states[step], [0])
             task.load_data(0, data)
             frames.append(renderer.render(data))
-    success = sum(goals) >= task.card.goal_steps
     shown = tuple(goals[step] for step in steps)
-    return Film(tuple(frames), tuple(steps), shown, len(states) - 1, total, success)
+    return Film(tuple(frames), tuple(steps), shown, len(states) - 1, total, succeeded)
 
 
 def background_frames(name: str, seed: int, quality: Quality, **options: Any) -> list[Frame]:
@@ -166,8 +178,9 @@ def strip(shown: Film, title: str, details: Sequence[str], verdict: str = "") ->
         Text(f"step {step} · goal" if goal else f"step {step}", LABEL_SIZE, GREEN if goal else GREY)
         for step, goal in zip(shown.steps, shown.goals, strict=True)
     ]
-    line = [Text(title, TITLE_SIZE, INK), Text(" · ".join([*details, ""]) if verdict else " · ".join(details))]
-    line.append(Text(verdict, TEXT_SIZE, GREEN if shown.success else RED))
+    grey = " · ".join([*details, ""] if verdict else details)
+    colour = RED if shown.succeeded is None else GREEN
+    line = [Text(title, TITLE_SIZE, INK, gap=8), Text(grey), Text(verdict, TEXT_SIZE, colour)]
     tiles = mosaic(shown.frames, labels, len(shown.frames))
     width = tiles.shape[1]
     height = MARGIN + _write(_ruler(), [line], (0, 0), width - 2 * MARGIN)
@@ -241,17 +254,17 @@ def require_display() -> None:
         raise GraphicsError(VIEWER_LACKS.format(reason="neither DISPLAY nor WAYLAND_DISPLAY is set"))
     import glfw
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        opened = glfw.init()
-        if opened:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        window = None
+        if glfw.init():
             glfw.window_hint(glfw.VISIBLE, glfw.FALSE)
-            opened = window = glfw.create_window(64, 64, "", None, None)
-            if window:
-                glfw.destroy_window(window)
-            glfw.default_window_hints()
-    if not opened:
-        raise GraphicsError(VIEWER_LACKS.format(reason=said[-1].message if said else "GLFW opens none"))
+            window = glfw.create_window(64, 64, "", None, None)
+        reason = (glfw.get_error()[1] or b"GLFW opens none").decode()
+    if not window:
+        raise GraphicsError(VIEWER_LACKS.format(reason=reason))
+    glfw.destroy_window(window)
+    glfw.default_window_hints()
 
 
 def watch(task: Task, expert: Expert | None, seed: int) -> None:
@@ -273,8 +286,9 @@ def watch(task: Task, expert: Expert | None, seed: int) -> None:
     except (RuntimeError, mujoco.FatalError) as error:  # on a Mac: Python has to be started as mjpython
         raise GraphicsError(VIEWER_LACKS.format(reason=error)) from error
     with viewer:
-        viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        viewer.cam.fixedcamid = task.model.camera(task.card.camera).id
+        with viewer.lock():
+            viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
+            viewer.cam.fixedcamid = task.model.camera(task.card.camera).id
         for number in itertools.count(seed):
             observation = task.reset([number]).observation
             for _ in range(task.card.horizon):
@@ -311,12 +325,12 @@ def _write(draw: ImageDraw.ImageDraw, paragraphs: Sequence[Sequence[Text]], corn
         y += height
         for text in paragraph:
             font = _font(text.size)
-            space = draw.textlength(" ", font=font)
+            space = text.size / 4
             for word in text.words.split():
                 advance = draw.textlength(word, font=font)
                 if x > left and x + advance > left + width:
-                    x, y = left, y + height
+                    x, y = left, y + round(LINE_SPACING * text.size)
                 draw.text((x, y - height // 4), word, font=font, fill=text.colour, anchor="ls")
                 x += advance + space
-            x += 2 * space  # apart from the next text
+            x += text.gap
     return y - corner[1]

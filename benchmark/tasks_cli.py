@@ -22,6 +22,7 @@ UNLIMITED = 200  # in a pipe a task is one line
 HEADINGS = ("task", "suite", "action size", "steps", "camera", "demos", "expert success")
 NUMBERS = {"action size", "steps", "demos", "expert success"}
 RULE = "success rule"
+RESTING = "resting scene, zero action: no expert ships yet"
 NOTES = (
     "steps: the horizon, in control steps of 0.01 s. demos: demonstrations of the paper's run. expert success: of the "
     "shipped expert on state observations, mean action. `bench tasks show NAME` draws a task."
@@ -47,7 +48,7 @@ def show(
         bool, typer.Option("--backgrounds", help="One initial state under all backgrounds instead of an episode.")
     ] = False,
     background: Annotated[
-        int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.", show_default="0")
+        int | None, typer.Option(help="0, the default, for the training scene, 1 to 10 for shifted ones.")
     ] = None,
     objects: Annotated[
         str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")
@@ -180,14 +181,17 @@ def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: 
             typer.echo(f"{card.name}: the expert fails from all seeds {seed} to {last}; showing its best return")
         seed = seed if episode.seed is None else episode.seed
     shown = pictures.film(task, initial_state, actions, count, quality)
-    outcome = f"{shown.length} steps", f"return {shown.total_reward:.1f}"
-    verdict = "success" if shown.success else "no success"
-    what = "an expert episode" if expert else "the resting scene, zero action, no expert"
-    scene = _scene(card, options, seed)
-    about = f"{what} of {_names(card)}, {count} frames from {', '.join(scene)}; {', '.join((*outcome, verdict))}"
-    acted = [] if expert else ["resting scene, zero action: no expert ships yet"]
+    outcome = [f"{shown.length} steps", f"return {shown.total_reward:.1f}"]
+    if expert is None:
+        what, verdict, acted = "the resting scene (zero action, no expert)", "", [RESTING]
+    else:
+        what, acted = "an expert episode", []
+        verdict = "no success" if shown.succeeded is None else f"success at step {shown.succeeded}"
+    scene = ", ".join(_scene(card, options, seed))
+    outcomes = ", ".join([*outcome, verdict] if verdict else outcome)
+    about = f"{what} of {_names(card)}, {count} frames up to step {shown.steps[-1]}, {scene}; {outcomes}"
     details = [*_paper_name(card), card.summary, *acted, *_pack(card, options), *_look(options), *outcome]
-    _save(path, pictures.strip(shown, card.name, details, verdict if expert else ""), about)
+    _save(path, pictures.strip(shown, card.name, details, verdict), about)
 
 
 def _draw_backgrounds(card: TaskCard, options: dict[str, Any], path: Path, quality: Quality, seed: int) -> None:
@@ -225,7 +229,7 @@ def _save(path: Path, picture: Any, about: str) -> None:
 
 
 def _names(card: TaskCard) -> str:
-    return f"{card.name} ({card.paper_name} in the paper)"
+    return " ".join([card.name, *(f"({name})" for name in _paper_name(card))])
 
 
 def _paper_name(card: TaskCard) -> list[str]:

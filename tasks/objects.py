@@ -179,7 +179,7 @@ BANANA = Thing(
     ),
 )
 
-MUG_RED = (0.42, 0.07, 0.07, 1.0)
+MUG_RED = (0.32, 0.04, 0.04, 1.0)
 """What a mug shows inside when the official texture is not there; estimated from the paper's teaser."""
 
 
@@ -225,13 +225,13 @@ def add_scan(spec: mujoco.MjSpec, body: mujoco.MjsBody, folder: str, scale: floa
     mesh = _scan_mesh(spec, folder, scale)
     texture = ycb.texture_file(folder)
     if texture is None:
-        add_geom(body, Geom.mjGEOM_MESH, SEEN_ONLY, mesh=mesh, rgba=MUG_RED, group=VISUAL_GROUP)
-        return
-    spec.add_texture(name=folder, type=mujoco.mjtTexture.mjTEXTURE_2D, file=str(texture))
-    material = spec.add_material(name=folder)
-    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = folder
-    white = (1.0, 1.0, 1.0, 1.0)
-    add_geom(body, Geom.mjGEOM_MESH, SEEN_ONLY, mesh=mesh, rgba=white, material=folder, group=VISUAL_GROUP)
+        material = spec.add_material(name=folder, rgba=MUG_RED, specular=0.0, shininess=0.0)
+    else:
+        spec.add_texture(name=folder, type=mujoco.mjtTexture.mjTEXTURE_2D, file=str(texture))
+        material = spec.add_material(name=folder)
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = folder
+    geom = add_geom(body, Geom.mjGEOM_MESH, SEEN_ONLY, mesh=mesh, material=folder, group=VISUAL_GROUP)
+    geom.rgba = material.rgba
 
 
 def _add_hulls(spec: mujoco.MjSpec, body: mujoco.MjsBody, thing: Thing, contact: Contact) -> None:
