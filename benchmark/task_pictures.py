@@ -260,9 +260,9 @@ def require_display() -> None:
         if glfw.init():
             glfw.window_hint(glfw.VISIBLE, glfw.FALSE)
             window = glfw.create_window(64, 64, "", None, None)
-        reason = (glfw.get_error()[1] or b"GLFW opens none").decode()
+        said: Any = glfw.get_error()[1] or "GLFW opens none"  # typed as str, but bytes
     if not window:
-        raise GraphicsError(VIEWER_LACKS.format(reason=reason))
+        raise GraphicsError(VIEWER_LACKS.format(reason=said.decode() if isinstance(said, bytes) else said))
     glfw.destroy_window(window)
     glfw.default_window_hints()
 

@@ -22,6 +22,7 @@ UNLIMITED = 200  # in a pipe a task is one line
 HEADINGS = ("task", "suite", "action size", "steps", "camera", "demos", "expert success")
 NUMBERS = {"action size", "steps", "demos", "expert success"}
 RULE = "success rule"
+NO_EXPERT = "{name}: no expert ships for this task; showing the resting scene, the hand at zero action"
 RESTING = "resting scene, zero action: no expert ships yet"
 NOTES = (
     "steps: the horizon, in control steps of 0.01 s. demos: demonstrations of the paper's run. expert success: of the "
@@ -96,10 +97,8 @@ def print_tasks() -> None:
     console = Console(width=None if sized else UNLIMITED, highlight=False)
     wide = console.width >= WIDE
     # The box's own divider is one more character between the columns.
-    table = Table(
-        box=box.SIMPLE_HEAD if terminal else None, padding=(0, 1 if terminal else 2, 0, 0), pad_edge=False,
-        show_edge=False,
-    )  # fmt: skip
+    lines, room = (box.SIMPLE_HEAD, 1) if terminal else (None, 2)
+    table = Table(box=lines, padding=(0, room, 0, 0), pad_edge=False, show_edge=False)
     for heading in HEADINGS:
         table.add_column(
             heading.replace(" ", "\n") if sized else heading,
@@ -136,7 +135,7 @@ def _print_rules(cards: Sequence[TaskCard]) -> None:
     typer.echo(f"\n{RULE}")
     for rule, names in rules.items():
         family = names[0] if len(names) == 1 else f"{names[0].partition('-')[0]}-*"
-        typer.echo(f"{family:13} {rule}")
+        typer.echo(f"{family:12} {rule}")
 
 
 def _check_picture(path: Path) -> None:
@@ -155,10 +154,7 @@ def _check_picture(path: Path) -> None:
 def _shipped_expert(card: TaskCard) -> Expert | None:
     from tasks import experts
 
-    if card.name in experts.shipped_names():
-        return experts.shipped(card.name)
-    typer.echo(f"{card.name}: no expert ships for this task; showing the resting scene, the hand at zero action")
-    return None
+    return experts.shipped(card.name) if card.name in experts.shipped_names() else None
 
 
 def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: Quality, seed: int, count: int) -> None:
@@ -170,27 +166,25 @@ def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: 
 
     task = tasks.make(card.name, **options)
     expert = _shipped_expert(card)
+    note, acted, verdict = NO_EXPERT.format(name=card.name), [RESTING], ""
     if expert is None:
         task.reset([seed])
-        initial_state, actions = task.initial_state(0), np.zeros((card.horizon, card.action_dim))
+        shown = pictures.film(task, task.initial_state(0), np.zeros((card.horizon, card.action_dim)), count, quality)
     else:
         episode = pictures.expert_episode(task, expert, seed)
-        initial_state, actions = dict(episode.initial_state), np.asarray(episode.actions)
-        if not episode.success:
-            last = seed + pictures.ATTEMPTS - 1
-            typer.echo(f"{card.name}: the expert fails from all seeds {seed} to {last}; showing its best return")
-        seed = seed if episode.seed is None else episode.seed
-    shown = pictures.film(task, initial_state, actions, count, quality)
-    outcome = [f"{shown.length} steps", f"return {shown.total_reward:.1f}"]
-    if expert is None:
-        what, verdict, acted = "the resting scene (zero action, no expert)", "", [RESTING]
-    else:
-        what, acted = "an expert episode", []
+        shown = pictures.film(task, episode.initial_state, episode.actions, count, quality)
+        acted, first, seed = [], seed, cast("int", episode.seed)
         verdict = "no success" if shown.succeeded is None else f"success at step {shown.succeeded}"
-    scene = ", ".join(_scene(card, options, seed))
-    outcomes = ", ".join([*outcome, verdict] if verdict else outcome)
-    about = f"{what} of {_names(card)}, {count} frames up to step {shown.steps[-1]}, {scene}; {outcomes}"
+        tried = f"seeds {first} to {first + pictures.ATTEMPTS - 1}"
+        note = "" if episode.success else f"{card.name}: the expert fails from {tried}; showing its best return"
+    if note:
+        typer.echo(note)
+    outcome = [f"{shown.length} steps", f"return {shown.total_reward:.1f}"]
     details = [*_paper_name(card), card.summary, *acted, *_pack(card, options), *_look(options), *outcome]
+    what = "an expert episode" if expert else "the resting scene (zero action, no expert)"
+    outcomes = ", ".join([*outcome, verdict] if verdict else outcome)
+    scene = ", ".join(_scene(card, options, seed))
+    about = f"{what} of {_names(card)}, {count} frames up to step {shown.steps[-1]}, {scene}; {outcomes}"
     _save(path, pictures.strip(shown, card.name, details, verdict), about)
 
 
@@ -213,6 +207,8 @@ def _play(card: TaskCard, options: dict[str, Any], seed: int) -> None:
 
     expert = _shipped_expert(card)
     task = tasks.make(card.name, **options)
+    if expert is None:
+        typer.echo(NO_EXPERT.format(name=card.name))
     typer.echo(f"{card.name}: playing at a quarter of real time; close the window or press Ctrl-C to end")
     try:
         pictures.watch(task, expert, seed)

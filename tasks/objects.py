@@ -191,7 +191,7 @@ def add_thing(spec: mujoco.MjSpec, body: mujoco.MjsBody, thing: Thing, pack: Pac
     body.ipos, body.iquat = inertial.position, inertial.quaternion
     if pack == "ycb":
         _add_hulls(spec, body, thing, contact)
-        add_scan(spec, body, thing.folder, thing.scale)
+        add_scan(spec, body, thing.folder, thing.scale, MUG_RED if thing.folder == MUG.folder else thing.rgba)
     else:
         for number, piece in enumerate(shapes.pieces(thing.name)):
             _add_piece(spec, body, piece, f"{thing.name}_{number}", thing.scale, contact, thing.rgba)
@@ -214,18 +214,18 @@ def add_box_mug(spec: mujoco.MjSpec, body: mujoco.MjsBody, pack: Pack, scale: fl
     for number, piece in enumerate(shapes.box_mug()):
         _add_piece(spec, body, piece, f"mug_{number}", scale, contact, GREY)
     if pack == "ycb":
-        add_scan(spec, body, MUG.folder, scale)
+        add_scan(spec, body, MUG.folder, scale, MUG_RED)
         return
     for number, piece in enumerate(shapes.mug_lining()):
         _add_piece(spec, body, piece, f"lining_{number}", scale, SEEN_ONLY, MUG_RED)
 
 
-def add_scan(spec: mujoco.MjSpec, body: mujoco.MjsBody, folder: str, scale: float) -> None:
-    """Add the official scan, which is seen and does not collide."""
+def add_scan(spec: mujoco.MjSpec, body: mujoco.MjsBody, folder: str, scale: float, plain: Vector) -> None:
+    """Add the official scan, which is seen and does not collide; ``plain`` is its colour where its texture lacks."""
     mesh = _scan_mesh(spec, folder, scale)
     texture = ycb.texture_file(folder)
     if texture is None:
-        material = spec.add_material(name=folder, rgba=MUG_RED, specular=0.0, shininess=0.0)
+        material = spec.add_material(name=folder, rgba=plain, specular=0.0, shininess=0.0)
     else:
         spec.add_texture(name=folder, type=mujoco.mjtTexture.mjTEXTURE_2D, file=str(texture))
         material = spec.add_material(name=folder)

@@ -2,15 +2,15 @@
 
 Rounded things are convex hulls over a few analytic cross-sections. Two convex hulls touch in one point only, boxes in
 several; so an object that the official pack describes by hulls is made of hulls here too, and about as many, lest it
-stand and turn in the hand differently. Numbers are read off the released objects, from tape-measure kind of quantities:
-heights, half widths, radii.
+stand and turn in the hand differently. This is also faster, as there are fewer contacts to solve for. The numbers
+(heights, half widths, radii) are measured on the released objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from math import atan2, cos, degrees, hypot, pi, radians, sin
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ Rgba = tuple[float, float, float, float]
 Quaternion = tuple[float, float, float, float]
 Vector3 = tuple[float, float, float]
 
-LINING_RED = (0.42, 0.07, 0.07, 1.0)
+LINING_RED = (0.32, 0.04, 0.04, 1.0)
 BEVEL = 0.004
 
 
@@ -96,9 +96,17 @@ def loft(sections: Sequence[Section], angle: float = 0.0, count: int = 12) -> Pi
     return Piece(Geom.mjGEOM_MESH, vertices=np.concatenate(rings) @ turn.T)
 
 
+def as_hull(box: Piece) -> Piece:
+    """The same box as the convex hull of its corners."""
+    corners = np.array(list(product((-1.0, 1.0), repeat=3))) * box.size
+    rotation = np.empty(9)
+    mujoco.mju_quat2Mat(rotation, np.array(box.quaternion))
+    return Piece(Geom.mjGEOM_MESH, vertices=corners @ rotation.reshape(3, 3).T + box.position)
+
+
 def foam_brick() -> tuple[Piece, ...]:
     """One box."""
-    return (Piece(Geom.mjGEOM_BOX, (0.0268, 0.0392, 0.0258), (0.0003, -0.0001, 0.0082)),)
+    return (as_hull(Piece(Geom.mjGEOM_BOX, (0.0268, 0.0392, 0.0259), (0.0003, -0.0001, 0.0081))),)
 
 
 def sugar_box() -> tuple[Piece, ...]:
@@ -143,7 +151,7 @@ def potted_meat_can() -> tuple[Piece, ...]:
 
 
 def mustard_bottle() -> tuple[Piece, ...]:
-    """A squeeze bottle: a body with a waist, shoulders, and a cap like a cone."""
+    """A squeeze bottle: a body with a waist, shoulders like a cone, and a cap."""
     lower = [
         Section(-0.0848, 0.0250, 0.0400, -0.0035, 0.0010, 2.6),
         Section(-0.0790, 0.0291, 0.0481, -0.0025, -0.0002, 2.6),
@@ -233,9 +241,7 @@ def banana() -> tuple[Piece, ...]:
     return tuple(Piece(Geom.mjGEOM_MESH, vertices=rings[start:stop].reshape(-1, 3)) for start, stop in spans)
 
 
-def ring(
-    radius: float, half: Vector3, center: Vector3 = (0.0, 0.0, 0.0), sides: int = 12, **options: object
-) -> list[Piece]:
+def ring(radius: float, half: Vector3, center: Vector3 = (0.0, 0.0, 0.0), sides: int = 12) -> list[Piece]:
     """Boxes around a vertical axis, of half sizes (radial, tangential, vertical)."""
     angles = [2 * pi * side / sides for side in range(sides)]
     x, y, z = center
@@ -262,11 +268,11 @@ def mug() -> tuple[Piece, ...]:
     x, y = -0.0036, 0.0007
     corners = ((0.0410, 0.0335), (0.0560, 0.0290), (0.0628, 0.0165), (0.0620, -0.0060), (0.0400, -0.0210))
     handle = [strut(start, end, 0.0038, 0.0065) for start, end in pairwise(corners)]
+    walls = ring(0.0391, (0.0022, 0.0112, 0.0370), (x, y, 0.0))
+    rim = ring(0.0420, (0.0040, 0.0122, 0.0029), (x, y, 0.0396))
     return (
-        *ring(0.0391, (0.0022, 0.0112, 0.0370), (x, y, 0.0000)),
-        *ring(0.0420, (0.0040, 0.0122, 0.0029), (x, y, 0.0396)),
+        *map(as_hull, [*walls, *rim, *handle]),
         Piece(Geom.mjGEOM_CYLINDER, (0.0400, 0.0035), (x, y, -0.0361)),
-        *handle,
         *only_seen(ring(0.0366, (0.0003, 0.0100, 0.0370), (x, y, 0.0052))),
         *only_seen([Piece(Geom.mjGEOM_CYLINDER, (0.0365, 0.0004), (x, y, -0.0321))]),
     )
@@ -276,12 +282,14 @@ def pouring_mug() -> tuple[Piece, ...]:
     """The mug of pour: twelve thick walls, so that no particle slips through, a bottom and a handle."""
     walls = ring(0.042, (0.006, 0.014, 0.040), (0.0, 0.0, 0.00152))
     walls[8] = replace(walls[8], size=(0.006, 0.012, 0.040))
-    return (
-        *walls,
-        Piece(Geom.mjGEOM_CYLINDER, (0.0425, 0.005), (0.0, 0.0, -0.03349)),
+    handle = [
         Piece(Geom.mjGEOM_BOX, (0.004, 0.006, 0.020), (0.06184, -0.00269, 0.00481)),
         Piece(Geom.mjGEOM_BOX, (0.012, 0.006, 0.004), (0.05383, -0.00269, 0.02681), about_y(30)),
         Piece(Geom.mjGEOM_BOX, (0.012, 0.006, 0.004), (0.05383, -0.00269, -0.01937), about_y(-35)),
+    ]
+    return (
+        *map(as_hull, [*walls, *handle]),
+        Piece(Geom.mjGEOM_CYLINDER, (0.0425, 0.005), (0.0, 0.0, -0.03349)),
         *mug_lining(),
     )
 

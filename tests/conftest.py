@@ -37,6 +37,27 @@ def ycb():
     return _shared("data/ycb", "visual")
 
 
+@pytest.fixture(scope="session")
+def ycb_cache(ycb, tmp_path_factory):
+    """A cache folder, as HINDEX_BENCH_CACHE names one, that has the official meshes and nothing else."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "ycb").symlink_to(ycb, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_ycb(ycb_cache):
+    """Make a task with the official meshes: as `tasks.make`; the variable is set only while the scene is built."""
+    import tasks
+
+    def make(name, **options):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HINDEX_BENCH_CACHE", str(ycb_cache))
+            return tasks.make(name, objects="ycb", **options)
+
+    return make
+
+
 def _shared(name, holds):
     folder = SHARED / name
     if not (folder / holds).exists():

@@ -6,6 +6,7 @@ import pytest
 from mujoco import mjtGeom as Geom
 
 from tasks import objects, shapes
+from tasks.hand import use_paper_collisions
 
 # Unscaled bounding boxes of the scanned objects in the body frame, metres.
 BOUNDS = {
@@ -54,12 +55,14 @@ def scene(parts, scale=1.0, free=False):
     """A table and a body of these pieces, with collisions as the paper's scenes have them."""
     spec = mujoco.MjSpec()
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_NATIVECCD | mujoco.mjtDisableBit.mjDSBL_MULTICCD
+    spec.option.solver = mujoco.mjtSolver.mjSOL_PGS
+    spec.option.iterations = spec.option.noslip_iterations = 20
+    use_paper_collisions(spec)
     table = spec.worldbody.add_body(pos=[0.0, 0.0, -0.025])
     table.add_geom(type=Geom.mjGEOM_BOX, size=[0.6, 0.6, 0.025], friction=[1.0, 0.5, 0.01], margin=0.00025)
     body = spec.worldbody.add_body(name="thing")
     if free:
-        body.add_freejoint()
+        body.add_joint(type=mujoco.mjtJoint.mjJNT_FREE, armature=0.001, frictionloss=0.001)
     for number, piece in enumerate(parts):
         options = {"type": piece.kind, "pos": piece.position, "quat": piece.quaternion}
         if piece.vertices is not None:
