@@ -50,6 +50,7 @@ class Part(BaseModel):
 class LearnerSettings(Part):
     """The learner's numbers; the defaults are the paper's.
 
+    ``exploration`` scales the noise that cloning sets, the demonstrated actions' standard deviation.
     ``step_size`` is twice the KL divergence aimed at. ``demonstration_weight = 0`` makes the update NPG,
     ``iterations = 0`` leaves the cloned policy.
 
@@ -62,6 +63,7 @@ class LearnerSettings(Part):
     bc_epochs: Annotated[int, Field(ge=0)] = 5
     bc_batch_size: Count = 32
     bc_learning_rate: Positive = 1e-3
+    exploration: Positive = 1.0
 
     gamma: Fraction = 0.995
     gae_lambda: Fraction = 0.97

@@ -180,8 +180,8 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
     """Turn the final policy of a state-based run into an expert with a card, and say how good it is."""
     run = RunFolder(folder)
     found = run.load_checkpoint()
-    if found is None or run.status != "finished":
-        raise ConfigError(f"{folder} holds no finished run; run `bench run --encoder state --task TASK` first")
+    if found is None:
+        raise ConfigError(f"{folder} holds no run with a checkpoint; run `bench run --encoder state --task TASK` first")
     config = run.config
     if config["encoder"] != "state":
         raise ConfigError(
@@ -193,6 +193,7 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
         "trained_by": "bench run --encoder state",
         "settings": {key: config[key] for key in RECORDED_SETTINGS},
         "demonstrations": next(row["demonstrations"] for row in run.metrics() if "demonstrations" in row),
+        "iterations_done": found[1]["iteration"],
         "environment_steps": found[1]["steps"],
         "evaluation": {},
     }

@@ -6,6 +6,7 @@ checkpoint of every iteration holds all that the next one depends on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -237,6 +238,8 @@ class _Run:
             learning_rate=learner.bc_learning_rate,
             generator=self.generator,
         )
+        if learner.exploration != 1.0:
+            self.policy.set_log_std(self.policy.log_std + math.log(learner.exploration))
         seconds = {"clone": perf_counter() - began}
         measured = self._evaluate(CLONED, film=learner.iterations == 0)
         self.folder.append_metrics(

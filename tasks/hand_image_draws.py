@@ -124,10 +124,11 @@ def draw_views(generator: Generator, n: int, hand: FloatArray) -> View:
         hand: (n, 3, 3) orientations of the hand; no camera stands inside the forearm, nor straight behind it.
     """
     frames = []
-    for forward, up in TASK_VIEWS:
+    for direction, up in TASK_VIEWS:
+        forward = np.array(direction) / np.linalg.norm(direction)
         right = np.cross(forward, up)
         right /= np.linalg.norm(right)
-        frames.append(np.stack([right, np.cross(right, forward), -np.array(forward)], axis=1))
+        frames.append(np.stack([right, np.cross(right, forward), -forward], axis=1))
     shaken = Rotation.from_rotvec(generator.normal(0.0, VIEW_SHAKE, (n, 3))).as_matrix()
     rotation = shaken @ np.stack(frames)[generator.choice(len(frames), n, p=VIEW_SHARES)]
     anywhere = generator.random(n) >= TASK_VIEW_SHARE
@@ -135,7 +136,7 @@ def draw_views(generator: Generator, n: int, hand: FloatArray) -> View:
 
     angle = np.where(generator.random(n) < 0.6, FIELD_OF_VIEW, generator.uniform(25.0, 60.0, n))
     tangent = np.tan(np.radians(angle) / 2.0)
-    filled = np.exp(generator.uniform(*np.log(FILLED), n))
+    filled = np.exp(generator.uniform(np.log(FILLED[0]), np.log(FILLED[1]), n))
     distance = HAND_LENGTH / (2.0 * filled * tangent)
     behind = -np.einsum("ni,ni->n", rotation[..., 2], hand[..., 2])
     blocked = (behind > 0.85) | ((behind > 0.55) & (distance < 0.6))
@@ -173,7 +174,9 @@ def draw_things(
     depth = generator.uniform(0.15, 0.6, (n, m, 1))
     behind = forward * depth + generator.uniform(-0.4, 0.4, (n, m, 3))
     inside = grasp[:, None] + generator.normal(0.0, 0.012, (n, m, 3))
-    position = np.select([held[..., None], kind[..., None] == 1, kind[..., None] == 2], [inside, beside, before], behind)
+    position = np.select(
+        [held[..., None], kind[..., None] == 1, kind[..., None] == 2], [inside, beside, before], behind
+    )
 
     unit = generator.uniform(0.0, 1.0, (n, m, 3))
     size = np.select(
@@ -215,7 +218,9 @@ def draw_tints(generator: Generator, shape: tuple[int, ...]) -> FloatArray:
     return np.where(white, 1.0, 0.3 + 0.7 * draw_colours(generator, shape))
 
 
-def draw_materials(generator: Generator, shape: tuple[int, ...], index: SceneIndex, plane: bool) -> npt.NDArray[np.intp]:
+def draw_materials(
+    generator: Generator, shape: tuple[int, ...], index: SceneIndex, plane: bool
+) -> npt.NDArray[np.intp]:
     """Materials, a quarter of them without a picture."""
     choice = generator.choice(index.plane_materials if plane else index.cube_materials, shape)
     return np.where(generator.random(shape) < 0.25, index.plain, choice)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
 from . import hand_image_draws as draws
 from .errors import RenderError
@@ -61,19 +62,18 @@ class HandImages:
 
     Attributes:
         device: what draws.
+        joint_ranges: (24, 2) limits of the hand's joints in radians.
 
     Raises:
         RenderError: no OpenGL context can be had.
     """
 
-    def __init__(
-        self, seed: int | Sequence[int], size: int, device: int | None = None, multisampling: int = 0
-    ) -> None:
+    def __init__(self, seed: int | Sequence[int], size: int, device: int | None = None, multisampling: int = 0) -> None:
         self.size = size
         self._generator = np.random.default_rng(seed)
         self._model, self._index = build(self._generator)
         self._data = mujoco.MjData(self._model)
-        self._ranges = self._joint_ranges()
+        self.joint_ranges = self._joint_ranges()
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = GRID * size
         self._model.vis.quality.offsamples = multisampling
         self._context, self.device = open_context(device)
@@ -105,7 +105,7 @@ class HandImages:
         """
         images = np.empty((n, self.size, self.size, 3), np.uint8) if out is None else out
         generator = self._generator
-        angles = draws.draw_angles(generator, n, self._ranges)
+        angles = draws.draw_angles(generator, n, self.joint_ranges)
         hand = draws.draw_orientations(generator, n)
         view = draws.draw_views(generator, n, hand)
         keypoints, grasp = self._keypoints(angles, hand)
@@ -251,8 +251,10 @@ class _Look:
     ) -> None:
         """Solids, table, floor and wall, in this order."""
         n, view = len(grasp), self.view
-        height = keypoints[..., 2].min(axis=1) - 0.012 - np.where(
-            generator.random(n) < 0.3, 0.0, generator.uniform(0.0, 0.3, n)
+        height = (
+            keypoints[..., 2].min(axis=1)
+            - 0.012
+            - np.where(generator.random(n) < 0.3, 0.0, generator.uniform(0.0, 0.3, n))
         )
         kind = generator.choice(3, n, p=(0.6, 0.25, 0.15))
         above = view.position[:, 2] > height + 0.08
@@ -266,13 +268,11 @@ class _Look:
         on_floor = np.concatenate([aside, height[:, None] - generator.uniform(0.3, 1.0, (n, 1))], axis=1)
         yaw = np.zeros((n, 3))
         yaw[:, 2] = generator.uniform(-np.pi, np.pi, n) * (generator.random(n) < 0.5)
-        flat = draws.Rotation.from_rotvec(yaw).as_matrix()
-        tilt = draws.Rotation.from_rotvec(generator.normal(0.0, 0.3, (n, 3))).as_matrix()
+        flat = Rotation.from_rotvec(yaw).as_matrix()
+        tilt = Rotation.from_rotvec(generator.normal(0.0, 0.3, (n, 3))).as_matrix()
         behind = -view.rotation[..., 2] * generator.uniform(0.2, 0.8, (n, 1))
         planes = np.full((n, 2, 3), (2.5, 2.5, 0.1))
-        self.position = np.concatenate(
-            [things.position, on_table[:, None], on_floor[:, None], behind[:, None]], axis=1
-        )
+        self.position = np.concatenate([things.position, on_table[:, None], on_floor[:, None], behind[:, None]], axis=1)
         self.rotation = np.concatenate(
             [things.rotation, flat[:, None], flat[:, None], (view.rotation @ tilt)[:, None]], axis=1
         )
@@ -287,9 +287,9 @@ class _Look:
         direction[..., 2] = np.where(falling, -np.abs(direction[..., 2]) - 0.3, direction[..., 2])
         self.light_direction = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
         self.light_active = generator.random((n, LIGHTS)) < (0.9, 0.5, 0.25)
-        total = np.exp(generator.uniform(np.log(0.35), np.log(1.3), (n, 1, 1)))
+        total = np.exp(generator.uniform(np.log(0.5), np.log(1.3), (n, 1, 1)))
         share = generator.uniform(0.2, 1.0, (n, LIGHTS, 1)) * self.light_active[..., None]
         tint = generator.normal(1.0, 0.08, (n, LIGHTS, 3)).clip(0.6, 1.4)
         self.light_colour = total * tint * share / share.sum(axis=1, keepdims=True).clip(min=0.2)
-        self.ambient = generator.uniform(0.05, 0.35, (n, 1)) * np.ones(3)
+        self.ambient = generator.uniform(0.15, 0.4, (n, 1)) * np.ones(3)
         self.headlight = (generator.random((n, 1)) < 0.8) * generator.uniform(0.1, 0.6, (n, 1)) * np.ones(3)

@@ -9,7 +9,7 @@ from mujoco.batch import Batch
 import tasks
 from tasks.base import FRAME_SKIP
 
-NAMES = ["hammer", "door", "pen"]
+NAMES = ["hammer", "door", "pen", "relocate-foam_brick", "pour"]
 SLOTS, THREADS, STEPS = 64, 2, 25
 LEAST_RATIO = 0.9
 
@@ -42,14 +42,17 @@ class BareStepping:
         task = stepping.task
         self.batch, self.split = Batch(task.model, task.slots, THREADS, persistent=True), split
         stepping.restart()
-        self.batch.expand(task.field_name)[:] = task.batch.expand(task.field_name)
-        self.batch.set_const()
+        if task.field_name:
+            self.batch.expand(task.field_name)[:] = task.batch.expand(task.field_name)
+            self.batch.set_const()
+        self.start = task.batch.state.copy()
         low, high = task.model.actuator_ctrlrange.T
         self.controls = (high + low) / 2 + (high - low) / 2 * stepping.actions
         self.state = self.batch.state
 
     def restart(self):
         self.batch.reset()
+        self.batch.state[:] = self.start
 
     def step(self, number):
         self.batch.ctrl = self.controls[number]

@@ -1,0 +1,248 @@
+"""Worker processes that render hands into shared memory, without end.
+
+Each worker owns some blocks of images and labels; it fills one, says so, and waits until it gets one back. What a
+worker draws depends on its number and seed alone; in which order workers deliver does not repeat.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import TaskError
+from tasks.hand_image_scene import HAND_JOINTS, KEYPOINTS
+from tasks.hand_images import GRID, HandBatch, HandImages
+from tasks.render import Device
+
+from .errors import SimulationError
+
+LABEL_DIM = len(KEYPOINTS) * 3 + HAND_JOINTS + len(KEYPOINTS) * 2
+BLOCK = GRID * GRID
+BLOCKS_EACH = 3
+HELD_OUT, TRAINING = 0, 1
+HELD_OUT_CHUNK = 256
+"""Held-out images that come from one seed, whichever worker draws them."""
+
+MULTISAMPLING = 4
+START_SECONDS = 120.0
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What the workers draw.
+
+    Attributes:
+        size: height and width in pixels.
+        seed: of everything.
+        session: 0, and one more each time a training goes on: no session draws another's images.
+        held_out: images for evaluation, the same in every session.
+        device: index of the EGL device, or None for any.
+    """
+
+    size: int
+    seed: int = 0
+    session: int = 0
+    held_out: int = 2048
+    device: int | None = None
+
+
+class Hello(NamedTuple):
+    """What a worker says first: what draws, and the limits (24, 2) of the hand's joints in radians."""
+
+    device: Device
+    joint_ranges: npt.NDArray[np.float64]
+
+
+class ImageBlock(NamedTuple):
+    """A filled block: valid until it is given back.
+
+    Attributes:
+        images: (n, size, size, 3) uint8.
+        labels: (n, 129) float32; see `label_rows`.
+        held_out: where among the held-out images these begin; None for images to train on.
+        worker: whose it is.
+        number: which of its blocks.
+    """
+
+    images: Images
+    labels: Labels
+    held_out: int | None
+    worker: int
+    number: int
+
+
+def label_rows(batch: HandBatch) -> Labels:
+    """All labels of a batch as rows (n, 129): keypoints, angles, points."""
+    n = len(batch.angles)
+    return np.concatenate([batch.keypoints.reshape(n, -1), batch.angles, batch.points.reshape(n, -1)], axis=1)
+
+
+class ImageWorkers:
+    """The processes, seen from the one that uses their images.
+
+    Args:
+        settings: what they draw.
+        workers: how many.
+
+    Attributes:
+        device: what draws.
+        joint_ranges: (24, 2) limits of the hand's joints in radians.
+        tolerant: whether the others go on when a worker is lost.
+        lost: why workers were lost.
+
+    Raises:
+        SimulationError: a worker died, or did not start.
+        TaskError: what a worker raised.
+    """
+
+    def __init__(self, settings: ImageSettings, workers: int) -> None:
+        self.settings = settings
+        self.lost: list[str] = []
+        self.tolerant = False
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        self._waiting: deque[tuple[int, tuple[int, int, int | None]]] = deque()
+        shape = (workers, BLOCKS_EACH, BLOCK)
+        # Memory of this kind has no name, so it vanishes with the processes that hold it, however they end.
+        images = multiprocessing.RawArray("B", int(np.prod(shape)) * settings.size**2 * 3)
+        labels = multiprocessing.RawArray("f", int(np.prod(shape)) * LABEL_DIM)
+        self._images = np.frombuffer(images, np.uint8).reshape(*shape, settings.size, settings.size, 3)
+        self._labels = np.frombuffer(labels, np.float32).reshape(*shape, LABEL_DIM)
+        context = multiprocessing.get_context("spawn")
+        try:
+            for number in range(workers):
+                ours, theirs = context.Pipe()
+                arguments = (theirs, settings, number, workers, images, labels)
+                process = context.Process(target=_serve, args=arguments, daemon=True)
+                process.start()
+                theirs.close()
+                self._pipes.append(ours)
+                self._processes.append(process)
+            hellos = [self._hello(number) for number in range(workers)]
+        except BaseException:
+            self.close()
+            raise
+        self._living = set(range(workers))
+        self.device, self.joint_ranges = hellos[0]
+
+    def poll(self, timeout: float = 0.0) -> ImageBlock | None:
+        """A filled block if there is one within so many seconds."""
+        if not self._waiting:
+            for pipe in wait([self._pipes[number] for number in self._living], timeout):
+                number = self._pipes.index(cast(Connection, pipe))
+                try:
+                    self._waiting.append((number, cast("tuple[int, int, int | None]", self._receive(number))))
+                except (SimulationError, TaskError) as error:
+                    self._bury(number, error)
+        if not self._waiting:
+            return None
+        worker, (number, count, held_out) = self._waiting.popleft()
+        images, labels = self._images[worker, number, :count], self._labels[worker, number, :count]
+        return ImageBlock(images, labels, held_out, worker, number)
+
+    def give_back(self, block: ImageBlock) -> None:
+        """Let the block be filled anew."""
+        try:
+            self._pipes[block.worker].send(block.number)
+        except OSError:
+            if block.worker in self._living:
+                self._bury(block.worker, self._lost(block.worker))
+
+    def close(self) -> None:
+        """Stop the workers."""
+        for pipe in self._pipes:
+            pipe.close()
+        for process in self._processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+        self._pipes, self._processes = [], []
+
+    def __enter__(self) -> ImageWorkers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _hello(self, number: int) -> Hello:
+        if not self._pipes[number].poll(START_SECONDS):
+            raise SimulationError(
+                f"image worker {number} did not start within {START_SECONDS:.0f} s; use fewer --workers"
+            )
+        return cast(Hello, self._receive(number))
+
+    def _bury(self, number: int, error: Exception) -> None:
+        """Go on without a worker, if that is allowed and any is left."""
+        self._living.discard(number)
+        if not self.tolerant or not self._living:
+            raise error
+        self.lost.append(str(error))
+
+    def _receive(self, number: int) -> Any:
+        try:
+            answer = self._pipes[number].recv()
+        except (EOFError, OSError) as error:
+            raise self._lost(number) from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _lost(self, number: int) -> SimulationError:
+        self._processes[number].join(timeout=1)
+        return SimulationError(
+            f"image worker {number} died (exit code {self._processes[number].exitcode}); "
+            "start the same command again to go on from the last checkpoint"
+        )
+
+
+def _serve(
+    pipe: Connection, settings: ImageSettings, number: int, workers: int, images_memory: Any, labels_memory: Any
+) -> None:
+    """A worker process: fill blocks until the pipe closes."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    size = settings.size
+    shape = (workers, BLOCKS_EACH, BLOCK)
+    images = np.frombuffer(images_memory, np.uint8).reshape(*shape, size, size, 3)[number]
+    labels = np.frombuffer(labels_memory, np.float32).reshape(*shape, LABEL_DIM)[number]
+    free = deque(range(BLOCKS_EACH))
+
+    def deliver(generator: HandImages, count: int, held_out: int | None) -> None:
+        block = free.popleft() if free else int(pipe.recv())
+        batch = generator.batch(count, images[block, :count])
+        labels[block, :count] = label_rows(batch)
+        pipe.send((block, count, held_out))
+
+    try:
+        multisampling = MULTISAMPLING if number % 2 else 0
+        seed = (settings.seed, TRAINING, number, settings.session)
+        with HandImages(seed, size, settings.device, multisampling) as training:
+            pipe.send(Hello(training.device, training.joint_ranges))
+            starts = range(0, settings.held_out, HELD_OUT_CHUNK)
+            for chunk in range(number, len(starts), workers):
+                stop = min(starts[chunk] + HELD_OUT_CHUNK, settings.held_out)
+                smooth = MULTISAMPLING if chunk % 2 else 0
+                with HandImages((settings.seed, HELD_OUT, chunk), size, settings.device, smooth) as held_out:
+                    for first in range(starts[chunk], stop, BLOCK):
+                        deliver(held_out, min(BLOCK, stop - first), first)
+            while True:
+                deliver(training, BLOCK, None)
+    except (EOFError, OSError):
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
+        pipe.send(error if isinstance(error, TaskError) else SimulationError(f"{type(error).__name__}: {error}"))
