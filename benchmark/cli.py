@@ -215,8 +215,11 @@ def play_demonstrations(
     """Film one demonstration through the task's camera."""
     from . import demo_commands
 
-    where = {"objects": objects, "background": background or 0}
-    typer.echo(demo_commands.play(task, out, source=source, episode=episode, quality=quality, **where))
+    typer.echo(
+        demo_commands.play(
+            task, out, source=source, episode=episode, quality=quality, objects=objects, background=background or 0
+        )
+    )
 
 
 @demos.command("import")

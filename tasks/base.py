@@ -251,7 +251,8 @@ class Task(ABC):
     def _broken(self, began: FloatArray, rows: FloatArray) -> BoolArray:
         """Whether simulations broke down since the times ``began`` (n,): a bad number, or MuJoCo reset or stopped."""
         lag = np.abs(rows[:, 0] - began - FRAME_SKIP * self.model.opt.timestep)
-        return ~((lag < self.model.opt.timestep / 2) & np.isfinite(rows).all(axis=1))
+        broken: BoolArray = ~((lag < self.model.opt.timestep / 2) & np.isfinite(rows).all(axis=1))
+        return broken
 
     def _step_back(self, ids: npt.NDArray[np.integer], broken: BoolArray, substeps: FloatArray) -> Reading:
         """Keep the good slots' steps, and return the broken ones to the state that their last step began with."""
@@ -289,7 +290,7 @@ class Task(ABC):
         return self.read(ids)
 
     def _write_field(self, ids: npt.NDArray[np.integer], fields: FloatArray) -> None:
-        self._field[ids, self._body if self.field_name else 0] = fields
+        self._field[ids, self._body] = fields
         if self.field_name:
             self.batch.set_const(ids)
 

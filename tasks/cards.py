@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 Pack = Literal["builtin", "ycb"]
 PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 

@@ -226,8 +226,9 @@ def _dapg_episode(recorded: Mapping[str, Any], task_name: str, where: str) -> Ep
     state = recorded.get("init_state_dict")
     if not isinstance(state, dict):
         raise DemonstrationError(f"{where}: no init_state_dict; give a DAPG file of {task_name}")
-    key = card.initial_state_field
-    sizes = {"qpos": joints, "qvel": joints, key: _FIELD_SIZES[key]}
+    sizes = {"qpos": joints, "qvel": joints}
+    if card.initial_state_field:
+        sizes[card.initial_state_field] = _FIELD_SIZES[card.initial_state_field]
     initial = {name: _numbers(state, name, task_name, where).ravel() for name in sizes}
     for name, size in sizes.items():
         if initial[name].size != size:

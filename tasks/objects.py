@@ -6,14 +6,14 @@ the equivalent inertia box); today's compiler would give others. Numbers are rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from . import shapes, ycb
+from .arena import COLLISION_GROUP, GREY, SEEN_ONLY, VISUAL_GROUP, Contact, Geom, Vector, add_geom
 from .cards import Pack
-from .arena import GREY, SEEN_ONLY, VISUAL_GROUP, Contact, Geom, Vector, add_geom
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ BANANA = Thing(
     ),
 )
 
-MUG_RED = (0.32, 0.04, 0.04, 1.0)
-"""What a mug shows inside when the official texture is not there; estimated from the paper's teaser."""
+MUG_RED = shapes.LINING_RED
+"""What a mug shows inside when the official texture is not there."""
 
 
 def add_thing(spec: mujoco.MjSpec, body: mujoco.MjsBody, thing: Thing, pack: Pack, contact: Contact) -> None:
@@ -258,7 +258,6 @@ def _add_piece(
     rgba: Vector,
     group: int | None = None,
 ) -> None:
-    collides = contact if piece.collides else SEEN_ONLY
     mesh = ""
     if piece.vertices is not None:
         mesh = f"{name}_hull"
@@ -267,11 +266,11 @@ def _add_piece(
     add_geom(
         body,
         piece.kind,
-        replace(collides),
+        contact if piece.collides else SEEN_ONLY,
         size=np.asarray(piece.size) * scale,
         position=np.asarray(piece.position) * scale,
         quaternion=piece.quaternion,
         rgba=piece.rgba or rgba,
         mesh=mesh,
-        group=(2 if piece.collides else VISUAL_GROUP) if group is None else group,
+        group=(COLLISION_GROUP if piece.collides else VISUAL_GROUP) if group is None else group,
     )

@@ -69,7 +69,9 @@ class Pen(Task):
         reward = sparse_reward(distance, cosine)
         if self.reward_mode == "dense":
             reward += -distance + cosine + 10.0 * ((distance < GOAL_DISTANCE) & (cosine > NEAR_COSINE)) - 5.0 * dropped
-        return Reading(observation, qpos[:, :24].copy(), reward, cosine, cosine > GOAL_COSINE, dropped, np.zeros_like(dropped))
+        return Reading(
+            observation, qpos[:, :24].copy(), reward, cosine, cosine > GOAL_COSINE, dropped, np.zeros_like(dropped)
+        )
 
     def _axis(self, slots: npt.NDArray[np.integer] | slice, ends: tuple[int, int]) -> FloatArray:
         top, bottom = ends

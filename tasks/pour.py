@@ -196,5 +196,6 @@ def inside_mug(particles: FloatArray, mug: FloatArray, rotation: FloatArray) -> 
 
 
 def _over_tank(particles: FloatArray, half: float) -> BoolArray:
-    over: BoolArray = (np.abs(particles[..., :2] - TANK) < half).all(axis=-1)
+    offset = np.abs(particles[..., :2] - TANK)
+    over: BoolArray = (offset[..., 0] < half) & (offset[..., 1] < half)
     return over

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from . import cards, objects
 from .arena import CONTACT_SENSOR, PALM_SITE, Contact, add_joint, sense_contact, table_arena
-from .base import FloatArray, BoolArray, Reading, Start, Task, norm
+from .base import BoolArray, FloatArray, Reading, Start, Task, norm
 from .hand import DexMVHand
 
 HAND = DexMVHand(forearm=(0.06, 0.043), margin=0.00025, box_margin=0.00025)
@@ -40,9 +40,7 @@ class Relocate(Task):
         """The arena, the object on a free joint, and its ghost at the goal."""
         spec = table_arena(HAND, self.physics, self.background, TABLE_MARGIN)
         thing = self.thing
-        body = spec.worldbody.add_body(
-            name="object", pos=[0.0, 0.0, thing.height / 2], quat=thing.quaternion
-        )
+        body = spec.worldbody.add_body(name="object", pos=[0.0, 0.0, thing.height / 2], quat=thing.quaternion)
         add_joint(
             body, mujoco.mjtJoint.mjJNT_FREE, name="object", armature=JOINT_ARMATURE, frictionloss=JOINT_FRICTIONLOSS
         )

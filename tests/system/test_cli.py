@@ -124,7 +124,10 @@ LIGHT_MISTAKES = {
     "device": (["run", "--device", "tpu"], r"setting 'device'"),
     "unknown weights": (["weights", "fetch", "rlr"], r"unknown encoder 'rlr': did you mean 'rrl'\?"),
     "no such import": (["demos", "import", "nowhere.pickle", "--task", "pen"], r"there is no file nowhere\.pickle"),
-    "no such run": (["demos", "export", "nowhere", "--out", "x.safetensors"], r"nowhere holds no run with a checkpoint"),
+    "no such run": (
+        ["demos", "export", "nowhere", "--out", "x.safetensors"],
+        r"nowhere holds no run with a checkpoint",
+    ),
 }
 
 
