@@ -267,6 +267,7 @@ def _add_piece(
         body,
         piece.kind,
         contact if piece.collides else SEEN_ONLY,
+        name=name if piece.collides and contact.collides else "",
         size=np.asarray(piece.size) * scale,
         position=np.asarray(piece.position) * scale,
         quaternion=piece.quaternion,

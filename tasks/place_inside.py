@@ -1,6 +1,6 @@
 """Place inside: put a banana into a large mug.
 
-Source: DexMV's ``MugPlaceObjectEnv`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.3 gives the numbers).
+Source: DexMV's ``MugPlaceObjectEnv`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.3).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pour: take a mug and pour its twelve particles into a tank.
 
-Source: DexMV's ``WaterPouringEnv`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.2 gives the numbers).
+Source: DexMV's ``WaterPouringEnv`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.2).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pour(Task):
     def build(self) -> mujoco.MjSpec:
         """The arena, the mug on a free joint, the tank and the particles."""
         spec = table_arena(HAND, self.physics, self.background)
-        # With 72 degrees of freedom MuJoCo would choose sparse matrices, which are slower here; the numbers are the same.
+        # For 72 degrees of freedom MuJoCo would choose sparse matrices, which are slower here to the same end.
         spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
         mug = spec.worldbody.add_body(name="mug", pos=[*MUG_XY, MUG_HEIGHT], quat=objects.POURING_MUG.quaternion)
         free = mujoco.mjtJoint.mjJNT_FREE
@@ -87,7 +87,7 @@ class Pour(Task):
         contact = Contact(condim=1, priority=1)
         for x, y, z in np.ndindex(*PARTICLE_GRID):
             offset = np.array(PARTICLE_BASE) + PARTICLE_SPACING * np.array((x, y, z))
-            body = spec.worldbody.add_body(pos=[*MUG_XY, 0.0] + offset)
+            body = spec.worldbody.add_body(pos=np.add(offset, (*MUG_XY, 0.0)))
             for axis in np.eye(3):
                 add_joint(body, mujoco.mjtJoint.mjJNT_SLIDE, axis=axis, damping=PARTICLE_DAMPING)
             add_geom(body, Geom.mjGEOM_SPHERE, contact, size=(PARTICLE_RADIUS,), rgba=PARTICLE_RGBA, group=0)

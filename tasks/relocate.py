@@ -1,6 +1,6 @@
 """Relocate: pick up an object from the table and hold it at a point in the air; seven objects.
 
-Source: DexMV's ``YCBRelocate`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.1 gives the numbers).
+Source: DexMV's ``YCBRelocate`` as the H-InDex release runs it (``../shared/spec/tasks.md`` 6.1).
 """
 
 from __future__ import annotations

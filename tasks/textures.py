@@ -120,7 +120,7 @@ def noise(generator: np.random.Generator, rows: float, columns: float, size: int
 
 
 def ceramic(generator: np.random.Generator) -> FloatArray:
-    """Finest grain, since the paper's frames show none; a slow shade: darker towards the lower edge, a little towards the left one."""
+    """A slow shade, darker towards the lower edge and towards the left one; no grain, as in the paper's frames."""
     x, y = np.linspace(-1.0, 1.0, CERAMIC_SIZE), np.linspace(1.0, -1.0, CERAMIC_SIZE)[:, None]
     shade = 0.018 * y + 0.0075 * x - 0.014 * y**2 - 0.0065 * x**2 + 0.003 * x * y
     pattern: FloatArray = shade + 0.003 * generator.standard_normal((CERAMIC_SIZE, CERAMIC_SIZE))

@@ -126,7 +126,7 @@ LIGHT_MISTAKES = {
     "no such import": (["demos", "import", "nowhere.pickle", "--task", "pen"], r"there is no file nowhere\.pickle"),
     "no such run": (
         ["demos", "export", "nowhere", "--out", "x.safetensors"],
-        r"nowhere holds no run with a checkpoint",
+        r"nowhere holds no run with a",
     ),
 }
 
