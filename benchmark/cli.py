@@ -14,6 +14,7 @@ import typer
 
 from . import assets_cli, tasks_cli
 from .errors import BenchError, ConfigError, IntruderError
+from .pretrain_cli import pretrain
 
 HOUSE = ("benchmark", "encoders", "tasks")
 REHEARSAL = (
@@ -41,6 +42,7 @@ weights = typer.Typer(help="Official weights of the encoders.", no_args_is_help=
 app.add_typer(demos, name="demos")
 app.add_typer(weights, name="weights")
 app.add_typer(assets_cli.app, name="assets")
+app.command("pretrain")(pretrain)
 app.add_typer(tasks_cli.app, name="tasks")
 
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
