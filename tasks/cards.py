@@ -179,7 +179,7 @@ PLACE_INSIDE = TaskCard(
     ema_momentum=0.001,
     ema_streams=8,
     initial_state_field=None,
-    scene={"mug_scale": 1.7},
+    scene={"mug_scale": 1.7, "goal_distance": 0.1},
     demonstration_scene={"mug_scale": 1.5},
     demonstration_horizon=200,
 )

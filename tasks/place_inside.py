@@ -31,7 +31,6 @@ BANANA_LENGTH = 0.1784
 BANANA_LOW, BANANA_HIGH = (-0.15, 0.1), (0.15, 0.2)
 RESTING = 0.0183
 
-GOAL_DISTANCE = 0.1
 NEAR, CENTRED = 0.05, 0.03
 STEEP = pi / 4
 
@@ -41,15 +40,25 @@ class PlaceInside(Task):
 
     Args:
         mug_scale: 1.7 in the released rollouts and evaluations, 1.5 in the released demonstrations.
+        goal_distance: of banana and mug axis that counts, metres; 0.1 in the released sampler, 0.4 in the released
+            environment's own flag.
         **options: of every task.
     """
 
     card = cards.PLACE_INSIDE
 
-    def __init__(self, *, mug_scale: float = cards.PLACE_INSIDE.scene["mug_scale"], **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        mug_scale: float = cards.PLACE_INSIDE.scene["mug_scale"],
+        goal_distance: float = cards.PLACE_INSIDE.scene["goal_distance"],
+        **options: Any,
+    ) -> None:
         if not 1.0 <= mug_scale <= 3.0:
             raise TaskError(f"place_inside: mug_scale is between 1 and 3, got {mug_scale}")
-        self.mug_scale = mug_scale
+        if not goal_distance > 0:
+            raise TaskError(f"place_inside: goal_distance is above 0 m, got {goal_distance}")
+        self.mug_scale, self.goal_distance = mug_scale, goal_distance
         super().__init__(**options)
 
     def build(self) -> mujoco.MjSpec:
@@ -94,7 +103,7 @@ class PlaceInside(Task):
         distance = norm(banana[:, :2] - self._mug[:2])
         reward = place_reward(palm, banana, self._mug, lengthwise, contact, robot, self.mug_scale)
         never = np.zeros(len(reward), bool)
-        return Reading(observation, robot, reward, distance, distance <= GOAL_DISTANCE, never, never)
+        return Reading(observation, robot, reward, distance, distance <= self.goal_distance, never, never)
 
 
 def place_reward(

@@ -20,7 +20,7 @@ def test_both_commands_are_one_line_and_look_for_opengl_before_installing_anythi
 
 
 def test_first_command_runs_the_main_job():
-    main_job = ".venv/bin/bench run --encoder hindex --task hammer,door,pen --preset quickstart --out runs"
+    main_job = ".venv/bin/bench run --encoder hindex --task all --preset quickstart --out runs"
     assert commands()[0].endswith(main_job)
 
 
