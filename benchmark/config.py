@@ -92,6 +92,7 @@ class DemonstrationSettings(Part):
         first_seed: reset seed of the expert's first episode.
         scene: ``matched`` demonstrates in the scene and horizon of the rollouts, ``released`` in those of the paper's
             demonstrations (a lower tank, a smaller mug, 200 steps of relocate).
+        until: whether the expert acts to the ``horizon`` or only until the step that meets the ``success`` rule.
     """
 
     source: str = "expert"
@@ -99,6 +100,7 @@ class DemonstrationSettings(Part):
     successful_only: bool = True
     first_seed: Annotated[int, Field(ge=0)] = DEMONSTRATION_SEED
     scene: Literal["matched", "released"] = "matched"
+    until: Literal["horizon", "success"] = "horizon"
 
 
 class RolloutSettings(Part):
@@ -203,7 +205,7 @@ class RunConfig(Part):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": {
-        "demonstrations": {"episodes": 3},
+        "demonstrations": {"episodes": 3, "until": "success"},
         "rollout": {"horizon": 25, "slots": 4},
         "learner": {"iterations": 2, "trajectories_per_iteration": 4, "value_batch_size": 16},
         "evaluation": {"episodes": 4, "every": 2},

@@ -64,6 +64,7 @@ def gather(config: RunConfig) -> Demonstrations:
             first_seed=wanted.first_seed,
             horizon=horizon,
             successful_only=wanted.successful_only,
+            until_success=wanted.until == "success",
         )
     found = Demonstrations.load(path)
     if found.task != config.task:

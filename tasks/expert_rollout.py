@@ -36,6 +36,7 @@ def collect(
     horizon: int | None = None,
     stochastic: bool = True,
     successful_only: bool = True,
+    until_success: bool = False,
     max_attempts: int | None = None,
     on_episode: OnEpisode | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -52,6 +53,7 @@ def collect(
         horizon: control steps after which an episode ends; the card's by default.
         stochastic: with the expert's noise, or its mean actions.
         successful_only: keep only episodes that meet the task's success rule, else all.
+        until_success: end an episode at the step that meets the success rule, instead of at the horizon.
         max_attempts: when to give up; ten a wanted episode by default.
         on_episode: called with the attempt's number and the episode, as each ends (in no fixed order).
         metadata: added to what the demonstrations say of themselves, for example the task's options.
@@ -63,7 +65,10 @@ def collect(
         DemonstrationError: not enough successes within ``max_attempts``.
     """
     limit = 10 * episodes if max_attempts is None else max_attempts
-    attempts = _rollouts(task, expert, episodes, limit, first_seed, horizon, stochastic, successful_only, on_episode)
+    enough = task.card.goal_steps if until_success else None
+    attempts = _rollouts(
+        task, expert, episodes, limit, first_seed, horizon, stochastic, successful_only, on_episode, enough
+    )
     kept = [episode for episode in attempts if episode.success or not successful_only]
     successes = sum(episode.success for episode in attempts)
     if len(kept) < episodes:
@@ -79,6 +84,7 @@ def collect(
         "horizon": horizon or task.card.horizon,
         "stochastic": stochastic,
         "scene": task.scene,
+        "until": "success" if until_success else "horizon",
         "selection": "successful episodes in order of seed" if successful_only else "all episodes in order of seed",
         "counts": {"attempts": len(attempts), "successes": successes, "kept": len(kept)},
         "results_version": task.card.results_version,
@@ -161,6 +167,7 @@ class _Recorder:
     observation: FloatArray
     length: int
     noise: FloatArray | None = None
+    enough: int | None = None
     actions: list[npt.NDArray[np.float32]] = field(default_factory=list)
     observations: list[FloatArray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -177,7 +184,8 @@ class _Recorder:
         self.rewards.append(float(reading.reward[row]))
         self.goals.append(bool(reading.goal[row]))
         self.observation = reading.observation[row].copy()
-        return bool(reading.terminated[row]) or self.step >= self.length
+        succeeded = self.enough is not None and sum(self.goals) >= self.enough
+        return succeeded or bool(reading.terminated[row]) or self.step >= self.length
 
     def episode(self, goal_steps: int) -> Episode:
         return Episode(
@@ -201,6 +209,7 @@ def _rollouts(
     stochastic: bool,
     successful_only: bool,
     on_episode: OnEpisode | None,
+    enough: int | None = None,
 ) -> list[Episode]:
     """The attempts 0, 1, ... up to the one that completes ``wanted`` episodes, in order.
 
@@ -226,7 +235,8 @@ def _rollouts(
         reading = task.reset([seed], [slot])
         generator = np.random.default_rng([seed, ACTION_NOISE_STREAM])
         noise = generator.standard_normal((length, card.action_dim)) if stochastic else None
-        return _Recorder(number, seed, task.initial_state(slot), reading.observation[0].copy(), length, noise)
+        observation = reading.observation[0].copy()
+        return _Recorder(number, seed, task.initial_state(slot), observation, length, noise, enough)
 
     def act(recorders: list[_Recorder]) -> npt.NDArray[np.float32]:
         observations = np.stack([recorder.observation for recorder in recorders])

@@ -377,3 +377,15 @@ def test_what_cannot_be_done_is_one_line():
     )
     with pytest.raises(TaskError, match="does not fit point"):
         evaluate(PointTask(2), small, episodes=1, first_seed=0)
+
+
+def test_collecting_until_success_keeps_the_beginning_of_each_success():
+    whole = collect(PointTask(3), expert(), episodes=6, first_seed=10)
+    cut = collect(PointTask(3), expert(), episodes=6, first_seed=10, until_success=True)
+    needed = PointTask(1).card.goal_steps
+    assert [one.seed for one in cut.episodes] == [one.seed for one in whole.episodes]
+    for short, full in zip(cut.episodes, whole.episodes, strict=True):
+        assert short.goals.sum() == needed and short.goals[-1]
+        np.testing.assert_array_equal(short.actions, full.actions[: len(short)])
+    assert any(len(short) < len(full) for short, full in zip(cut.episodes, whole.episodes, strict=True))
+    assert (cut.metadata["until"], whole.metadata["until"]) == ("success", "horizon")
