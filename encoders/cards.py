@@ -36,9 +36,13 @@ class Source:
     Attributes:
         filename: its name in the cache.
         url: where it, or the archive that holds it, is to be had.
-        sha256: its hash, or None where nobody publishes one.
+        sha256: its hash, or None where nobody publishes one: then the file is pinned by the hash it has at first use.
         task: the task it was made for, or None for all.
         direct: whether ``url`` is the file itself.
+        mirrors: other places of the same bytes.
+        size: in bytes, or None where unknown.
+        md5: where that is published.
+        sha256_prefix: the first digits of the hash, where only they are published.
     """
 
     filename: str
@@ -46,6 +50,10 @@ class Source:
     sha256: str | None = None
     task: str | None = None
     direct: bool = True
+    mirrors: tuple[str, ...] = ()
+    size: int | None = None
+    md5: str | None = None
+    sha256_prefix: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class Card:
         citation: the work to cite.
         deviations: where this encoder differs from what its authors trained, in words.
         results_version: raised when the numbers that this encoder gives change.
+        unused: what an official file holds beside the encoder and loading leaves out, in words or starts of names.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Card:
     sources: tuple[Source, ...] = field(default=())
     deviations: tuple[str, ...] = field(default=())
     results_version: int = 1
+    unused: tuple[str, ...] = ()
 
     @property
     def uses_images(self) -> bool:
