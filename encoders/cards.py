@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import cards_of_the_paper, cards_of_today
-from .card import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source
+from .record import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source
 
 __all__ = ["CARDS", "CLIP", "HALF", "IMAGENET", "UNIT", "Card", "Normalisation", "Source"]
 

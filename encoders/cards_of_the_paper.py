@@ -5,7 +5,7 @@ Source: H-InDex (NeurIPS 2023, arXiv 2310.01404), its released code and its firs
 
 from __future__ import annotations
 
-from .card import IMAGENET, UNIT, Card, Normalisation, Source
+from .record import IMAGENET, UNIT, Card, Normalisation, Source
 
 RESNET50 = "torchvision ResNet-50 trunk"
 POOLED = "mean over the 7 x 7 positions after layer4"

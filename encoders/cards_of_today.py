@@ -5,8 +5,8 @@ Source: encoders.md, section 7; the works cited below; timm 1.0.31.
 
 from __future__ import annotations
 
-from .card import CLIP, HALF, IMAGENET, Card, Source
 from .cards_of_the_paper import CLASS_TOKEN, POOLED, RESNET50, RESNET50_PARAMETERS, VIT_BASE, VIT_SMALL_12
+from .record import CLIP, HALF, IMAGENET, Card, Source
 
 _MAE_UNUSED = ("decoder*", "mask_token", "all beside 'model'")
 _MOCO_UNUSED = ("module.momentum_encoder.", "module.predictor.", "all beside 'state_dict'")

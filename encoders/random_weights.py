@@ -36,13 +36,19 @@ def random_state(
         bound = _bound(name, tensor, fan)
         if bound is not None:
             state[name] = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2.0 * bound)
-        elif name.endswith(("bn3.weight", "conv3_1x1.bn.weight")):
+        elif _ends_a_block(name, expected):
             state[name] = torch.full(tensor.shape, _LAST_BATCHNORM_SCALE)
         elif name.endswith(("weight", "running_var", "gamma", "gamma_1", "gamma_2")):
             state[name] = torch.ones(tensor.shape)
         else:
             state[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
     return state
+
+
+def _ends_a_block(name: str, expected: Mapping[str, Tensor]) -> bool:
+    """Whether this is the scale of a ResNet block's last BatchNorm: of three, or of two where there is no third."""
+    third = name.replace("bn2.weight", "bn3.weight")
+    return name.endswith(("bn3.weight", "conv3_1x1.bn.weight")) or (third != name and third not in expected)
 
 
 def _bound(name: str, tensor: Tensor, fan: str) -> float | None:

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import IMAGE_SIZE, Encoder
-from .card import Card, Normalisation, Source
 from .checkpoint import Layout
 from .errors import UnknownEncoder
 from .network import fill, without_numbers
+from .record import Card, Normalisation, Source
 
 PREFIX = "timm:"
 TIMM = Layout("timm")
@@ -136,7 +136,7 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
         name=name,
         architecture=f"timm {model}",
         feature_dim=int(getattr(network, "head_hidden_size", 0) or network.num_features),
-        feature=f"timm's own pooling ({getattr(network, 'global_pool', None) or 'of its head'}), no classifier",
+        feature=f"timm's own pooling{_pooling(network)}, no classifier",
         normalisation=Normalisation("timm", mean, std),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         sources=sources,
@@ -148,3 +148,13 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
         else (),
         unused=tuple(f"{one}." for one in classifiers),
     )
+
+
+def _pooling(network: Any) -> str:
+    """Which one it is, where the network says so."""
+    for where in (network, getattr(network, "head", None)):
+        pool = getattr(where, "global_pool", None)
+        kind = getattr(pool, "pool_type", pool)
+        if isinstance(kind, str) and kind:
+            return f" ({kind})"
+    return ""
