@@ -96,9 +96,13 @@ class HaMeR(Encoder, name="hamer"):
         """Load a weights file in one of ``layouts``, or draw `random_state` if there is none."""
         super().__init__()
         self.random_weights = weights is None
-        make = partial(HandViT, self.feature_dim, self.depth, self.heads, queries=self.queries)
-        self.trunk = without_numbers(make)
-        self.left_out = fill(self.trunk, weights, self.layouts, f"the ViT of {self.name}", fan="in")
+        self.trunk = without_numbers(self.empty_trunk)
+        self.left_out = fill(self.trunk, weights, self.layouts, "the ViT of a hand network", fan="in")
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """The network, its numbers of no meaning."""
+        return HandViT(cls.feature_dim, cls.depth, cls.heads, queries=cls.queries)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""

@@ -14,7 +14,7 @@ from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from .base import Encoder
-from .checkpoint import RESNET_LAYOUTS, TORCHVISION, Layout
+from .checkpoint import ADAPTED, FRANKMOCAP_HAND, RESNET_LAYOUTS, TORCHVISION, Layout
 from .errors import EncoderError
 from .network import fill, without_numbers
 from .random_weights import random_state
@@ -63,9 +63,13 @@ class ResNet50(Encoder):
 class HInDex(ResNet50, name="hindex"):
     """FrankMocap's hand network after Stage 2: RGB in [0, 1], no mean and standard deviation."""
 
+    layouts = (ADAPTED, FRANKMOCAP_HAND, TORCHVISION)
+
 
 class FrankMocapHand(ResNet50, name="frankmocap_hand"):
     """FrankMocap's hand network as it is: what H-InDex adapts."""
+
+    layouts = (FRANKMOCAP_HAND, TORCHVISION)
 
 
 class FrankMocapBody(ResNet50, name="frankmocap_body"):
@@ -88,6 +92,8 @@ class R3M(ResNet50, name="r3m"):
 
 class RRL(ResNet50, name="rrl"):
     """ResNet-50 trained on ImageNet."""
+
+    layouts = (TORCHVISION,)
 
 
 class Random(ResNet50, name="random"):
