@@ -363,6 +363,7 @@ CARDS = (
             Source(
                 "moco_v2_800ep_pretrain.pth.tar",
                 "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar",
+                md5="a04e12f8",
             ),
         ),
         licence="CC BY-NC 4.0",

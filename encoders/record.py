@@ -40,7 +40,7 @@ class Source:
         direct: whether ``url`` is the file itself.
         mirrors: other places of the same bytes.
         size: in bytes, or None where unknown.
-        md5: where that is published.
+        md5: where that is published; its first digits, where only they are.
         sha256_prefix: the first digits of the hash, where only they are published.
     """
 

@@ -25,6 +25,7 @@ from .record import Card, Normalisation, Source
 
 PREFIX = "timm:"
 TIMM = Layout("timm")
+_REPOSITORY = "https://github.com/huggingface/pytorch-image-models"
 
 
 class TimmEncoder(Encoder):
@@ -128,9 +129,7 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
     network: Any = without_numbers(partial(timm.create_model, model, num_classes=0, **options))
     classifier = configuration.classifier
     classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
-    hub = configuration.hf_hub_id
-    address = f"https://huggingface.co/{hub}/resolve/main/model.safetensors" if hub else configuration.url
-    sources = (Source("model.safetensors" if hub else Path(address).name, address),) if address else ()
+    size = configuration.input_size[1]
     mean, std = ((one[0], one[1], one[2]) for one in (configuration.mean, configuration.std))
     return Card(
         name=name,
@@ -139,15 +138,23 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
         feature=f"timm's own pooling{_pooling(network)}, no classifier",
         normalisation=Normalisation("timm", mean, std),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        sources=sources,
+        sources=(_source(configuration),),
         licence=configuration.license or "not stated by timm",
         commercial_use=None,
         citation=f"timm {timm.__version__}",
-        deviations=(f"made for {configuration.input_size[1]} pixels, sees {IMAGE_SIZE}",)
-        if configuration.input_size[1] != IMAGE_SIZE
-        else (),
+        deviations=() if size == IMAGE_SIZE else (f"made for {size} pixels, sees {IMAGE_SIZE}",),
         unused=tuple(f"{one}." for one in classifiers),
     )
+
+
+def _source(configuration: Any) -> Source:
+    if configuration.hf_hub_id:
+        return Source(
+            "model.safetensors", f"https://huggingface.co/{configuration.hf_hub_id}/resolve/main/model.safetensors"
+        )
+    if configuration.url:
+        return Source(Path(configuration.url).name, configuration.url)
+    return Source("model.safetensors", _REPOSITORY, direct=False)  # nobody published any
 
 
 def _pooling(network: Any) -> str:
