@@ -5,14 +5,12 @@ Source: HaMeR (arXiv 2312.05251), WiLoR (arXiv 2409.12259); encoders.md, section
 
 from __future__ import annotations
 
-from functools import partial
+from collections import OrderedDict
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
-from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
 from .base import Encoder
@@ -41,8 +39,8 @@ class HandViT(nn.Module):
 
     def __init__(self, width: int, depth: int, heads: int, *, queries: bool) -> None:
         super().__init__()
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(3, width, _PATCH, stride=_PATCH, padding=_PADDING)
+        patches = nn.Conv2d(3, width, _PATCH, stride=_PATCH, padding=_PADDING)
+        self.patch_embed = nn.ModuleDict({"proj": patches})
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _POSITIONS, width))
         self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(depth)))
         self.last_norm = nn.LayerNorm(width, eps=1e-6)
@@ -57,7 +55,7 @@ class HandViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, 256, 192)``, normalised, to the mean of the 192 image tokens, ``(N, width)``."""
-        tokens: Tensor = self.patch_embed.proj(images).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)
         tokens = tokens + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         if self.queries:
             pose = self.pose_emb(self.init_hand_pose.reshape(1, _JOINTS, _ROTATION))
@@ -68,13 +66,26 @@ class HandViT(nn.Module):
         return tokens[:, -_POSITIONS:].mean(1)
 
 
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
+        return projected
+
+
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        self.norm1, self.norm2 = norm(width), norm(width)
-        self.attn = Attention(width, num_heads=heads, qkv_bias=True)
-        self.mlp = Mlp(width, 4 * width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.attn = _Attention(width, heads)
+        layers = {"fc1": nn.Linear(width, 4 * width), "act": nn.GELU(), "fc2": nn.Linear(4 * width, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens))

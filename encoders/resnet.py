@@ -48,7 +48,8 @@ class ResNet50(Encoder):
         self.left_out = fill(self.trunk, weights, self.layouts, "a ResNet-50", fan="out")
         self.to(memory_format=self.memory_format)
 
-    def empty_trunk(self) -> nn.Module:
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
         """The network, its numbers of no meaning."""
         trunk: nn.Module = resnet50(weights=None)
         trunk.fc = nn.Identity()
@@ -112,9 +113,11 @@ class VIP(ResNet50, name="vip"):
     feature_dim = 1024
     layouts = (Layout("VIP", "module.convnet.", container="vip"), Layout("torchvision"))
 
-    def empty_trunk(self) -> nn.Module:
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
         """The network, its numbers of no meaning."""
-        return resnet50(weights=None, num_classes=self.feature_dim)
+        trunk: nn.Module = resnet50(weights=None, num_classes=cls.feature_dim)
+        return trunk
 
 
 class MoCoV3ResNet(ResNet50, name="mocov3_resnet50"):
@@ -168,7 +171,7 @@ class SqueezeExcitation(nn.Module):
         return maps * weights[:, :, None, None]
 
 
-class SqueezeExcitationBlock(Bottleneck):
+class SqueezeExcitationBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types
     """A ResNet block that weights its channels before it adds its input, if it has a layer for that."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -192,7 +195,8 @@ class AlphaPoseSE(ResNet50, name="alphapose_se"):
 
     layouts = (Layout("AlphaPose", "preact.", others=_ALPHAPOSE_HEADS), TORCHVISION)
 
-    def empty_trunk(self) -> nn.Module:
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
         """The network, its numbers of no meaning."""
         trunk: nn.Module = ResNet(SqueezeExcitationBlock, [3, 4, 6, 3])
         trunk.fc = nn.Identity()

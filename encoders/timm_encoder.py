@@ -57,9 +57,10 @@ class TimmEncoder(Encoder):
         title = f"timm's {self.model}"
         self.left_out = fill(self.trunk, weights, self.layouts, title, fan="in")
 
-    def empty_trunk(self) -> nn.Module:
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
         """The network, its numbers of no meaning."""
-        trunk: nn.Module = timm.create_model(self.model, **{"num_classes": 0, **self.options})
+        trunk: nn.Module = timm.create_model(cls.model, **{"num_classes": 0, **cls.options})
         return trunk
 
     def forward(self, images: Tensor) -> Tensor:

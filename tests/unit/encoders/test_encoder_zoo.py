@@ -11,8 +11,9 @@ from encoders.cards import CARDS
 from encoders.random_weights import random_state
 from encoders.timm_encoder import TimmEncoder, resize_positions
 
-HUGE = {"hamer", "wilor", "vc1_large"}
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in HUGE else name for name in CARDS if name != "state"]
+IMAGES = [name for name in CARDS if name != "state"]
+QUICK = {name for name in IMAGES if CARDS[name].parameters < 40_000_000} | {"vc1", "siglip2_base"}
+NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in IMAGES]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,16 @@ def test_every_encoder_runs_and_is_what_its_card_says(name, frames):
     assert 0.05 < float(features.abs().mean()) < 2.0
     assert float(features.abs().max()) < 5.0
     assert float((features[0] - features[1]).abs().max()) > 0.002
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_network_has_as_many_numbers_as_its_card_says(name):
+    """On shapes alone, so that it is quick for the largest too."""
+    kind = encoders.get(name)
+    with torch.device("meta"):
+        network = kind.empty_trunk()
+    assert sum(parameter.numel() for parameter in network.parameters()) == CARDS[name].parameters
+    assert kind.feature_dim == CARDS[name].feature_dim
 
 
 @pytest.mark.parametrize("name", ["theia_tiny", "dinov2_small", "dinov3_convnext_tiny", "liv"])
