@@ -88,7 +88,9 @@ class _CannotConvert(Exception):
 
 
 def _in_cache(path: Path) -> bool:
-    return path.resolve().is_relative_to((cache_dir() / "weights").resolve())
+    """Whether a file has its place in the cache; one that is still to be judged lies in a hidden folder there."""
+    home, there = (cache_dir() / "weights").resolve(), path.resolve()
+    return there.is_relative_to(home) and not any(part.startswith(".") for part in there.relative_to(home).parts)
 
 
 def _load(path: Path, digest: str) -> Any:

@@ -168,7 +168,7 @@ def _entry(file: IO[bytes], info: zipfile.ZipInfo, whole: Tensor) -> Tensor:
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     if magic != b"PK\x03\x04" or start + info.file_size > whole.numel():
-        raise WeightsInvalid("is cut short")
+        raise WeightsInvalid("damaged: it is cut short")
     return whole[start : start + info.file_size]
 
 
@@ -195,12 +195,12 @@ def _read_legacy(path: Path, file: IO[bytes]) -> Any:
         length = int.from_bytes(file.read(8), "little") * storage.dtype.itemsize
         start = file.tell()
         if start + length > whole.numel():
-            raise WeightsInvalid("is cut short")
+            raise WeightsInvalid("damaged: it is cut short")
         storage.raw = whole[start : start + length]
         file.seek(length, 1)
     lacking = [key for key, storage in known.items() if storage.raw is None]
     if lacking:
-        raise WeightsInvalid(f"lacks {len(lacking)} of its storages")
+        raise WeightsInvalid(f"damaged: it lacks {len(lacking)} of its storages")
     return content
 
 

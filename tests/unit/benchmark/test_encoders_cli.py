@@ -176,12 +176,23 @@ def test_a_plug_in_that_breaks_its_contract_is_one_line(bench, tmp_path, size, c
     assert re.search(pattern, done.err)
 
 
-def test_a_known_encoder_is_checked_with_random_weights(bench):
-    done = bench("encoders", "check", "rrl")
-    assert done.code == 0
-    assert done.out.startswith("rrl (random): feature of 2048 numbers\n")
-    assert "23,508,032 parameters, 94.2 MB" in done.out
-    assert bench("encoders", "check", "state").code == 0
+def test_a_known_encoder_gets_random_weights_and_others_their_own(bench, monkeypatch, tmp_path):
+    chosen = []
+    build = encoders.build
+
+    def small(spec, weights, **options):
+        chosen.append((spec, weights))
+        return build("state")
+
+    monkeypatch.setattr(encoders, "build", small, raising=False)
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="chosen", size=48, change=""))
+    for arguments in (["rrl"], ["state"], ["mine.py:Mine"], ["rrl", "--weights", "auto"]):
+        done = bench("encoders", "check", *arguments)
+        assert (done.code, done.out.splitlines()[1:]) == (
+            0,
+            [f"ok  {encoders_cli.CHECKS[0]}", done.out.splitlines()[-1]],
+        )
+    assert chosen == [("rrl", "random"), ("state", "auto"), ("mine.py:Mine", "auto"), ("rrl", "auto")]
 
 
 @pytest.mark.parametrize("command", ["show", "check"])

@@ -122,9 +122,12 @@ def test_a_broken_conversion_is_made_anew(folder, reads, keep):
     assert len(reads) == 2
 
 
-def test_outside_of_the_cache_nothing_is_written(tmp_path, folder):
-    torch.save({"a": torch.zeros(3)}, tmp_path / "w.pth")
-    assert same(convert.tensors(tmp_path / "w.pth"), {"a": torch.zeros(3)})
+@pytest.mark.parametrize("place", [".", "cache/weights/some/.incoming-1"])
+def test_outside_of_the_cache_and_before_a_file_is_accepted_nothing_is_written(tmp_path, folder, place):
+    path = tmp_path / place / "w.pth"
+    path.parent.mkdir(exist_ok=True)
+    torch.save({"a": torch.zeros(3)}, path)
+    assert same(convert.tensors(path), {"a": torch.zeros(3)})
     assert files(tmp_path) == ["w.pth"]
 
 
