@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import textwrap
@@ -122,9 +123,9 @@ def print_encoders(pattern: str) -> None:
 
     names = encoders.names(pattern)
     if not names:
-        from encoders.registry import suggest
-
-        raise ConfigError(f"no encoder matches '{pattern}': {suggest(pattern, encoders.names())}")
+        near = difflib.get_close_matches(pattern, encoders.names(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "`bench encoders` lists all"
+        raise ConfigError(f"no encoder matches '{pattern}': {hint}")
     terminal, console = sys.stdout.isatty(), _console()
     rows = [_cells(name) for name in names]
     titles = [heading.replace(" ", "\n") if _sized() else heading for heading in HEADINGS]

@@ -9,7 +9,7 @@ import pytest
 
 import encoders
 from benchmark import cli, encoders_cli
-from encoders import cards, licences
+from encoders import cards, licences, registry
 
 PLUG_IN = """
 import torch
@@ -112,6 +112,16 @@ def test_a_pattern_or_list_chooses(bench):
         names = [line.split()[0] for line in bench("encoders", *arguments).out.splitlines()]
         assert names == ["encoder", "rrl"]
     refused(bench("encoders", "rlr"), "no encoder matches 'rlr': did you mean 'rrl'")
+    refused(bench("encoders", "x*y"), "no encoder matches 'x\\*y': `bench encoders` lists all")
+
+
+def test_an_installed_plug_in_is_listed_and_not_imported(bench, monkeypatch):
+    def explode():
+        raise AssertionError("was imported")
+
+    claim = SimpleNamespace(name="theirs", value="their.package:Theirs", load=explode, dist=None)
+    monkeypatch.setattr(registry, "_installed", lambda: {"theirs": (claim,)})
+    assert re.match("theirs .*plug-in", bench("encoders", "theirs").out.splitlines()[1])
 
 
 def test_the_table_says_which_weights_are_here(bench, monkeypatch, cache):
