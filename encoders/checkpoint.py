@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from . import convert
 from .errors import WeightsInvalid, WeightsMissing
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
@@ -93,12 +91,11 @@ RESNET_LAYOUTS = (FRANKMOCAP_HAND, ADAPTED, TORCHVISION)
 def contents(path: Path) -> dict[object, object]:
     """All that a file holds, on the CPU: tensors, numbers and words, in dicts and lists.
 
-    ``.pth``, ``.pt``, ``.bin``, ``.tar`` and ``.ckpt`` are read by torch's tensors-only reader, which refuses any other
-    object; ``.safetensors`` can hold nothing else.
+    Nothing in it runs (`encoders.pickles`); one in the cache is converted at its first use (`encoders.convert`).
 
     Raises:
         WeightsMissing: there is no such file.
-        WeightsInvalid: it is damaged, of another type, or holds more than tensors.
+        WeightsInvalid: it is damaged, of another type, or holds what no honest checkpoint does.
     """
     if not path.is_file():
         raise WeightsMissing(f"weights {path}: no such file; give an existing one with --weights PATH")
@@ -106,16 +103,7 @@ def contents(path: Path) -> dict[object, object]:
         raise WeightsInvalid(
             f"weights {path}: unknown type '{path.suffix}'; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about files that are refused anyway
-            content: object = _content(path)
-    except Exception as error:  # a damaged file can break its reader anywhere
-        reason = str(error).strip().split("\n")[0][:160]
-        raise WeightsInvalid(
-            f"weights {path}: damaged, or holds more than tensors ({type(error).__name__}: {reason}); "
-            "expected a complete file of plain tensors: fetch it again or give another with --weights PATH"
-        ) from error
+    content: object = convert.tensors(path)
     if not isinstance(content, dict):
         raise WeightsInvalid(f"weights {path}: holds a {type(content).__name__}; expected a dict of named tensors")
     return content
@@ -218,12 +206,6 @@ def _tensors(path: Path, entries: Mapping[object, object], wanted: str) -> dict[
     if wrong:
         raise WeightsInvalid(f"weights {path}: {_some(wrong)} no tensors; expected {wanted}")
     return tensors
-
-
-def _content(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _as_float32(path: Path, trunk: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Today's encoders from checkpoints in their authors' layout, against forward passes written from the layers."""
 
+import argparse
 import re
 
 import numpy as np
@@ -220,12 +221,12 @@ def test_todays_vits_take_their_official_layout(name, file):
         content = {"state_dict": state | surplus}
     else:
         surplus = {"mask_token": torch.zeros(1), "decoder_norm.bias": torch.zeros(1)}
-        content = {"features" if name == "soup" else "model": tensors | surplus}
+        content = {"features" if name == "soup" else "model": tensors | surplus, "args": argparse.Namespace(lr=0.1)}
     torch.save(content, file)
     encoder = small(weights=file)
     loaded = encoder.trunk.state_dict()
     assert all(torch.equal(loaded[inner], tensor) for inner, tensor in tensors.items())
-    assert encoder.left_out == tuple(surplus)
+    assert encoder.left_out == (*surplus, *list(content)[1:])
 
 
 def dropped(pattern):
@@ -325,7 +326,7 @@ def test_hand_networks_see_the_middle_of_the_frame(encoder_class, file, frames):
     state["mano_head.decpose.weight"] = torch.zeros(2)
     if encoder_class is SmallWiLoR:
         state["backbone.decpose.weight"] = torch.zeros(2)
-    torch.save({"state_dict": state, "epoch": 1, "hyper_parameters": {"cfg": 1}}, file)
+    torch.save({"state_dict": state, "epoch": 1, "hyper_parameters": {"cfg": argparse.Namespace(x=1)}}, file)
     encoder = frozen(encoder_class(weights=file))
     assert set(encoder.left_out) == {*list(state)[len(tensors) :], "epoch", "hyper_parameters"}
     pixels = F.interpolate(prepared(frames, "hamer"), size=(256, 256), mode="bilinear")[..., 32:224]
