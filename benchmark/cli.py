@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import assets_cli, tasks_cli
+from . import assets_cli, encoders_cli, tasks_cli, weights_cli
 from .errors import BenchError, ConfigError, IntruderError
 from .pretrain_cli import pretrain
 
@@ -38,12 +38,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 demos = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)
-weights = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True)
 app.add_typer(demos, name="demos")
-app.add_typer(weights, name="weights")
+app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
 app.add_typer(tasks_cli.app, name="tasks")
+app.add_typer(encoders_cli.app, name="encoders")
 
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
@@ -136,29 +136,6 @@ def doctor() -> None:
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
-
-
-@app.command("encoders")
-def list_encoders(pattern: Annotated[str, typer.Argument(help="Names to list; * matches anything.")] = "*") -> None:
-    """List the encoders."""
-    import encoders
-
-    for name in encoders.names(pattern):
-        card = encoders.card(name)
-        about = (
-            f"{card.feature_dim:5d}  input {card.normalisation.name:8} {card.architecture}; {card.licence}"
-            if card
-            else ""
-        )
-        typer.echo(f"{name:18} {about}")
-
-
-@weights.command("fetch")
-def fetch_weights(name: Annotated[str, typer.Argument(help="The encoder.")]) -> None:
-    """Download an encoder's official weights into the cache, hash-checked."""
-    import encoders
-
-    typer.echo(encoders.fetch(name))
 
 
 @demos.command("list")

@@ -20,6 +20,7 @@ RESULTS_VERSION = 1
 RECORDED_PACKAGES = (
     "torch",
     "torchvision",
+    "timm",
     "mujoco",
     "gymnasium",
     "gymnasium-robotics",

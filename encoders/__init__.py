@@ -10,19 +10,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .acquire import fetch, import_file
     from .base import Encoder
     from .cards import Card
     from .contract import check_encoder
-    from .errors import EncoderContract, EncoderError, UnknownEncoder, WeightsInvalid, WeightsMissing
+    from .errors import (
+        EncoderContract,
+        EncoderError,
+        LicenceNotAccepted,
+        UnknownEncoder,
+        WeightsInvalid,
+        WeightsMissing,
+    )
     from .factory import build
     from .registry import card, get, names
-    from .weights import WeightsOrigin, cache_dir, fetch, resolve
+    from .weights import WeightsOrigin, cache_dir, resolve
 
 __all__ = [
     "Card",
     "Encoder",
     "EncoderContract",
     "EncoderError",
+    "LicenceNotAccepted",
     "UnknownEncoder",
     "WeightsInvalid",
     "WeightsMissing",
@@ -33,6 +42,7 @@ __all__ = [
     "check_encoder",
     "fetch",
     "get",
+    "import_file",
     "names",
     "resolve",
 ]
@@ -42,6 +52,7 @@ _HOMES = {
     "Encoder": "base",
     "EncoderContract": "errors",
     "EncoderError": "errors",
+    "LicenceNotAccepted": "errors",
     "UnknownEncoder": "errors",
     "WeightsInvalid": "errors",
     "WeightsMissing": "errors",
@@ -50,8 +61,9 @@ _HOMES = {
     "cache_dir": "weights",
     "card": "registry",
     "check_encoder": "contract",
-    "fetch": "weights",
+    "fetch": "acquire",
     "get": "registry",
+    "import_file": "acquire",
     "names": "registry",
     "resolve": "weights",
 }

@@ -159,6 +159,11 @@ class Encoder(nn.Module):
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Convolutions in true float32 and the same bits every time: no TF32, no choice of algorithm by timing."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
+    """True float32 and the same bits every time: no TF32, no choice of a convolution's algorithm by timing."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

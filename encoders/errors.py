@@ -23,3 +23,7 @@ class WeightsInvalid(EncoderError):
 
 class EncoderContract(EncoderError):
     """An encoder that breaks the contract of `encoders.Encoder`."""
+
+
+class LicenceNotAccepted(EncoderError):
+    """Official weights whose licence restricts their use, and nobody here has said that they keep to it."""

@@ -1,4 +1,4 @@
-"""Names to encoders: built-in, registered by subclassing, installed by other packages, or a class in a file.
+"""Names to encoders: built-in, timm's, registered by subclassing, installed by other packages, or a class in a file.
 
 Nothing here imports torch before an encoder's class is asked for.
 """
@@ -22,13 +22,49 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "hindex_bench.encoders"
 
-_BUILT_IN = {
-    "hindex": ("resnet", "HInDex"),
-    "frankmocap_hand": ("resnet", "FrankMocapHand"),
-    "rrl": ("resnet", "RRL"),
-    "random": ("resnet", "Random"),
-    "state": ("controls", "State"),
+_CLASSES = {
+    "resnet": {
+        "hindex": "HInDex",
+        "frankmocap_hand": "FrankMocapHand",
+        "frankmocap_body": "FrankMocapBody",
+        "alphapose": "AlphaPose",
+        "alphapose_se": "AlphaPoseSE",
+        "r3m": "R3M",
+        "rrl": "RRL",
+        "random": "Random",
+        "vip": "VIP",
+        "mocov3_resnet50": "MoCoV3ResNet",
+        "mcr": "MCR",
+        "pvr": "PVR",
+    },
+    "vit": {
+        "mvp": "MVP",
+        "vc1": "VC1",
+        "vc1_permissive": "VC1Permissive",
+        "vc1_large": "VC1Large",
+        "mae_base": "MAE",
+        "soup": "SOUP",
+        "mocov3_small": "MoCoV3Small",
+        "mocov3_base": "MoCoV3Base",
+        "dinov2_small": "DINOv2Small",
+        "dinov2_base": "DINOv2Base",
+        "dinov3_small": "DINOv3Small",
+        "dinov3_small_plus": "DINOv3SmallPlus",
+        "dinov3_base": "DINOv3Base",
+        "dinov3_convnext_tiny": "DINOv3ConvNeXt",
+        "siglip2_base": "SigLIP2",
+        "clip_base": "CLIP",
+        "theia_tiny": "TheiaTiny",
+        "theia_small": "TheiaSmall",
+        "theia_base": "TheiaBase",
+        "liv": "LIV",
+    },
+    "hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
+    "controls": {"state": "State"},
 }
+_HOMES = {name: (module, class_name) for module, classes in _CLASSES.items() for name, class_name in classes.items()}
+_BUILT_IN = {name: _HOMES[name] for name in CARDS}
+_TIMM = "timm:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_\-]*")
 _registered: dict[str, type[Encoder]] = {}
 
@@ -82,7 +118,7 @@ def get(name_or_path: str) -> type[Encoder]:
     """The class of an encoder.
 
     Args:
-        name_or_path: one of `names`, or ``path/to/file.py:Class``.
+        name_or_path: one of `names`, ``timm:NAME`` for any model of timm, or ``path/to/file.py:Class``.
 
     Raises:
         UnknownEncoder: there is no such encoder, file or class; the message suggests the nearest.
@@ -92,6 +128,10 @@ def get(name_or_path: str) -> type[Encoder]:
         from .plugin import load
 
         return load(name_or_path)
+    if name_or_path.startswith(_TIMM):
+        from .timm_encoder import named
+
+        return named(name_or_path)
     installed = _installed().get(name_or_path, ())
     if name_or_path in _BUILT_IN:
         if installed:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from .cards import Card, Source
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
+from .files import file_md5, file_sha256, write_text
 
 Kind = Literal["official", "builtin", "random", "file", "own", "none"]
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
@@ -54,6 +54,11 @@ def cache_dir() -> Path:
 def cached_path(card: Card, source: Source) -> Path:
     """Where an official file lies once it is fetched."""
     return cache_dir() / "weights" / card.name / source.filename
+
+
+def builtin_path(card: Card) -> Path:
+    """Where weights would lie that ship with the package; most encoders have none."""
+    return Path(__file__).parent / "builtin" / f"{card.name}.safetensors"
 
 
 def resolve(
@@ -103,67 +108,54 @@ def resolve(
     raise WeightsMissing(_how_to_get(card, choice, task))
 
 
-def fetch(name: str, *, progress: Any = None) -> Path:
-    """Download an encoder's official weights into the cache, check their hash, and only then give the file its name.
+def checked_sha256(card: Card, source: Source, path: Path, known: str | None = None) -> str:
+    """A file's hash, equal to the published one or, where none is, to the one recorded when it was first used.
 
     Args:
-        name: the encoder's name.
-        progress: an object with ``total`` (bytes), ``update(bytes)``, ``reset()`` and ``close()``, as pooch drives it.
-
-    Returns:
-        The file.
+        card: the encoder's.
+        source: what the file should be.
+        path: the file.
+        known: its hash, where it was just computed.
 
     Raises:
-        UnknownEncoder: there is no such encoder.
-        EncoderError: it needs no weights.
-        WeightsMissing: the file cannot be fetched; the message says where it is to be had.
-        WeightsInvalid: something else than the official file came.
+        WeightsInvalid: it is another file.
     """
-    import pooch
+    digest = known or file_sha256(path)
+    record = first_use_record(card, source)
+    recorded = record.read_text().strip() if source.sha256 is None and record.is_file() else None
+    published = not_as_published(source, path, digest, md5=recorded is None)
+    if published or recorded not in (None, digest):
+        what = published or f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}..."
+        raise WeightsInvalid(f"weights {path}: {what}; delete it and run `bench weights fetch {card.name}`")
+    if source.sha256 is None and recorded is None and path == cached_path(card, source):
+        with suppress(OSError):  # a cache that others own: there is nowhere to record it
+            write_text(record, f"{digest}\n")
+    return digest
 
-    from . import registry
 
-    card = registry.card(name)
-    if card is None or not card.sources:
-        raise EncoderError(f"encoder '{name}': there are no official weights to fetch; it needs none")
-    source = card.sources[0]
-    if source.sha256 is None or not source.direct:
-        raise WeightsMissing(f"encoder '{name}': cannot be fetched yet; {_by_hand(card)}")
+def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = True) -> str:
+    """In what a file differs from what was published of it; empty where in nothing.
+
+    Args:
+        source: what it should be.
+        path: the file.
+        digest: its sha256.
+        md5: whether to compute and compare the md5 too, where one is published.
+    """
+    if source.sha256 is not None:
+        right = source.sha256 == digest
+        return "" if right else f"sha256 is {digest[:12]}..., published was {source.sha256[:12]}..."
+    if source.sha256_prefix is not None and not digest.startswith(source.sha256_prefix):
+        return f"sha256 is {digest[:12]}..., published was {source.sha256_prefix}..."
+    if source.md5 is not None and md5 and not file_md5(path).startswith(source.md5):
+        return f"md5 is another than the published {source.md5[:12]}..."
+    return ""
+
+
+def first_use_record(card: Card, source: Source) -> Path:
+    """Where the sha256 of a file without a published one is recorded at first use."""
     path = cached_path(card, source)
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        pooch.retrieve(
-            source.url,
-            known_hash=f"sha256:{source.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=pooch.HTTPDownloader(progressbar=progress or False),
-        )
-    except OSError as error:  # every error of requests is one
-        raise WeightsMissing(
-            f"encoder '{name}': {source.url} could not be fetched to {path.parent} "
-            f"({type(error).__name__}: {str(error)[:120]}); "
-            f"with a network run `bench weights fetch {name}`, or give the file with --weights PATH"
-        ) from error
-    except ValueError as error:
-        raise WeightsInvalid(
-            f"encoder '{name}': {source.url} gave another file than sha256 {source.sha256[:12]}...; nothing was kept, "
-            f"run `bench weights fetch {name}` again"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    return path
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return path.with_name(path.name + ".sha256")
 
 
 def _by_definition(card: Card, choice: str) -> WeightsOrigin:
@@ -174,15 +166,18 @@ def _by_definition(card: Card, choice: str) -> WeightsOrigin:
 
 
 def _official(card: Card, task: str | None) -> WeightsOrigin | None:
+    from . import licences
+
     for source in card.sources:
         path = cached_path(card, source)
         if source.task in (None, task) and path.is_file():
-            return WeightsOrigin("official", path, _checked_sha256(card, source, path))
+            licences.require(card)
+            return WeightsOrigin("official", path, checked_sha256(card, source, path))
     return None
 
 
 def _builtin(card: Card) -> WeightsOrigin | None:
-    path = Path(__file__).parent / "builtin" / f"{card.name}.safetensors"
+    path = builtin_path(card)
     return WeightsOrigin("builtin", path, file_sha256(path), "(builtin)") if path.is_file() else None
 
 
@@ -202,27 +197,6 @@ def _from_path(name: str, card: Card | None, path: Path, task: str | None) -> We
     return WeightsOrigin("file", path, digest, f"(file {digest[:8]})")
 
 
-def _checked_sha256(card: Card, source: Source, path: Path) -> str:
-    """The file's hash, equal to the published one or, where none is, to the one recorded when it was first used."""
-    digest = file_sha256(path)
-    record = path.with_name(path.name + ".sha256")
-    known = source.sha256
-    if known is None and record.is_file():
-        known = record.read_text().strip()
-    if known is None:
-        with suppress(OSError):  # a cache that others own: there is nowhere to record it
-            unfinished = record.with_name(f"{record.name}.{os.getpid()}")
-            unfinished.write_text(f"{digest}\n")
-            unfinished.replace(record)
-    elif known != digest:
-        what = "published" if source.sha256 else "recorded at first use"
-        raise WeightsInvalid(
-            f"weights {path}: sha256 is {digest[:12]}..., {what} was {known[:12]}...; "
-            f"delete it and run `bench weights fetch {card.name}`"
-        )
-    return digest
-
-
 def _how_to_get(card: Card, choice: str, task: str | None) -> str:
     if choice == "builtin":
         return f"encoder '{card.name}': no weights ship with the package; use --weights official or --weights PATH"
@@ -237,16 +211,6 @@ def _how_to_get(card: Card, choice: str, task: str | None) -> str:
     return (
         f"encoder '{card.name}': {what} run `bench weights fetch {card.name}`, give a file with --weights PATH, "
         "or rehearse with --weights random"
-    )
-
-
-def _by_hand(card: Card) -> str:
-    source = card.sources[0]
-    several = "archive of one file a task" if source.task else "file"
-    target = cached_path(card, source).parent
-    return (
-        f"download the {several} from {source.url} and give it with --weights PATH, "
-        f"or put it at {target if source.task else target / source.filename}"
     )
 
 

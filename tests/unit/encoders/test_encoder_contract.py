@@ -148,6 +148,23 @@ def test_encode_takes_arrays_and_tensors_of_any_memory_order():
         torch.testing.assert_close(features, expected)
 
 
+def test_encode_computes_in_true_float32_whatever_was_set_and_leaves_that_as_it_was():
+    class Precise(Good):
+        def forward(self, images):
+            seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+            return super().forward(images)
+
+    seen = []
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        frozen(Precise).encode(np.zeros((1, 224, 224, 3), np.uint8))
+        assert seen == [("highest", False)]
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_encode_of_no_image_is_an_empty_feature():
     assert frozen(Good).encode(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 4)
 

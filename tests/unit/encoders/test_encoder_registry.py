@@ -37,13 +37,13 @@ def test_importing_and_listing_need_no_torch():
     code = """
         import sys
         import encoders
-        assert encoders.names()[:3] == ["hindex", "frankmocap_hand", "rrl"], encoders.names()
+        assert encoders.names()[:2] == ["hindex", "frankmocap_hand"], encoders.names()
         assert encoders.card("rrl").feature_dim == 2048
         try:
             encoders.resolve("rrl")
         except encoders.WeightsMissing:
             pass
-        assert "torch" not in sys.modules
+        assert "torch" not in sys.modules and "timm" not in sys.modules
         from encoders import Encoder
         assert "torch" in sys.modules
     """
@@ -119,17 +119,17 @@ def test_an_unknown_name_suggests_the_nearest(wrong, right):
 
 
 def test_a_hopeless_name_lists_all():
-    with pytest.raises(UnknownEncoder, match="there are hindex, frankmocap_hand, rrl, random, state"):
+    with pytest.raises(UnknownEncoder, match=r"there are hindex, frankmocap_hand, .*, random, state"):
         encoders.get("zzzzzzzz")
 
 
 def test_names_take_wildcards():
-    assert encoders.names("r*") == ["rrl", "random"]
+    assert encoders.names("r*") == ["r3m", "rrl", "random"]
     assert encoders.names("nothing*") == []
 
 
 def test_every_built_in_class_agrees_with_its_card():
-    for name in ("hindex", "frankmocap_hand", "rrl", "random", "state"):
+    for name in encoders.names():
         encoder, card = encoders.get(name), encoders.card(name)
         assert encoder.name == card.name == name
         assert encoder.card is card

@@ -1,8 +1,6 @@
 import hashlib
-import http.server
 import pickle
 import shutil
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from encoders import EncoderError, WeightsInvalid, WeightsMissing, build, cards, fetch, resolve
+from encoders import LicenceNotAccepted, WeightsInvalid, WeightsMissing, build, cards, licences, resolve
 from encoders.checkpoint import RESNET_LAYOUTS, load_trunk, read, state_sha256
 from encoders.resnet import ResNet50
 
@@ -220,7 +218,9 @@ def test_the_hash_of_tensors_sees_values_and_not_order():
     assert state_sha256(state | {"b": torch.tensor(1)}) != state_sha256(state)
 
 
-def put(cache, encoder, filename, content=b"weights"):
+def put(cache, encoder, filename, content=b"weights", accept=True):
+    if accept:
+        licences.require(cards.CARDS[encoder], accept=True)
     path = cache / "weights" / encoder / filename
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -268,6 +268,36 @@ def test_a_file_without_published_hash_is_held_to_its_first_one(cache):
         resolve("frankmocap_hand")
 
 
+def test_a_restricting_licence_is_accepted_before_its_weights_are_used(cache):
+    put(cache, "frankmocap_hand", "frankmocap_hand.pth", accept=False)
+    for choice in ("auto", "official"):
+        with pytest.raises(LicenceNotAccepted, match=r"CC BY-NC 4\.0.*`bench weights fetch frankmocap_hand --accept"):
+            resolve("frankmocap_hand", choice, allow_random=True)
+    assert resolve("frankmocap_hand", "random").kind == "random"
+    licences.require(cards.CARDS["frankmocap_hand"], accept=True)
+    assert resolve("frankmocap_hand").kind == "official"
+
+
+def test_a_published_md5_or_start_of_the_hash_is_compared(cache, monkeypatch):
+    for right, changes in (
+        (True, {"md5": hashlib.md5(b"weights").hexdigest()}),
+        (True, {"sha256_prefix": hashlib.sha256(b"weights").hexdigest()[:8]}),
+        (False, {"md5": "0" * 32}),
+        (False, {"sha256_prefix": "00000000"}),
+    ):
+        card = cards.CARDS["rrl"]
+        source = replace(card.sources[0], sha256=None, **changes)
+        with monkeypatch.context() as patch:
+            patch.setitem(cards.CARDS, "rrl", replace(card, sources=(source,)))
+            path = put(cache, "rrl", source.filename)
+            if right:
+                assert resolve("rrl").kind == "official"
+            else:
+                with pytest.raises(WeightsInvalid, match="published"):
+                    resolve("rrl")
+            shutil.rmtree(path.parent)
+
+
 def test_hindex_has_one_official_file_a_task(cache):
     hammer = put(cache, "hindex", "hammer-v0.pth", b"hammer")
     assert resolve("hindex", task="hammer").path == hammer
@@ -296,77 +326,3 @@ def test_a_path_is_labelled_by_its_hash_unless_it_is_the_official_file(tmp_path,
 def test_a_path_that_is_none_names_the_choices(weights):
     with pytest.raises(WeightsMissing, match="expected auto, official, builtin, random or the path"):
         resolve("rrl", weights)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A web server on this machine that serves one folder."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=folder)
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-class Progress:
-    total = 0
-    seen = 0
-
-    def update(self, amount):
-        self.seen += amount
-
-    def reset(self):
-        self.seen = 0
-
-    def close(self):
-        pass
-
-
-def test_fetch_downloads_checks_and_caches(server, cache, monkeypatch):
-    folder, url = server
-    (folder / "w.pth").write_bytes(b"official")
-    publish(monkeypatch, b"official", url=f"{url}/w.pth")
-    progress = Progress()
-    path = fetch("rrl", progress=progress)
-    assert path.read_bytes() == b"official"
-    assert progress.seen == progress.total == 8
-    assert resolve("rrl").path == path
-    (folder / "w.pth").unlink()
-    assert fetch("rrl") == path
-
-
-def test_fetch_keeps_nothing_of_a_wrong_file(server, cache, monkeypatch):
-    folder, url = server
-    (folder / "w.pth").write_bytes(b"something else")
-    publish(monkeypatch, b"official", url=f"{url}/w.pth")
-    with pytest.raises(WeightsInvalid, match="another file than sha256"):
-        fetch("rrl")
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
-
-
-@pytest.mark.parametrize("url", ["{server}/no-such-file.pth", "http://127.0.0.1:9/w.pth"])
-def test_fetch_without_reach_says_what_to_do(server, monkeypatch, url):
-    publish(monkeypatch, b"official", url=url.format(server=server[1]))
-    with pytest.raises(WeightsMissing, match=r"could not be fetched .*--weights PATH") as caught:
-        fetch("rrl")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["hindex", "frankmocap_hand"])
-def test_what_cannot_be_fetched_yet_says_where_it_is_to_be_had(name):
-    with pytest.raises(WeightsMissing, match=r"download the .* from https://.*--weights PATH"):
-        fetch(name)
-
-
-def test_controls_have_nothing_to_fetch():
-    with pytest.raises(EncoderError, match="no official weights"):
-        fetch("random")

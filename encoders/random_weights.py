@@ -1,0 +1,63 @@
+"""Random numbers for a network's tensors: the same bits on every machine, the global generator untouched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_SEED = 0
+_LAST_BATCHNORM_SCALE = 0.5
+_TOKEN_SPREAD = 0.02
+
+
+def random_state(
+    expected: Mapping[str, Tensor], seed: int = _SEED, fan: Literal["in", "out"] = "out"
+) -> dict[str, Tensor]:
+    """A whole state: weights drawn, scales 1, offsets 0.
+
+    Args:
+        expected: the names and shapes, in the order in which they are drawn.
+        seed: of the generator.
+        fan: a convolution's variance is ``2 / fan_out``, as for a ResNet, or ``1 / fan_in``, as for patch embeddings
+            and depthwise convolutions. A linear layer's is ``1 / fan_in``; tokens and positions get a spread of 0.02.
+
+    Differs: torchvision and timm draw from normal distributions, whose bits depend on the processor; here it is the
+    uniform one of the same variance, made by exact arithmetic. The last BatchNorm of each ResNet block is scaled by 0.5
+    instead of 1: so the features of camera frames are about 0.5 and below 4; with 1 they reach 200, and the learner's
+    value function clips its input at 10.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, tensor in expected.items():
+        bound = _bound(name, tensor, fan)
+        if bound is not None:
+            state[name] = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2.0 * bound)
+        elif _ends_a_block(name, expected):
+            state[name] = torch.full(tensor.shape, _LAST_BATCHNORM_SCALE)
+        elif name.endswith(("weight", "running_var", "gamma", "gamma_1", "gamma_2")):
+            state[name] = torch.ones(tensor.shape)
+        else:
+            state[name] = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return state
+
+
+def _ends_a_block(name: str, expected: Mapping[str, Tensor]) -> bool:
+    """Whether this is the scale of a ResNet block's last BatchNorm: of three, or of two where there is no third."""
+    third = name.replace("bn2.weight", "bn3.weight")
+    return name.endswith(("bn3.weight", "conv3_1x1.bn.weight")) or (third != name and third not in expected)
+
+
+def _bound(name: str, tensor: Tensor, fan: str) -> float | None:
+    """Half the width of the distribution; None for a tensor that is not drawn."""
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return None
+    if not name.endswith("weight"):
+        return math.sqrt(3.0) * _TOKEN_SPREAD
+    if tensor.ndim == 4 and fan == "out":
+        out_channels, _, height, width = tensor.shape
+        return math.sqrt(6.0 / (out_channels * height * width))
+    return math.sqrt(3.0 / math.prod(tensor.shape[1:]))

@@ -1,0 +1,268 @@
+"""``bench encoders`` and ``bench weights``: what they print, and one line where a user errs."""
+
+import hashlib
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+import encoders
+from benchmark import cli, encoders_cli
+from encoders import cards, licences, registry
+
+PLUG_IN = """
+import torch
+from encoders import Encoder
+
+
+class Mine(Encoder, name="{name}"):
+    \"\"\"Means of patches.
+
+    Nothing more.
+    \"\"\"
+
+    feature_dim = {size}
+
+    def __init__(self, weights=None):
+        super().__init__()
+
+    def forward(self, images):
+        return torch.nn.functional.avg_pool2d(images, 56).flatten(1){change}
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("HINDEX_BENCH_CACHE", str(folder))
+    monkeypatch.setattr(encoders_cli, "SECONDS", 0.0)
+    monkeypatch.setattr(encoders_cli, "BATCH", 2)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Run ``bench ARGUMENTS`` in this process: (exit code, output, errors); a pipe unless ``width`` is given."""
+
+    def call(*arguments, width=None):
+        monkeypatch.setenv("COLUMNS", str(width or ""))
+        action = lambda: cli.app([*map(str, arguments)], prog_name="bench", standalone_mode=False)  # noqa: E731
+        code = cli._guarded(action, debug=False)
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
+
+    return call
+
+
+def refused(done, pattern):
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert re.search(pattern, done.err), done.err
+
+
+def official(monkeypatch, cache, name="rrl", content=b"weights", *, put=True):
+    """Let an encoder's official file be a small one, and put it into the cache."""
+    card = cards.CARDS[name]
+    source = replace(card.sources[0], filename="w.pth", sha256=hashlib.sha256(content).hexdigest(), size=None)
+    monkeypatch.setitem(cards.CARDS, name, replace(card, sources=(replace(source, url="http://127.0.0.1:9/w.pth"),)))
+    path = cache / "weights" / name / "w.pth"
+    if put:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    return path
+
+
+# bench encoders.
+
+
+def test_the_table_has_a_line_an_encoder_in_a_pipe(bench):
+    done = bench("encoders")
+    lines = done.out.splitlines()
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[0] for line in lines] == ["encoder", *encoders.names()]
+    assert lines[0].split() == [
+        "encoder",
+        "feature",
+        "params",
+        "input",
+        "weights",
+        "here",
+        "commercial",
+        "use",
+        "licence",
+    ]
+    row = next(line for line in lines if line.startswith("rrl "))
+    assert row.split() == ["rrl", "2048", "23.5M", "imagenet", "none", "yes", "BSD-3-Clause"]
+    assert any(cards.CARDS["hindex"].licence in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_and_cuts_nothing_but_licences(bench, width):
+    lines = bench("encoders", width=width).out.splitlines()
+    assert max(map(len, lines)) <= width
+    names = [line.split()[0] for line in lines if line.split()]
+    assert set(encoders.names()) <= set(names)
+    assert not any("…" in line for line in lines)
+
+
+def test_a_pattern_or_list_chooses(bench):
+    for arguments in (["rr*"], ["list", "rr*"], ["rrl"]):
+        names = [line.split()[0] for line in bench("encoders", *arguments).out.splitlines()]
+        assert names == ["encoder", "rrl"]
+    refused(bench("encoders", "rlr"), "no encoder matches 'rlr': did you mean 'rrl'")
+    refused(bench("encoders", "x*y"), "no encoder matches 'x\\*y': `bench encoders` lists all")
+
+
+def test_an_installed_plug_in_is_listed_and_not_imported(bench, monkeypatch):
+    def explode():
+        raise AssertionError("was imported")
+
+    claim = SimpleNamespace(name="theirs", value="their.package:Theirs", load=explode, dist=None)
+    monkeypatch.setattr(registry, "_installed", lambda: {"theirs": (claim,)})
+    assert re.match("theirs .*plug-in", bench("encoders", "theirs").out.splitlines()[1])
+
+
+def test_the_table_says_which_weights_are_here(bench, monkeypatch, cache):
+    official(monkeypatch, cache)
+    assert "  official  " in bench("encoders", "rrl").out
+    for name in ("pen-v0.pth", "pour.pth"):
+        (cache / "weights" / "hindex").mkdir(parents=True, exist_ok=True)
+        (cache / "weights" / "hindex" / name).touch()
+    assert "official 2/12" in bench("encoders", "hindex").out
+    assert "not needed" in bench("encoders", "random").out
+
+
+@pytest.mark.parametrize("name", list(cards.CARDS))
+def test_a_card_is_shown_in_full(bench, name):
+    card = cards.CARDS[name]
+    done = bench("encoders", "show", name, width=80)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert all(len(line) <= 80 or len(line[14:].split()) == 1 for line in lines)  # names are not broken
+    text = "".join(done.out.split())
+    for part in (card.architecture, card.feature, card.licence, card.citation, *card.deviations, *card.unused):
+        assert "".join(part.split()) in text
+    for source in card.sources:
+        assert source.filename in text
+        assert source.url in text
+
+
+def test_a_plug_in_is_shown(bench, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="shown", size=48, change=""))
+    done = bench("encoders", "show", "mine.py:Mine")
+    assert done.code == 0
+    assert re.search(r"encoder +shown\n", done.out)
+    assert re.search(r"feature +48 numbers\n", done.out)
+    assert re.search(r"about +Means of patches\.\n", done.out)
+
+
+def test_a_plug_in_that_keeps_its_contract_is_told_so(bench, tmp_path):
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="good", size=48, change=""))
+    done = bench("encoders", "check", "mine.py:Mine")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert lines[0] == "good: feature of 48 numbers"
+    assert [line[4:] for line in lines if line.startswith("ok  ")] == list(encoders_cli.CHECKS)
+    assert lines[-2] == "size   0 parameters, 0.0 MB with buffers"
+    assert re.fullmatch(r"speed  [\d.]+ images/s in batches of 2 on cpu", lines[-1])
+
+
+@pytest.mark.parametrize(
+    ("size", "change", "pattern"),
+    [
+        (47, "", r"forward gave shape \(3, 48\) for 3 images, not \(3, 47\)"),
+        (48, " / 0", "NaN or infinite"),
+        (48, " - images.mean()", "depends on the other images"),
+    ],
+)
+def test_a_plug_in_that_breaks_its_contract_is_one_line(bench, tmp_path, size, change, pattern):
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="broken", size=size, change=change))
+    done = bench("encoders", "check", "mine.py:Mine")
+    assert done.code == 2
+    assert "ok  " not in done.out
+    assert done.err.count("\n") == 1
+    assert re.search(pattern, done.err)
+
+
+def test_a_known_encoder_gets_random_weights_and_others_their_own(bench, monkeypatch, tmp_path):
+    chosen = []
+    build = encoders.build
+
+    def small(spec, weights, **options):
+        chosen.append((spec, weights))
+        return build("state")
+
+    monkeypatch.setattr(encoders, "build", small, raising=False)
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="chosen", size=48, change=""))
+    for arguments in (["rrl"], ["state"], ["mine.py:Mine"], ["rrl", "--weights", "auto"]):
+        done = bench("encoders", "check", *arguments)
+        assert (done.code, done.out.splitlines()[1:]) == (
+            0,
+            [f"ok  {encoders_cli.CHECKS[0]}", done.out.splitlines()[-1]],
+        )
+    assert chosen == [("rrl", "random"), ("state", "auto"), ("mine.py:Mine", "auto"), ("rrl", "auto")]
+
+
+@pytest.mark.parametrize("command", ["show", "check"])
+def test_an_unknown_encoder_is_one_line(bench, command):
+    refused(bench("encoders", command, "rlr"), "unknown encoder 'rlr': did you mean 'rrl'")
+    refused(bench("encoders", command, "nowhere.py:Mine"), "no file")
+    refused(bench("encoders", command), "Missing argument")
+
+
+# bench weights.
+
+
+def test_a_file_got_by_hand_becomes_usable(bench, monkeypatch, cache, tmp_path):
+    path = official(monkeypatch, cache, "frankmocap_hand", put=False)
+    (tmp_path / "got.pth").write_bytes(b"weights")
+    refused(bench("weights", "fetch", "frankmocap_hand"), r"CC BY-NC 4\.0.*--accept-licence")
+    refused(bench("weights", "import", "frankmocap_hand", "got.pth"), r"CC BY-NC 4\.0.*--accept-licence")
+    refused(bench("weights", "path", "frankmocap_hand"), "no official weights at .*; run `bench weights fetch")
+    done = bench("weights", "import", "frankmocap_hand", "got.pth", "--accept-licence")
+    assert (done.code, done.out, done.err) == (0, f"{path}\n", "")
+    assert licences.accepted(cards.CARDS["frankmocap_hand"])
+    assert bench("weights", "path", "frankmocap_hand").out == f"{path}\n"
+    digest = hashlib.sha256(b"weights").hexdigest()[:16]
+    verified = f"ok  frankmocap_hand  {digest}  published sha256  {path}\n"
+    assert bench("weights", "verify", "frankmocap_hand").out == bench("weights", "verify").out == verified
+    assert bench("weights", "fetch", "frankmocap_hand").out == f"{path}\n"
+    path.write_bytes(b"changed")
+    refused(bench("weights", "verify"), "published was")
+
+
+def test_without_a_network_the_command_for_a_file_got_by_hand_is_named(bench, monkeypatch, cache):
+    official(monkeypatch, cache, put=False)
+    done = bench("weights", "fetch", "rrl")
+    refused(done, r"w\.pth could not be fetched: http://127\.0\.0\.1:9/w\.pth .*`bench weights import rrl FILE`")
+
+
+def test_nothing_to_verify_is_said(bench):
+    assert bench("weights", "verify").out.startswith("no official weights are in the cache")
+    refused(bench("weights", "verify", "rrl"), "none of its official files is in .*`bench weights fetch rrl`")
+
+
+def test_the_list_has_every_official_file(bench, monkeypatch, cache):
+    official(monkeypatch, cache)
+    lines = bench("weights", "list").out.splitlines()
+    assert [line.split()[0] for line in lines] == [name for name, card in cards.CARDS.items() if card.sources]
+    rrl = next(line for line in lines if line.startswith("rrl "))
+    assert rrl.split()[1:] == ["cached", "w.pth;", "http://127.0.0.1:9/w.pth"]
+    assert next(line for line in lines if line.startswith("hindex ")).endswith("; by hand")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["fetch", "rlr"], "unknown encoder 'rlr': did you mean 'rrl'"),
+        (["fetch", "random"], "no official weights to fetch"),
+        (["fetch", "hindex", "--task", "juggle"], "no official weights for task 'juggle'"),
+        (["import", "rrl", "nowhere.pth"], "there is no file nowhere.pth to import"),
+        (["import", "rrl"], "Missing argument"),
+        (["path", "hindex"], "name the task with --task"),
+    ],
+)
+def test_a_mistake_is_one_line(bench, arguments, pattern):
+    refused(bench("weights", *arguments), pattern)

@@ -1,0 +1,334 @@
+"""Reading other people's checkpoints: every number comes out as it went in, and nothing in the file runs."""
+
+import argparse
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict, defaultdict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from encoders import WeightsInvalid
+from encoders.pickles import read
+from encoders.unpickling import Opaque
+
+FORMATS = {"zip": True, "legacy": False}
+DTYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16),
+    *(torch.int8, torch.uint8, torch.bool, torch.complex64),
+)
+
+
+@pytest.fixture(params=list(FORMATS))
+def write(request, tmp_path):
+    """Write something as torch does, in either of its formats."""
+
+    def save(content, name="w.pth"):
+        torch.save(content, tmp_path / name, _use_new_zipfile_serialization=FORMATS[request.param])
+        return tmp_path / name
+
+    return save
+
+
+def assert_same(found, expected):
+    assert type(found) is type(expected) or isinstance(expected, (OrderedDict, torch.nn.Parameter))
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected.detach())
+    elif isinstance(expected, (np.ndarray, np.generic)):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    else:
+        assert found == expected
+
+
+def test_what_torch_wrote_comes_out_as_it_went_in(write):
+    base = torch.arange(60.0).reshape(5, 12)
+    content = {
+        "state_dict": OrderedDict((f"t{i}", torch.ones(3, 2).to(dtype)) for i, dtype in enumerate(DTYPES)),
+        "view": base[1:, 2:5],
+        "turned": base.T,
+        "whole": base,
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 4),
+        "parameter": torch.nn.Parameter(torch.randn(4)),
+        "channels_last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+        "array": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "number": np.float64(2.5),
+        "size": torch.zeros(2, 3).shape,
+        "plain": [1, 2.5, "text", None, True, (1, 2), {3, 4}],
+        "epoch": 10**20,
+    }
+    assert_same(read(write(content)), content | {"size": (2, 3)})
+
+
+def test_the_state_of_a_module_is_read(write):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    assert_same(read(write(network.state_dict())), network.state_dict())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_protocol_is_read(tmp_path, protocol):
+    content = {"a": torch.arange(3), "b": np.arange(4.0)}
+    torch.save(content, tmp_path / "w.pth", pickle_protocol=protocol)
+    assert_same(read(tmp_path / "w.pth"), content)
+
+
+def test_tensors_lie_in_the_file_and_changing_them_does_not_change_it(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(1000), "b": torch.ones(10)}, path)
+    before = path.read_bytes()
+    found = read(path)
+    assert found["a"].untyped_storage().data_ptr() == found["b"].untyped_storage().data_ptr()
+    found["a"].fill_(5)
+    assert path.read_bytes() == before
+
+
+def test_shared_tensors_stay_shared(write):
+    tensor = torch.zeros(3)
+    found = read(write({"a": tensor, "b": [tensor]}))
+    found["a"][0] = 1
+    assert found["b"][0][0] == 1
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file({"a": torch.arange(3.0)}, tmp_path / "w.safetensors")
+    assert_same(read(tmp_path / "w.safetensors"), {"a": torch.arange(3.0)})
+
+
+def test_optimisers_and_settings_beside_the_tensors_are_inert(write):
+    network = torch.nn.Linear(2, 2)
+    counts = defaultdict(int)
+    counts["a"] = 1
+    content = {
+        "model": network.state_dict(),
+        "args": argparse.Namespace(lr=0.1, model=network),
+        "optimizer": torch.optim.Adam(network.parameters()),
+        "counts": counts,
+        "module": network,
+        "function": os.path.join and torch.nn.functional.relu,
+    }
+    found = read(write(content))
+    assert_same(found["model"], content["model"])
+    for name in ("args", "optimizer", "counts", "module", "function"):
+        assert isinstance(found[name], Opaque), name
+    assert found["args"].origin == "argparse.Namespace"
+
+
+def test_no_module_is_imported(write, monkeypatch, tmp_path):
+    (tmp_path / "foreign_settings.py").write_text("class Config(dict): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import foreign_settings
+
+    path = write({"config": foreign_settings.Config(a=1), "a": torch.zeros(1)})
+    (tmp_path / "foreign_settings.py").write_text("open('imported', 'w')\n")
+    monkeypatch.delitem(__import__("sys").modules, "foreign_settings")
+    monkeypatch.chdir(tmp_path)
+    found = read(path)
+    assert found["config"].origin == "foreign_settings.Config"
+    assert "foreign_settings" not in __import__("sys").modules
+    assert not (tmp_path / "imported").exists()
+
+
+def read_or_refused(path):
+    """What a file holds and no line, or nothing and the line that refuses it."""
+    try:
+        return read(path), ""
+    except WeightsInvalid as error:
+        return None, str(error)
+
+
+# Hostile files.
+
+
+def string(text):
+    return b"X" + len(text.encode()).to_bytes(4, "little") + text.encode()
+
+
+def calls(command):
+    """Pickles that run a shell command, by every way there is to call something."""
+    argument = string(command)
+    named = b"\x8c\x02os\x8c\x06system\x93"
+    return {
+        "reduce": b"\x80\x02cos\nsystem\n" + argument + b"\x85R.",
+        "reduce, posix": b"\x80\x02cposix\nsystem\n" + argument + b"\x85R.",
+        "stack global": b"\x80\x04" + named + argument + b"\x85R.",
+        "inst": b"(" + b"S'" + command.encode() + b"'\nios\nsystem\n.",
+        "obj": b"\x80\x02(cos\nsystem\n" + argument + b"o.",
+        "newobj": b"\x80\x02csubprocess\nPopen\n" + argument + b"\x85\x81.",
+        "newobj ex": b"\x80\x04\x8c\x0asubprocess\x8c\x05Popen\x93" + argument + b"\x85}\x92.",
+        "eval": b"\x80\x02c__builtin__\neval\n" + string(f"__import__('os').system({command!r})") + b"\x85R.",
+        "exec": b"\x80\x02cbuiltins\nexec\n" + string(f"import os; os.system({command!r})") + b"\x85R.",
+        "dotted name": b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93" + argument + b"\x85R.",
+        "dotted module": b"\x80\x02ctorch.os\nsystem\n" + argument + b"\x85R.",
+        "runpy": b"\x80\x02crunpy\n_run_code\n" + argument + b"\x85R.",
+        "numpy": b"\x80\x02cnumpy.testing._private.utils\nrunstring\n" + argument + b"}\x86R.",
+        "getattr": (
+            b"\x80\x02c__builtin__\ngetattr\ncos\nsystem\n" + string("__call__") + b"\x86R" + argument + b"\x85R."
+        ),
+        "inert getattr": (
+            b"\x80\x02c__builtin__\ngetattr\nctorch\nos\n" + string("system") + b"\x86R" + argument + b"\x85R."
+        ),
+        "build on a class": b"\x80\x02ccollections\nOrderedDict\n}" + string("x") + argument + b"sb.",
+        "build": b"\x80\x02ccollections\nOrderedDict\n)R}" + string("__reduce__") + b"cos\nsystem\nsb.",
+        "slots": (
+            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + string("__code__") + argument + b"s\x86b" + b")R."
+        ),
+        "torch.load": b"\x80\x02ctorch\nload\n" + argument + b"\x85R.",
+        "hub": b"\x80\x02ctorch.hub\nload\n" + argument + b"\x85R.",
+        "subclass": b"\x80\x02ctorch.utils.model_zoo\nload_url\n" + argument + b"\x85R.",
+        "memo": b"\x80\x02cos\nsystem\nq\x000" + argument + b"\x85q\x010h\x00h\x01R.",
+    }
+
+
+def nested(payload):
+    """The same pickle as the value of a state dict's key."""
+    head = payload[:2] if payload[:1] == b"\x80" else b""
+    return head + b"}" + string("state_dict") + b"}" + string("conv1.weight") + payload[len(head) : -1] + b"ss."
+
+
+def as_zip(payload):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", payload)
+        archive.writestr("archive/version", "3\n")
+    return stream.getvalue()
+
+
+def as_legacy(payload):
+    head = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "protocol_version": 1001, "type_sizes": {}}]
+    return b"".join(pickle.dumps(part, 2) for part in head) + payload + pickle.dumps([], 2)
+
+
+CONTAINERS = {"bare": bytes, "zip": as_zip, "legacy": as_legacy}
+
+
+@pytest.mark.parametrize("container", list(CONTAINERS))
+@pytest.mark.parametrize("place", ["outermost", "nested"])
+@pytest.mark.parametrize("way", list(calls("")))
+def test_a_hostile_pickle_does_not_run(tmp_path, monkeypatch, way, place, container):
+    target = tmp_path / "pwned"
+    payload = calls(f"touch {target}")[way]
+    payload = nested(payload) if place == "nested" else payload
+    path = tmp_path / "w.pth"
+    path.write_bytes(CONTAINERS[container](payload))
+    found, refusal = read_or_refused(path)
+    assert not target.exists()
+    if refusal:
+        assert str(path) in refusal
+        assert "\n" not in refusal
+    else:
+        assert container != "bare"
+        assert way in ("dotted name", "dotted module", "build", "subclass", "slots", "inert getattr"), found
+        while isinstance(found, dict) and found:
+            found = next(iter(found.values()))
+        assert isinstance(found, (Opaque, dict))
+
+
+def test_the_hostile_pickles_would_run_elsewhere(tmp_path, monkeypatch):
+    """Otherwise they would prove nothing."""
+    for way in ("reduce", "stack global", "inst", "obj", "eval", "exec", "memo"):
+        target = tmp_path / "pwned"
+        payload = calls(f"touch {target}")[way]
+        pickle.loads(payload)
+        assert target.exists(), way
+        target.unlink()
+        pickle.loads(nested(payload))
+        assert target.exists(), way
+        target.unlink()
+
+
+class Reduced:
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def test_a_hostile_object_in_a_file_of_torch_is_refused(write, tmp_path):
+    target = tmp_path / "pwned"
+    path = write({"model": {"a": torch.zeros(2), "b": Reduced(os.system, (f"touch {target}",))}})
+    with pytest.raises(WeightsInvalid, match=r"more than tensors and settings: it names (posix|nt)\.system"):
+        read(path)
+    assert not target.exists()
+
+
+def test_a_hostile_type_of_a_tensor_is_refused(write, tmp_path):
+    target = tmp_path / "pwned"
+    rebuilt = (torch._tensor._rebuild_from_type_v2, (os.system, torch.Tensor, (f"touch {target}",), {}))
+    path = write({"a": Reduced(*rebuilt)})
+    with pytest.raises(WeightsInvalid, match=r"\.system, which is refused"):
+        read(path)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [((5,), (1,), 0), ((2,), (1,), 3), ((2, 2), (4, 1), 0), ((-1,), (1,), 0), ((2,), (-1,), 2), ((1000,), (0,), 0)],
+)
+def test_a_tensor_that_reaches_out_of_its_storage_is_refused(write, size, stride, offset):
+    arguments = (torch.zeros(4)._typed_storage(), offset, size, stride, False, OrderedDict())
+    path = write({"a": Reduced(torch._utils._rebuild_tensor_v2, arguments)})
+    with pytest.raises(WeightsInvalid, match="holds a tensor of size"):
+        read(path)
+
+
+def test_a_container_that_contains_itself_is_refused(write):
+    content = {"a": []}
+    content["a"].append(content)
+    with pytest.raises(WeightsInvalid, match="contains itself"):
+        read(write(content))
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(write, keep):
+    path = write({"a": torch.ones(5000), "b": torch.ones(5000)})
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(WeightsInvalid, match=str(path)) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>login</html>", b"PK\x03\x04", b"\x80\x02}."])
+def test_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsInvalid, match=r"no checkpoint|torch\.save"):
+        read(path)
+
+
+def test_an_archive_of_files_says_that_it_is_one(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as archive:
+        archive.writestr("ckpts/pen.pth", b"1")
+    with pytest.raises(WeightsInvalid, match=r"is an archive \(ckpts/pen\.pth"):
+        read(tmp_path / "w.pth")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255), zipped=st.booleans())
+def test_a_changed_byte_gives_other_numbers_or_one_line(tmp_path, place, byte, zipped):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(4), "b": np.ones(3)}, path, _use_new_zipfile_serialization=zipped)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= byte
+    path.write_bytes(content)
+    assert "\n" not in read_or_refused(path)[1]
