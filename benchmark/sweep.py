@@ -41,6 +41,7 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
             partial(resolve, config.encoder, config.weights, allow_random=random_allowed, task=config.task),
             partial(locate, config),
             partial(check_objects, config),
+            partial(config.resolve, tasks.card(config.task)),
         ]
         for check in checks:
             try:

@@ -81,6 +81,20 @@ def test_all_that_is_missing_is_listed_at_once_and_once(tmp_path, monkeypatch):
     assert {missing: line.count(missing) for missing in expected} == expected
 
 
+def test_a_scene_option_that_a_task_lacks_is_found_before_any_run(tmp_path):
+    asked = [configure("quickstart", ["scene.tank_height=0.1"], task=t, encoder="state") for t in ("pour", "door")]
+    with pytest.raises(ConfigError, match="door has no scene option 'tank_height'"):
+        sweep.sweep(asked, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_official_meshes_that_are_not_there_are_found_before_any_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("HINDEX_BENCH_CACHE", str(tmp_path / "empty"))
+    asked = [configure("quickstart", task=t, encoder="state", objects="ycb") for t in ("door", "pour")]
+    with pytest.raises(ConfigError, match="108 of the YCB files are missing in .*: bench assets fetch ycb"):
+        sweep.sweep(asked, tmp_path / "runs")
+
+
 def test_an_unknown_encoder_is_found_before_any_run(outcomes, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(sweep, "run", None)
