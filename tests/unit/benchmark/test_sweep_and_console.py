@@ -91,7 +91,7 @@ def test_a_scene_option_that_a_task_lacks_is_found_before_any_run(tmp_path):
 def test_official_meshes_that_are_not_there_are_found_before_any_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HINDEX_BENCH_CACHE", str(tmp_path / "empty"))
     asked = [configure("quickstart", task=t, encoder="state", objects="ycb") for t in ("door", "pour")]
-    with pytest.raises(ConfigError, match="108 of the YCB files are missing in .*: bench assets fetch ycb"):
+    with pytest.raises(ConfigError, match=r"108 of the YCB files are missing in .*: bench assets fetch ycb"):
         sweep.sweep(asked, tmp_path / "runs")
 
 
