@@ -103,7 +103,7 @@ def assert_equal_runs(one, other):
 
 
 def test_a_run_survives_every_accident_bit_for_bit(bench, start, demonstration_file, tmp_path):
-    numbers = {"rollout.horizon": 50, "learner.trajectories_per_iteration": 16}
+    numbers = {"rollout.horizon": 50, "learner.trajectories_per_iteration": 40}
     options = settings("pen", demonstration_file("pen"), "state", 2, **numbers)
     out = tmp_path / "unlucky"
     done, said = [], []
