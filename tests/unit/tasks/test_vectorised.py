@@ -63,12 +63,15 @@ def test_a_batch_equals_as_many_batches_of_one(name):
     assert not np.array_equal(reading.observation[0], reading.observation[1])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_thread_count_changes_nothing(name):
-    one, three = started(name, threads=1), started(name, threads=3)
-    for actions in actions_of(one, STEPS):
-        same(one.step(actions), three.step(actions))
-    np.testing.assert_array_equal(one.batch.state, three.batch.state)
+@pytest.mark.parametrize("name", tasks.names())
+def test_twin_rollouts_are_equal_on_any_number_of_threads(name):
+    twins = [started(name, threads=threads) for threads in (1, 1, 2, 3)]
+    for actions in actions_of(twins[0], 4 * STEPS):
+        first, *others = [twin.step(actions) for twin in twins]
+        for other in others:
+            same(first, other)
+    for twin in twins[1:]:
+        np.testing.assert_array_equal(twins[0].batch.state, twin.batch.state)
 
 
 @pytest.mark.parametrize("name", NAMES)
