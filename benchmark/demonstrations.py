@@ -79,8 +79,9 @@ def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> No
         return
     made_in = found.metadata.get("scene", {})
     for name, value in scene.items():
-        if name in made_in and made_in[name] != value:
+        if made_in.get(name) != value:
             raise ConfigError(
-                f"{path}: demonstrations of {found.task} made with {name} {made_in[name]}, this run has {value}; "
+                f"{path}: demonstrations of {found.task} made with {name} {made_in.get(name, 'unknown')}, this run has "
+                f"{value}; "
                 "collect or import them again for this scene"
             )

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from . import cards, objects
-from .arena import CONTACT_SENSOR, PALM_SITE, Contact, add_joint, sense_contact, table_arena
-from .base import BoolArray, FloatArray, Reading, Start, Task, norm
+from .arena import Contact, table_arena
+from .base import BoolArray, FloatArray, Reading, Start, norm
 from .errors import TaskError
 from .hand import DexMVHand
+from .table_task import TableTask
 
 # The reward's contact is "within 3 cm": the gap shows these contacts and they make no force.
 SEEN_WITHIN = 0.03
 HAND = DexMVHand(forearm=(0.05, 0.06), gap=SEEN_WITHIN, soft=True)
 BANANA_CONTACT = Contact(condim=4)
 MUG_CONTACT = Contact(gap=SEEN_WITHIN)
-JOINT_ARMATURE = JOINT_FRICTIONLOSS = 0.001
 
 MUG_HEIGHT = 0.0813
 BANANA_HEIGHT = 0.01464
@@ -35,7 +35,7 @@ NEAR, CENTRED = 0.05, 0.03
 STEEP = pi / 4
 
 
-class PlaceInside(Task):
+class PlaceInside(TableTask):
     """The place_inside task; see `tasks.base.Task` for the interface.
 
     Args:
@@ -46,6 +46,7 @@ class PlaceInside(Task):
     """
 
     card = cards.PLACE_INSIDE
+    handled = "banana"
 
     def __init__(
         self,
@@ -64,41 +65,29 @@ class PlaceInside(Task):
     def build(self) -> mujoco.MjSpec:
         """The arena, the banana on a free joint and the mug, which stands fast."""
         spec = table_arena(HAND, self.physics, self.background)
-        thing = objects.BANANA
-        banana = spec.worldbody.add_body(name="banana", pos=[0.0, BANANA_LOW[1], BANANA_HEIGHT], quat=thing.quaternion)
-        free = mujoco.mjtJoint.mjJNT_FREE
-        add_joint(banana, free, name="banana", armature=JOINT_ARMATURE, frictionloss=JOINT_FRICTIONLOSS)
-        objects.add_thing(spec, banana, thing, self.objects, BANANA_CONTACT)
+        self.add_handled(spec, objects.BANANA, (0.0, BANANA_LOW[1], BANANA_HEIGHT), BANANA_CONTACT)
         mug = spec.worldbody.add_body(name="mug", pos=[0.0, 0.0, MUG_HEIGHT / 2 * self.mug_scale])
         objects.add_box_mug(spec, mug, self.objects, self.mug_scale, MUG_CONTACT)
-        sense_contact(spec, "banana")
         return spec
 
     def draw(self, generator: np.random.Generator) -> Start:
         """The banana's place."""
         qpos = self.model.qpos0.copy()
-        qpos[self._place : self._place + 2] = generator.uniform(BANANA_LOW, BANANA_HIGH)
+        qpos[self._place] = generator.uniform(BANANA_LOW, BANANA_HIGH)
         return Start(np.empty(0), qpos)
 
     def bind_readings(self) -> None:
-        """The palm, the banana's pose, the mug and the contact sensor."""
-        self._qpos = self.batch.bind("qpos")
-        self._sites, self._bodies = self.batch.bind("site_xpos"), self.batch.bind("xpos")
+        """The banana's orientation and the mug, besides what every table task reads."""
+        super().bind_readings()
         self._quaternions, self._rotations = self.batch.bind("xquat"), self.batch.bind("xmat")
-        self._palm, self._banana = self._site(PALM_SITE), self.model.body("banana").id
         self._mug = self.model.body("mug").pos.copy()
-        self._place = int(self.model.joint("banana").qposadr[0])
-        self._sensors = self.batch.bind("sensordata")
-        self._contact = int(self.model.sensor(CONTACT_SENSOR).adr[0])
 
     def read(self, slots: npt.NDArray[np.integer] | slice) -> Reading:
         """Observation (n, 43): joints, palm to banana, palm to mug, banana to mug, the banana's quaternion."""
-        robot = self._qpos[slots][:, :30].copy()
-        palm, banana = self._sites[slots, self._palm], self._bodies[slots, self._banana]
-        lengthwise = self._rotations[slots, self._banana].reshape(-1, 3, 3)[:, 2, 1]
-        contact = self._sensors[slots, self._contact] > 0
+        robot, palm, banana, contact = self.look(slots)
+        lengthwise = self._rotations[slots, self._thing].reshape(-1, 3, 3)[:, 2, 1]
         observation = np.concatenate(
-            [robot, palm - banana, palm - self._mug, banana - self._mug, self._quaternions[slots, self._banana]], axis=1
+            [robot, palm - banana, palm - self._mug, banana - self._mug, self._quaternions[slots, self._thing]], axis=1
         )
         distance = norm(banana[:, :2] - self._mug[:2])
         reward = place_reward(palm, banana, self._mug, lengthwise, contact, robot, self.mug_scale)

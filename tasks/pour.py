@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from . import cards, objects
-from .arena import CONTACT_SENSOR, PALM_SITE, Contact, Geom, add_geom, add_joint, sense_contact, table_arena
-from .base import BoolArray, FloatArray, Reading, Start, Task, norm
+from .arena import Contact, Geom, add_geom, add_joint, table_arena
+from .base import BoolArray, FloatArray, Reading, Start, norm
 from .errors import TaskError
 from .hand import DexMVHand
+from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.08, 0.053), wrist=(0.025, 0.02), palm_edge=True, margin=0.0005)
 MUG_CONTACT = Contact(condim=4, margin=0.003)
 # MuJoCo 2 took the larger of two margins; the pairs keep that between the hand and the mug.
 HAND_MUG_MARGIN = 0.003
-JOINT_ARMATURE = JOINT_FRICTIONLOSS = 0.001
 
 TANK = (-0.08, -0.1)
 TANK_HALF, WALL_HALF, WALL_OFFSET = 0.075, 0.012, 0.072
@@ -42,7 +42,7 @@ ABOVE_TANK_SLACK = 0.01
 INSIDE_MUG = (0.05845, 0.0465, -0.04065, 0.09065)
 
 
-class Pour(Task):
+class Pour(TableTask):
     """The pour task; see `tasks.base.Task` for the interface.
 
     Args:
@@ -51,6 +51,7 @@ class Pour(Task):
     """
 
     card = cards.POUR
+    handled = "mug"
 
     def __init__(self, *, tank_height: float = cards.POUR.scene["tank_height"], **options: Any) -> None:
         if not 0.02 <= tank_height <= 0.3:
@@ -63,14 +64,10 @@ class Pour(Task):
         spec = table_arena(HAND, self.physics, self.background)
         # For 72 degrees of freedom MuJoCo would choose sparse matrices, which are slower here to the same end.
         spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
-        mug = spec.worldbody.add_body(name="mug", pos=[*MUG_XY, MUG_HEIGHT], quat=objects.POURING_MUG.quaternion)
-        free = mujoco.mjtJoint.mjJNT_FREE
-        add_joint(mug, free, name="mug", armature=JOINT_ARMATURE, frictionloss=JOINT_FRICTIONLOSS)
-        objects.add_thing(spec, mug, objects.POURING_MUG, self.objects, MUG_CONTACT)
+        mug = self.add_handled(spec, objects.POURING_MUG, (*MUG_XY, MUG_HEIGHT), MUG_CONTACT)
         self._add_tank(spec)
         self._add_particles(spec)
         self._pair_hand_and_mug(spec, mug)
-        sense_contact(spec, "mug")
         return spec
 
     def _add_tank(self, spec: mujoco.MjSpec) -> None:
@@ -111,32 +108,25 @@ class Pour(Task):
         """The place of the mug and its particles."""
         offset = generator.uniform(OFFSET_LOW, OFFSET_HIGH)
         qpos = self.model.qpos0.copy()
-        qpos[self._place : self._place + 2] += offset
+        qpos[self._place] += offset
         qpos[self._first_particle :].reshape(PARTICLES, 3)[:, :2] = offset
         return Start(np.empty(0), qpos)
 
     def bind_readings(self) -> None:
-        """The palm, the mug's pose, the particles and the contact sensor."""
-        self._qpos = self.batch.bind("qpos")
-        self._sites, self._bodies = self.batch.bind("site_xpos"), self.batch.bind("xpos")
+        """The mug's orientation and the particles, besides what every table task reads."""
+        super().bind_readings()
         self._quaternions, self._rotations = self.batch.bind("xquat"), self.batch.bind("xmat")
-        self._palm, self._mug = self._site(PALM_SITE), self.model.body("mug").id
-        self._place = int(self.model.joint("mug").qposadr[0])
         self._first_particle = self.model.nq - 3 * PARTICLES
         self._particles = slice(self.model.nbody - PARTICLES, self.model.nbody)
-        self._sensors = self.batch.bind("sensordata")
-        self._contact = int(self.model.sensor(CONTACT_SENSOR).adr[0])
         self.goal = np.array([*GOAL_XY, self.tank_height + GOAL_ABOVE_TANK])
 
     def read(self, slots: npt.NDArray[np.integer] | slice) -> Reading:
         """Observation (n, 43): joints, palm to mug, palm to goal, mug to goal, the mug's quaternion."""
-        robot = self._qpos[slots][:, :30].copy()
-        palm, mug = self._sites[slots, self._palm], self._bodies[slots, self._mug]
-        rotation = self._rotations[slots, self._mug].reshape(-1, 3, 3)
+        robot, palm, mug, contact = self.look(slots)
+        rotation = self._rotations[slots, self._thing].reshape(-1, 3, 3)
         particles = self._bodies[slots, self._particles]
-        contact = self._sensors[slots, self._contact] > 0
         observation = np.concatenate(
-            [robot, palm - mug, palm - self.goal, mug - self.goal, self._quaternions[slots, self._mug]], axis=1
+            [robot, palm - mug, palm - self.goal, mug - self.goal, self._quaternions[slots, self._thing]], axis=1
         )
         in_tank = inside_tank(particles, self.tank_height).mean(axis=1)
         kept = (inside_mug(particles, mug, rotation) | above_tank(particles)).mean(axis=1)

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from . import cards, objects
-from .arena import CONTACT_SENSOR, PALM_SITE, Contact, add_joint, sense_contact, table_arena
-from .base import BoolArray, FloatArray, Reading, Start, Task, norm
+from .arena import Contact, table_arena
+from .base import BoolArray, FloatArray, Reading, Start, norm
 from .hand import DexMVHand
+from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.06, 0.043), margin=0.00025, box_margin=0.00025)
 TABLE_MARGIN = 0.00025
 # MuJoCo 2 took the larger of two margins, 0.003 m; today's adds the other geom's 0.00025.
 OBJECT_CONTACT = Contact(friction=(1.0, 0.5, 0.01), condim=4, margin=0.00275, solref=(-6000.0, -300.0))
-JOINT_ARMATURE = JOINT_FRICTIONLOSS = 0.001
 
 OBJECT_X = -0.0625
 OBJECT_Y = 0.0375
@@ -29,10 +29,11 @@ GOAL_DISTANCE = 0.1
 LIFTED = 0.015
 
 
-class Relocate(Task):
+class Relocate(TableTask):
     """A relocate task; see `tasks.base.Task` for the interface."""
 
     thing: ClassVar[objects.Thing]
+    handled = "object"
     field_name = "body_pos"
     field_body = "target"
 
@@ -40,38 +41,26 @@ class Relocate(Task):
         """The arena, the object on a free joint, and its ghost at the goal."""
         spec = table_arena(HAND, self.physics, self.background, TABLE_MARGIN)
         thing = self.thing
-        body = spec.worldbody.add_body(name="object", pos=[0.0, 0.0, thing.height / 2], quat=thing.quaternion)
-        add_joint(
-            body, mujoco.mjtJoint.mjJNT_FREE, name="object", armature=JOINT_ARMATURE, frictionloss=JOINT_FRICTIONLOSS
-        )
-        objects.add_thing(spec, body, thing, self.objects, OBJECT_CONTACT)
+        self.add_handled(spec, thing, (0.0, 0.0, thing.height / 2), OBJECT_CONTACT)
         ghost = spec.worldbody.add_body(name="target", pos=[0.0, 0.0, GOAL_LOW[2]], quat=thing.quaternion)
         objects.add_ghost(spec, ghost, thing, self.objects)
-        sense_contact(spec, "object")
         return spec
 
     def draw(self, generator: np.random.Generator) -> Start:
         """The object's y and the goal's position."""
         qpos = self.model.qpos0.copy()
-        qpos[self._place : self._place + 2] = OBJECT_X, generator.uniform(-OBJECT_Y, OBJECT_Y)
+        qpos[self._place] = OBJECT_X, generator.uniform(-OBJECT_Y, OBJECT_Y)
         return Start(generator.uniform(GOAL_LOW, GOAL_HIGH), qpos)
 
     def bind_readings(self) -> None:
-        """The palm, the object, the goal and the contact sensor."""
-        self._qpos = self.batch.bind("qpos")
-        self._sites, self._bodies = self.batch.bind("site_xpos"), self.batch.bind("xpos")
-        self._palm = self._site(PALM_SITE)
-        self._object, self._target = self.model.body("object").id, self.model.body("target").id
-        self._place = int(self.model.joint("object").qposadr[0])
-        self._sensors = self.batch.bind("sensordata")
-        self._contact = int(self.model.sensor(CONTACT_SENSOR).adr[0])
+        """The goal, besides what every table task reads."""
+        super().bind_readings()
+        self._target = self.model.body("target").id
 
     def read(self, slots: npt.NDArray[np.integer] | slice) -> Reading:
         """Observation (n, 39): joints, palm to object, palm to goal, object to goal."""
-        robot = self._qpos[slots][:, :30].copy()
-        palm, thing = self._sites[slots, self._palm], self._bodies[slots, self._object]
+        robot, palm, thing, contact = self.look(slots)
         goal = self._bodies[slots, self._target]
-        contact = self._sensors[slots, self._contact] > 0
         observation = np.concatenate([robot, palm - thing, palm - goal, thing - goal], axis=1)
         distance = norm(thing - goal)
         never = np.zeros(len(distance), bool)

@@ -9,18 +9,21 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import benchmark
 from benchmark import runner
 from benchmark.config import HELD_OUT_SEED, configure
 from benchmark.dapg import LearningDiverged
+from benchmark.dapg.policy import MIN_LOG_STD
 from benchmark.errors import OutputError
 from benchmark.features import cache_path
 from benchmark.identity import file_hash
 from benchmark.runner import run
 from benchmark.store import RunFolder
 from encoders.errors import EncoderError, WeightsMissing
+from tasks.base import Task
 from tasks.demonstrations import Demonstrations
 
 HORIZON, TRAJECTORIES, EPISODES = 6, 3, 2
@@ -651,3 +654,31 @@ def test_random_weights_are_for_the_rehearsal_only(demonstration_file, tmp_path)
     source = f"demonstrations.source={demonstration_file('pen')}"
     with pytest.raises(WeightsMissing, match=r"bench weights fetch|--weights random"):
         run(configure("small", [source], task="pen", encoder="rrl"), tmp_path)
+
+
+def test_exploration_scales_the_noise_that_cloning_sets_and_nothing_else(configured, tmp_path):
+    ended = []
+    for scale in (1.0, 0.5):
+        result = run(configured("learner.iterations=0", f"learner.exploration={scale}"), tmp_path)
+        ended.append(safetensors.numpy.load_file(result.path / "checkpoint.safetensors"))
+    plain, scaled = ended
+    name = "policy.log_std"
+    expected = np.maximum(plain.pop(name) + np.log(0.5), MIN_LOG_STD)
+    assert (expected > MIN_LOG_STD).any()
+    np.testing.assert_allclose(scaled.pop(name), expected, rtol=1e-5)
+    for tensor, values in plain.items():
+        np.testing.assert_array_equal(scaled[tensor], values, err_msg=tensor)
+
+
+def test_episodes_that_broke_down_are_counted(configured, tmp_path, monkeypatch):
+    original = Task.step
+
+    def breaking(task, actions, slots=None):
+        reading = original(task, actions, slots)
+        return reading._replace(unstable=np.ones_like(reading.unstable), terminated=np.ones_like(reading.terminated))
+
+    monkeypatch.setattr(Task, "step", breaking)
+    rows = RunFolder(run(configured("learner.iterations=1"), tmp_path).path).metrics()
+    (last,) = [row for row in rows if row["iteration"] == 1]
+    assert last["unstable"] == configured().learner.trajectories_per_iteration
+    assert last["evaluation_unstable"] == configured().evaluation.episodes
