@@ -50,8 +50,8 @@ class Part(BaseModel):
 class LearnerSettings(Part):
     """The learner's numbers; the defaults are the paper's.
 
-    ``exploration`` scales the noise that cloning sets, the demonstrated actions' standard deviation; the policy keeps it
-    above exp(-3).
+    ``exploration`` scales the noise that cloning sets, the demonstrated actions' standard deviation; the policy keeps
+    it above exp(-3).
     ``step_size`` is twice the KL divergence aimed at. ``demonstration_weight = 0`` makes the update NPG,
     ``iterations = 0`` leaves the cloned policy.
 
