@@ -41,14 +41,13 @@ def affine_values(pretrained: Tensors, adapted: Tensors) -> pandas.DataFrame:
 
     parts = []
     for name in sorted(pretrained.keys() & adapted.keys()):
-        found = re.fullmatch(r"(?:.*\.)?(((?:layer(\d)\.)|(?:bn1$)|(?:bn1\.)).*)", name)
-        kind = {"weight": "scale", "bias": "offset"}.get(name.rpartition(".")[2])
-        if not found or kind is None or np.ndim(pretrained[name]) != 1:
+        found = re.search(r"(?:^|\.)((?:layer([1-4])\..*|bn1))\.(weight|bias)$", name)
+        if not found or np.ndim(pretrained[name]) != 1:
             continue
-        depth = f"layer {found[3]}" if found[3] else DEPTHS[0]
+        layer, stage, kind = found[1], found[2], {"weight": "scale", "bias": "offset"}[found[3]]
+        depth = f"layer {stage}" if stage else DEPTHS[0]
         for state, tensors in (("pretrained", pretrained), ("adapted", adapted)):
             values = np.asarray(tensors[name], np.float64)
-            layer = found[1].rpartition(".")[0]
             parts.append(
                 pandas.DataFrame({"layer": layer, "depth": depth, "parameter": kind, "state": state, "value": values})
             )

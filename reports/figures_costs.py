@@ -30,20 +30,21 @@ def costs(table: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """
     drawn = looks(table["row"])
     frame = table.set_index("row").reindex(list(drawn))
-    figure = style.canvas(width, 0.85 + 0.19 * max(len(frame), 1))
+    figure = style.canvas(width, 0.85 + style.row_height(list(frame.index)) * max(len(frame), 1))
     speed, time, memory = figure.subplots(1, 3, sharey=True)
     places = np.arange(len(frame))[::-1]
     _bars(speed, places, frame["frames_per_second"], list(drawn.values()))
     _bars(memory, places, frame["memory_mb"] / 1000, list(drawn.values()))
     handles = _stages(time, places, list(frame["seconds"]))
-    speed.set_yticks(places, list(frame.index))
+    speed.set_yticks(places, [style.row_label(row) for row in frame.index])
     speed.set_ylim(-0.6, len(frame) - 0.4)
-    for axes, label in zip((speed, time, memory), ("frames/s", "minutes a run", "peak GB"), strict=True):
+    for axes, label in zip((speed, time, memory), ("frames/s", "min a run", "peak GB"), strict=True):
         axes.set_title(label)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
-        axes.locator_params(axis="x", nbins=3)
+    time.locator_params(axis="x", nbins=3)
     style.legend_below(figure, handles)
+    style.subtitle(figure, "medians over runs")
     style.stamp(figure, table)
     return figure
 
@@ -71,12 +72,13 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
         fmt=".2f",
         **{"cmap": "cividis", "vmin": 0, "vmax": 1, "ax": axes, "linewidths": 0.5, "linecolor": style.GRID},
         annot_kws={"fontsize": SMALL},
-        cbar_kws={"label": "R² (below 0 drawn as 0)", "shrink": 0.8, "pad": 0.02},
+        cbar_kws={"shrink": 0.9, "pad": 0.02, "aspect": 14},
     )
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
     axes.set_xticks(np.arange(len(order)) + 0.5, order, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(np.arange(len(cells)) + 0.5, [str(name).replace("_", " ") for name in cells.index], rotation=0)
+    style.subtitle(figure, "R² of a linear probe on held-out frames")
     style.stamp(figure, probe)
     return figure
 
@@ -86,10 +88,11 @@ def _bars(axes: Axes, places: Any, values: pandas.Series, drawn: list[Look]) -> 
         if np.isfinite(value):
             axes.barh(place, value, 0.66, color=look.fill, edgecolor=look.colour, hatch=look.hatch)
             axes.annotate(
-                f"{value:.3g}", (value, place), xytext=(2, 0), textcoords="offset points", va="center", fontsize=SMALL
+                f"{value:,.0f}" if value >= 100 else f"{value:.2g}", (value, place), xytext=(2, 0), textcoords="offset points", va="center", fontsize=SMALL
             )
-    axes.set_xmargin(0.32)
-    axes.set_xlim(0)
+    highest = values.max()
+    axes.set_xlim(0, 1.75 * highest if highest > 0 else 1.0)  # room for the numbers behind the bars
+    axes.set_xticks([0])
 
 
 def _stages(axes: Axes, places: Any, seconds: list[Any]) -> list[Any]:

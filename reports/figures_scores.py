@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAR_HEIGHT = 0.225
-"""Inches a bar takes, its gap included."""
-
-
 @style.drawn
 def score_bars(
     scores: pandas.DataFrame,
@@ -54,7 +50,7 @@ def score_bars(
     else:
         frame = frame.set_index("row").reindex([row for row in variants if row in set(frame["row"])]).reset_index()
         drawn = variants
-    figure = style.canvas(width, 0.62 + BAR_HEIGHT * max(len(frame), 1))
+    figure = style.canvas(width, 0.62 + style.row_height(list(frame["row"]), 0.225) * max(len(frame), 1))
     axes = figure.add_subplot()
     places = np.arange(len(frame))[::-1]
     for place, bar in zip(places, frame.to_dict("records"), strict=True):
@@ -67,7 +63,7 @@ def score_bars(
         if told.any():
             axes.plot(frame["published"][told], places[told], "D", mfc=PAPER, mec=INK, ls="", ms=4.2, label="published")
             axes.legend(loc="lower right")
-    axes.set_yticks(places, list(frame["row"]))
+    axes.set_yticks(places, [style.row_label(row) for row in frame["row"]])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(frame) - 0.4)
@@ -184,7 +180,7 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
     statistics = list(dict.fromkeys(aggregates["statistic"]))
     first = aggregates[aggregates["statistic"] == statistics[0]] if statistics else aggregates
     order = list(first.sort_values("value", ascending=False)["row"])
-    figure = style.canvas(width, 0.62 + 0.19 * max(len(order), 1))
+    figure = style.canvas(width, 0.62 + style.row_height(order) * max(len(order), 1))
     panels = figure.subplots(1, max(len(statistics), 1), sharey=True, squeeze=False)[0]
     places = {row: len(order) - 1 - k for k, row in enumerate(order)}
     for axes, statistic in zip(panels, statistics, strict=False):
@@ -194,7 +190,7 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=3)
     if statistics:
-        panels[0].set_yticks(list(places.values()), order)
+        panels[0].set_yticks(list(places.values()), [style.row_label(row) for row in order])
         panels[0].set_ylim(-0.6, len(order) - 0.4)
     style.subtitle(figure, interval_note(_column(aggregates, "seeds")) if note is None else note)
     style.stamp(figure, aggregates)
@@ -213,12 +209,13 @@ def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: st
     Source: Agarwal et al. 2021, section 4.3.
     """
     drawn = looks([*pairs["row"], *pairs["other"]])
-    figure = style.canvas(width, 0.66 + 0.18 * max(len(pairs), 1))
+    names = [f"{row} > {other}" for row, other in zip(pairs["row"], pairs["other"], strict=True)]
+    figure = style.canvas(width, 0.66 + (0.27 if any(len(name) > 2 * style.LONG_NAME for name in names) else 0.18) * max(len(pairs), 1))
     axes = figure.add_subplot()
     axes.axvline(0.5, color=MUTED, lw=0.7, ls=(0, (3, 2)))
     for k, pair in enumerate(pairs.to_dict("records")):
         _interval_dot(axes, len(pairs) - 1 - k, pair, drawn[pair["row"]])
-    names = [f"{row} > {other}" for row, other in zip(pairs["row"], pairs["other"], strict=True)]
+    names = [name.replace(" > ", "\n> ") if len(name) > 2 * style.LONG_NAME else name for name in names]
     axes.set_yticks(range(len(pairs))[::-1], names)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, len(pairs) - 0.4)

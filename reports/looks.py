@@ -23,7 +23,7 @@ PAPER = "#fefefe"
 
 _DASHES: tuple[Dash, ...] = ((0, ()), (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-_HATCHES: Mapping[Origin, str] = {"official": "", "builtin": "......", "random": "/////"}
+_HATCHES: Mapping[Origin, str] = {"official": "", "builtin": "....", "random": "////"}
 _PALE = 0.55
 
 
@@ -72,7 +72,7 @@ KNOWN: Mapping[str, Look] = {
     "state": Look("#2f333b", "d", _DASHES[3]),
 }
 
-_OTHER_COLOURS = (
+OTHER_COLOURS = (
     *("#4c8c40", "#8c8cbf", "#597ff2", "#bf8c26", "#2666a6", "#26a5c4"),
     *("#bfbf59", "#337373", "#f2a6a6", "#4c6633", "#a666cc", "#8c7399"),
 )
@@ -87,7 +87,7 @@ def looks(titles: Iterable[str]) -> dict[str, Look]:
     known = list(KNOWN)
     titles = sorted(set(titles), key=lambda t: (*_rank(encoder_name(t), known), t))
     slots: dict[str, int] = {}
-    count = len(_OTHER_COLOURS)
+    count = len(OTHER_COLOURS)
     for name in sorted({encoder_name(title) for title in titles} - KNOWN.keys()):
         hashed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % count
         free = (turn * count + (hashed + k) % count for turn in range(len(_MARKERS)) for k in range(count))
@@ -133,6 +133,6 @@ def _look(name: str, slots: Mapping[str, int], origin: Origin) -> Look:
     if name in KNOWN:
         return replace(KNOWN[name], origin=origin)
     slot = slots[name]
-    turn, colour = divmod(slot, len(_OTHER_COLOURS))
+    turn, colour = divmod(slot, len(OTHER_COLOURS))
     marker = _MARKERS[(colour + turn) % len(_MARKERS)]
-    return Look(_OTHER_COLOURS[colour], marker, _DASHES[colour % len(_DASHES)], origin)
+    return Look(OTHER_COLOURS[colour], marker, _DASHES[colour % len(_DASHES)], origin)

@@ -30,6 +30,9 @@ SMALL = 7.0
 SYNTHETIC = "synthetic"
 """The word on every figure whose numbers are invented, for tests."""
 
+LONG_NAME = 17
+"""Letters of the longest name that stays on one line of an axis."""
+
 SYNTHETIC_ROOM = 12
 """Letters that the line above the panels leaves to it."""
 
@@ -145,10 +148,22 @@ def subtitle(figure: Figure, words: str) -> None:
         figure.suptitle(textwrap.fill(words, letters), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 
+def row_label(row: str) -> str:
+    """An encoder's name for an axis: the origin of its weights on a second line where the name is long."""
+    return row.replace(" (", "\n(") if len(row) > LONG_NAME else row
+
+
+def row_height(rows: Sequence[str], one_line: float = 0.19) -> float:
+    """Inches that a line of a chart takes: more where a name has two lines."""
+    return max(one_line, 0.27) if any(len(row) > LONG_NAME for row in rows) else one_line
+
+
 def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
     """Say across the figure that its numbers are invented, where any of the frames says so in its column `synthetic`."""
     words = SYNTHETIC if any("synthetic" in frame and bool(frame["synthetic"].any()) for frame in frames) else ""
     if words:
+        if not figure.get_suptitle():
+            figure.suptitle(" ", fontsize=SMALL)  # keeps the panels clear of the word in the corner
         figure.text(
             *(0.5, 0.5),
             words,

@@ -1,0 +1,144 @@
+"""Pieces of the page: every function turns plain values into HTML and escapes them."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+LONG_TABLE = 15
+"""Rows from which a table can be filtered."""
+
+
+def table(frame: pandas.DataFrame, *, caption: str = "", digits: Mapping[str, int] | None = None) -> str:
+    """A sortable table: the frame's columns in order, the first as row headers; missing values are dashes.
+
+    Args:
+        frame: the values; column names are headings.
+        caption: HTML above it.
+        digits: behind the point, by column; where nothing is said, as many as the size of the numbers asks for.
+    """
+    numeric = {name: _is_numeric(frame[name]) for name in frame.columns}
+    heads = "".join(
+        f'<th scope="col"{_number(numeric[name])}>{escape(str(name))}</th>' for name in frame.columns
+    )
+    lines = []
+    for values in frame.itertuples(index=False, name=None):
+        cells = [
+            _cell(value, k, numeric[name], (digits or {}).get(str(name)))
+            for k, (name, value) in enumerate(zip(frame.columns, values, strict=True))
+        ]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    kind = "sortable filtered" if len(frame) >= LONG_TABLE else "sortable"
+    told = f"<caption>{caption}</caption>" if caption else ""
+    body = "\n".join(lines)
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {escape(_plain(caption), quote=True)}">'
+        f'<table class="{kind}">{told}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    )
+
+
+def figure(picture: str, caption: str, *, narrow: str = "", full: bool = False, files: Sequence[str] = ()) -> str:
+    """A figure with its caption.
+
+    Args:
+        picture: HTML of the figure.
+        caption: HTML.
+        narrow: HTML of the same figure for a phone.
+        full: whether it takes the whole width.
+        files: paths beside the page that hold the same.
+    """
+    shown = f'<div class="wide">{picture}</div><div class="narrow">{narrow}</div>' if narrow else picture
+    kind = ' class="full"' if full else ""
+    return f"<figure{kind}>{shown}<figcaption>{caption}{file_links(files)}</figcaption></figure>"
+
+
+def file_links(files: Sequence[str]) -> str:
+    """Links to files beside the page, called by their kind."""
+    links = (f'<a href="{escape(name, quote=True)}">{Path(name).suffix[1:].upper()}</a>' for name in files)
+    return f' <span class="files">{" · ".join(links)}</span>' if files else ""
+
+
+def film(video: Path, poster: bytes, caption: str) -> str:
+    """A video that lies inside the page.
+
+    Args:
+        video: an MP4.
+        poster: a JPEG shown before it plays.
+        caption: plain words.
+    """
+    source = base64.b64encode(video.read_bytes()).decode()
+    still = f' poster="data:image/jpeg;base64,{base64.b64encode(poster).decode()}"' if poster else ""
+    label = escape(caption, quote=True)
+    return (
+        f'<figure><video controls loop muted playsinline preload="none" aria-label="{label}"{still} '
+        f'src="data:video/mp4;base64,{source}"></video><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def definitions(pairs: Mapping[str, str]) -> str:
+    """A list of names and values; values are HTML, empty ones are left out."""
+    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs.items() if value) + "</dl>"
+
+
+def linked(text: str) -> str:
+    """Plain words with their web addresses as links."""
+    return re.sub(
+        r"https?://[^\s<>\"]+[^\s<>\".,;)]", lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text, quote=False)
+    )
+
+
+def identifier(*parts: str) -> str:
+    """An id of letters, digits and dashes.
+
+    >>> identifier("small-ycb", "Fig. 4")
+    'small-ycb-fig-4'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
+
+
+def _cell(value: Any, place: int, numeric: bool, digits: int | None) -> str:
+    if _missing(value):
+        return f'<td class="empty{" number" if numeric else ""}">–</td>'
+    if not numeric:
+        shown = escape(str(value))
+        return f'<th scope="row">{shown}</th>' if place == 0 else f"<td>{shown}</td>"
+    return f'<td class="number" data-value="{value!r}">{number(float(value), digits)}</td>'.replace("np.float64(", "").replace(
+        ')"', '"'
+    )
+
+
+def number(value: float, digits: int | None = None) -> str:
+    """A number to read: three or so digits, thousands apart, a true minus.
+
+    >>> number(12345.6), number(0.0421), number(-3.0, 1)
+    ('12,346', '0.042', '−3.0')
+    """
+    if digits is None:
+        size = abs(value)
+        digits = 0 if size >= 100 or float(value).is_integer() else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _number(numeric: bool) -> str:
+    return ' class="number"' if numeric else ""
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_numeric(values: pandas.Series) -> bool:
+    present = [value for value in values if not _missing(value)]
+    return bool(present) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present)
+
+
+def _plain(html: str) -> str:
+    return re.sub(r"<[^>]+>", "", html)
