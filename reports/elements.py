@@ -110,9 +110,7 @@ def _cell(value: Any, place: int, numeric: bool, digits: int | None) -> str:
     if not numeric:
         shown = escape(str(value))
         return f'<th scope="row">{shown}</th>' if place == 0 else f"<td>{shown}</td>"
-    return f'<td class="number" data-value="{value!r}">{number(float(value), digits)}</td>'.replace("np.float64(", "").replace(
-        ')"', '"'
-    )
+    return f'<td class="number" data-value="{float(value):.12g}">{number(float(value), digits)}</td>'
 
 
 def number(value: float, digits: int | None = None) -> str:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import style
-from .looks import Look, looks, tint
-from .style import COLUMN, INK, MUTED, SMALL
+from .looks import KNOWN, PAPER, Look, looks, tint
+from .style import COLUMN, SMALL
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STAGES = {"simulate": "#4d5a7d", "encode": "#b91b06", "act": "#98c375", "clone": "#e2b018", "update": "#6badff"}
-"""Colours of the stages of a run; what else was measured is grey."""
+STAGES = {"simulate": 0.0, "encode": 0.32, "act": 0.85, "clone": 0.72, "update": 0.55}
+"""How pale the stages of a run are drawn; what else was measured is paler still."""
+STAGE_COLOUR = KNOWN["rrl"].colour
 
 
 @style.drawn
@@ -44,7 +45,6 @@ def costs(table: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
         axes.grid(axis="y", visible=False)
     time.locator_params(axis="x", nbins=3)
     style.legend_below(figure, handles)
-    style.subtitle(figure, "medians over runs")
     style.stamp(figure, table)
     return figure
 
@@ -105,8 +105,8 @@ def _stages(axes: Axes, places: Any, seconds: list[Any]) -> list[Any]:
         left = 0.0
         for stage, value in known.items():
             if value > 0:
-                colour = STAGES.get(stage, MUTED)
-                part = axes.barh(place, value / 60, 0.66, left / 60, color=tint(colour, 0.1), lw=0, label=stage)
+                colour = tint(STAGE_COLOUR, STAGES.get(stage, 0.93))
+                part = axes.barh(place, value / 60, 0.66, left / 60, color=colour, ec=PAPER, lw=0.4, label=stage)
                 handles.setdefault(stage, part)
             left += value
     return list(handles.values())

@@ -16,6 +16,7 @@ import numpy as np
 from . import style
 from .looks import PAPER, Look, looks
 from .notes import interval_note
+from .scores import task_order
 from .style import COLUMN, INK, MUTED, SMALL
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def score_bars(
 
     Args:
         scores: columns `row`, `value`, `low`, `high` (NaN without an interval), and, where known, `seeds` (what the
-            interval rests on), `published` (the paper's own value, a hollow marker) and `synthetic`.
+            interval rests on), `published` (the paper's own value, a hollow marker), `part` (why it is not comparable
+            with the others, such as ``3 of 12 tasks``; these bars come last) and `synthetic`.
         label: what the value is, with its unit.
         variants: looks by row for the ordered variants of an ablation, drawn in this order; colours of encoders
             without.
@@ -44,13 +46,16 @@ def score_bars(
         note: the line above the axes; by default what the seeds allow to say of the intervals.
     """
     frame = scores.dropna(subset=["value"])
+    part = frame["part"] if "part" in frame else frame["row"].map(lambda _: "")
     if variants is None:
-        frame = frame.sort_values("value", ascending=False, kind="stable")
+        frame = frame.assign(part=part, whole=part == "")
+        frame = frame.sort_values(["whole", "value"], ascending=False, kind="stable")
         drawn: Mapping[str, Look] = looks(scores["row"])
     else:
         frame = frame.set_index("row").reindex([row for row in variants if row in set(frame["row"])]).reset_index()
         drawn = variants
-    figure = style.canvas(width, 0.62 + style.row_height(list(frame["row"]), 0.225) * max(len(frame), 1))
+    names = _bar_names(frame)
+    figure = style.canvas(width, 0.62 + (0.29 if any("\n" in name for name in names) else 0.225) * max(len(frame), 1))
     axes = figure.add_subplot()
     places = np.arange(len(frame))[::-1]
     for place, bar in zip(places, frame.to_dict("records"), strict=True):
@@ -63,7 +68,7 @@ def score_bars(
         if told.any():
             axes.plot(frame["published"][told], places[told], "D", mfc=PAPER, mec=INK, ls="", ms=4.2, label="published")
             axes.legend(loc="lower right")
-    axes.set_yticks(places, [style.row_label(row) for row in frame["row"]])
+    axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(frame) - 0.4)
@@ -97,7 +102,7 @@ def task_dots(
     """
     frame = scores.dropna(subset=["value"])
     drawn = dict(variants) if variants else looks(scores["row"])
-    tasks = task_order(frame["task"])
+    tasks = task_order(list(frame["task"]))
     rows = [row for row in drawn if row in set(frame["row"])]
     spread = 0.0 if variants else min(0.62, 0.13 * (len(rows) - 1))
     shifts = np.linspace(spread / 2, -spread / 2, max(len(rows), 1)) if len(rows) > 1 else np.zeros(1)
@@ -226,12 +231,6 @@ def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: st
     return figure
 
 
-def task_order(tasks: Sequence[str] | pandas.Series) -> list[str]:
-    """Tasks without repetition: Adroit's first, then by name."""
-    adroit = ("hammer", "door", "pen", "pour", "place_inside")
-    return sorted(set(tasks), key=lambda task: (adroit.index(task) if task in adroit else len(adroit), task))
-
-
 def task_label(task: str, *, short: bool = False) -> str:
     """A task's name for an axis: words, and ``rel.`` for ``relocate`` where room is short."""
     words = task.replace("-", " ").replace("_", " ")
@@ -243,6 +242,11 @@ def legend_rows(rows: Sequence[str], width: float) -> int:
     if not rows:
         return 0
     return -(-len(rows) // style.legend_columns(rows, width))
+
+
+def _bar_names(frame: pandas.DataFrame) -> list[str]:
+    parts = frame["part"] if "part" in frame else [""] * len(frame)
+    return [f"{row}\n{part}" if part else style.row_label(row) for row, part in zip(frame["row"], parts, strict=True)]
 
 
 def _whisker(axes: Axes, place: float, bar: Mapping[str, Any]) -> None:

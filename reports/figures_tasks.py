@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import style
-from .figures_scores import legend_rows, task_label, task_order
+from .figures_scores import legend_rows, task_label
 from .looks import looks
 from .notes import interval_note
 from .pictures import Picture, read_picture, strip_frames
+from .scores import task_order
 from .style import COLUMN, MUTED, PAGE, SMALL
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def background_returns(returns: pandas.DataFrame, *, width: float = COLUMN, note
         note: the line above the axes; by default what the seeds allow to say of the intervals.
     """
     frame = returns.dropna(subset=["value"])
-    tasks, drawn = task_order(frame["task"]), looks(frame["row"])
+    tasks, drawn = task_order(list(frame["task"])), looks(frame["row"])
     names = list(dict.fromkeys(frame["background"]))
     count = max(len(tasks), 1)
     figure = style.canvas(width, 0.6 + (0.3 + 0.17 * max(len(names), 1)) * count + 0.14 * legend_rows(list(drawn), width))
