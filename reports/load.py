@@ -47,7 +47,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         evaluations, episodes: how many evaluations; episodes in the last of them.
         unstable: episodes that the simulation gave up on.
         backgrounds: names of the shifted backgrounds that were evaluated, a tuple.
-        wall_seconds, seconds, steps_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
+        wall_seconds, seconds, frames_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
             dict), frames a second in rollouts, peaks.
         device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.
         video, pictures, path: the film or None; ``{"start": path, "strip": path, ...}``; the folder.
@@ -103,8 +103,9 @@ def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
 def load_probe(folder: Path | str) -> pandas.DataFrame:
     """One row a quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
 
-    Columns: `task`, `title`, `quantity`, `dimensions`, `r2` with its interval `low` to `high`, `constant` (the quantity
-    does not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the file cannot be read).
+    Columns: `task`, `title`, `quantity`, `dimensions` (names, a list), `r2` with its interval `low` to `high`,
+    `constant` (the quantity does not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the
+    file cannot be read).
     """
     return _side_files(folder, "probe/*/*.json", _probe, PROBE_COLUMNS)
 
@@ -125,28 +126,29 @@ def suites(runs: pandas.DataFrame) -> list[str]:
 
 
 def _rows(runs: pandas.DataFrame) -> list[str]:
-    """Titles, told apart by hash where one stands for two weights.
+    """Titles, told apart by hash where one stands for two weights or, on one task, for two adaptations of them.
 
-    An encoder that has weights of its own for every task (adapted ones, or official files by task) is compared within
-    each task, where the rarer hash gets the suffix; any other one over the whole suite, where all get it.
+    Official weights may have a file for every task: then hashes are compared within a task. Where that splits one
+    task's runs, the rarer hash gets the suffix; a title with two weights over the suite gets it on all.
     """
-    weights = runs["weights_sha256"] + runs["adaptation_sha256"].map(lambda digest: f"/{digest}" if digest else "")
-    by_task = runs["adapt"].isin(("affine", "all", "official")) | (runs["adaptation_sha256"] != "")
-    by_task |= runs["card"].map(
-        lambda card: any(source.get("task") for source in card.get("sources") or () if isinstance(source, dict))
-    )
+    by_task = runs["card"].map(_has_a_file_a_task) & (runs["weights_kind"] == "official")
     task = runs["task"].where(by_task, "")
-    names = runs["title"].copy()
-    known = weights != ""
-    for _, group in weights[known].groupby([runs["suite"], runs["title"], task]):
-        counts = group.value_counts(sort=False)
+    suffix = _suffixes(runs["weights_sha256"], [runs["suite"], runs["title"], task], keep_usual=by_task)
+    adapted = [runs["suite"], runs["title"], runs["task"], suffix]
+    return list(runs["title"] + suffix + _suffixes(runs["adaptation_sha256"], adapted, keep_usual=runs["task"] != ""))
+
+
+def _suffixes(hashes: pandas.Series, groups: list[pandas.Series], keep_usual: pandas.Series) -> pandas.Series:
+    """`` #12345678`` for hashes that share a group with another one, else nothing."""
+    suffix = hashes.map(lambda digest: "")
+    for _, group in hashes[hashes != ""].groupby(groups):
+        counts = group.value_counts()
         if len(counts) < 2:
             continue
-        usual = max(counts.index, key=lambda digest: (counts[digest], digest)) if by_task[group.index[0]] else None
-        for index, digest in group.items():
-            if digest != usual:
-                names[index] = f"{names[index]} #{digest.rpartition('/')[2][:8]}"
-    return list(names)
+        usual = max(counts.index, key=lambda digest: (counts[digest], digest)) if keep_usual[group.index[0]] else ""
+        other = group[group != usual]
+        suffix[other.index] = " #" + other.str[:8]
+    return suffix
 
 
 def _has_a_file_a_task(card: dict[str, Any]) -> bool:

@@ -39,7 +39,7 @@ WHO = ("row", "encoder", "variant", "weights_kind", "weights_sha256", "weights_l
 STAGES = ("adapt", "ema_momentum", "ema_scope", "ema_reset", "ema_streams", "normalise", "precision")
 SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("first", "cloned", "last", "best"))
 PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
-COSTS = ("wall_seconds", "seconds", "steps_per_second", "memory_mb", "gpu_memory_mb")
+COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
 COLUMNS = (*PLACE, "status", "used", "synthetic", *WHO, *STAGES, *SCORES, *PROGRESS, *COSTS, *RECORDS, "problem")
 """The columns of `reports.load.load_runs`, which says what they hold."""
@@ -49,7 +49,7 @@ def empty_row(path: Path) -> Row:
     """A row that knows only where the run lies: ``OUT/<suite>/<task>/<title>/seed-<n>``."""
     suite, task, title, seed = path.parts[-4:]
     nothing: Row = dict.fromkeys(COLUMNS)
-    numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "steps_per_second")
+    numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
     nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)
     nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
     encoder, variant, label = split_title(title)
@@ -114,16 +114,11 @@ def _json(path: Path) -> Row:
 
 
 def _who(row: Row, identity: Mapping[str, Any], encoder: Row) -> Row:
-    """The encoder and its weights; folders from before `encoder.json` tell it in their identity."""
+    """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
     told = identity.get("encoder", {})
     weights = encoder.get("weights") or {}
     adaptation = encoder.get("adaptation") or {}
-    name = str(encoder.get("name") or told.get("name") or row["encoder"])
-    tagged = row["title"].removesuffix(row["weights_label"]).rstrip()
-    variant = tagged[len(name) :].lstrip("+") if tagged.startswith(name) else row["variant"]
     return {
-        "encoder": name,
-        "variant": variant,
         "weights_kind": str(weights.get("kind") or told.get("weights") or ""),
         "weights_sha256": str(weights.get("sha256") or told.get("weights_sha256") or ""),
         "weights_label": str(weights.get("label", row["weights_label"]) or ""),
@@ -183,7 +178,7 @@ def _costs(metrics: Sequence[Mapping[str, Any]]) -> Row:
     return {
         "seconds": seconds,
         "wall_seconds": sum(seconds.values()) if seconds else math.nan,
-        "steps_per_second": frames / rolling if rolling else math.nan,
+        "frames_per_second": frames / rolling if rolling else math.nan,
         **{key: max((float(line[key]) for line in metrics if line.get(key)), default=math.nan) for key in COSTS[3:]},
     }
 

@@ -1,4 +1,4 @@
-"""What the runs of one suite come to: scores by encoder and task, their averages, learning speed and costs.
+"""What the runs of one suite come to: scores by encoder and task, and what they say of the encoders together.
 
 These functions take the tables of `reports.load`, select runs with `used`, and leave the arithmetic to
 `reports.statistics`. They never pool suites: give them one at a time.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import trapezoid
 
 from tasks.cards import CARDS
 
@@ -32,8 +31,10 @@ AGGREGATES = {
     "optimality gap": (statistics.optimality_gap, GAP),
 }
 """The aggregates by name, each with the bounds that it cannot leave."""
+NUMBERS = ("value", "low", "high", "corrected_low", "corrected_high", "freedom")
+"""The columns of an `Estimate`."""
+
 THRESHOLDS = np.linspace(0.0, 100.0, 51)
-SUCCESS_RATE = 0.5
 
 
 class SuitesMixed(ValueError):
@@ -90,13 +91,20 @@ def main_rows(runs: pandas.DataFrame) -> tuple[str, ...]:
     return row_order(runs[runs["used"] & sees & (runs["variant"] == "")])
 
 
-def compare(runs: pandas.DataFrame, rows: Sequence[str] | None = None, measure: Measure = "return_best") -> Comparison:
+def compare(
+    runs: pandas.DataFrame,
+    rows: Sequence[str] | None = None,
+    measure: Measure = "return_best",
+    *,
+    shared_tasks: bool = False,
+) -> Comparison:
     """Score encoders against each other.
 
     Args:
         runs: of one suite, see `reports.load.load_runs`.
         rows: which encoders; the main ones by default. One without usable runs is left out.
         measure: ``return_best`` (best so far, an evaluation's mean), ``return_last`` or the same of success.
+        shared_tasks: whether only tasks count that every row with runs has, as an ablation wants it.
 
     Raises:
         SuitesMixed: the runs are of several suites.
@@ -106,6 +114,10 @@ def compare(runs: pandas.DataFrame, rows: Sequence[str] | None = None, measure: 
     usable = usable.dropna(subset=[measure])
     present = set(usable["row"])
     names = tuple(row for row in (row_order(usable) if rows is None else rows) if row in present)
+    if shared_tasks:
+        having = usable.groupby("task")["row"].nunique()
+        usable = usable[usable["task"].isin(having[having == len(names)].index)]
+        names = names if len(usable) else ()
     tasks = task_order(list(usable["task"]))
     cells = {cell: group.sort_values("seed")[measure] for cell, group in usable.groupby(["row", "task"])}
     most = max((len(values) for values in cells.values()), default=0)
@@ -144,7 +156,11 @@ def aggregates(
     rows = []
     for number, row in enumerate(comparison.rows):
         cells = comparison.seeds[number]
-        about = {"tasks": int((cells > 0).sum()), "of_tasks": len(cells), "seeds": int(cells[cells > 0].min())}
+        about: dict[str, Any] = {
+            "tasks": int((cells > 0).sum()),
+            "of_tasks": len(cells),
+            "seeds": int(cells[cells > 0].min()),
+        }
         redrawn = resample_normaliser and cells.max() > 1
         about["normaliser"] = "resampled" if resample_normaliser else "fixed"
         for name, (statistic, bounds) in AGGREGATES.items():
@@ -153,7 +169,7 @@ def aggregates(
                 arrays, statistic = list(comparison.returns), _of_returns(statistic, number, comparison.fallback)
             estimate = statistics.bootstrap(arrays, statistic, bounds=bounds, **settings)
             rows.append({"row": row, "statistic": name, **_numbers(estimate), **about})
-    columns = ("row", "statistic", *_numbers_of(), "tasks", "of_tasks", "seeds", "normaliser")
+    columns = ("row", "statistic", *NUMBERS, "tasks", "of_tasks", "seeds", "normaliser")
     return pandas.DataFrame(rows, columns=list(columns))
 
 
@@ -162,7 +178,7 @@ def profiles(
 ) -> pandas.DataFrame:
     """Performance profiles: the share of runs that score more than a threshold.
 
-    Columns: `row`, `threshold` and the numbers of an `Estimate` as in `aggregates`.
+    Columns: `row`, `threshold`, `share` and the intervals of an `Estimate` as in `aggregates`.
     """
     import pandas
 
@@ -175,7 +191,8 @@ def profiles(
             seed=seed,
             bounds=SHARE,
         )
-        numbers = {name: getattr(estimate, name) for name in _numbers_of()}
+        numbers = {name: getattr(estimate, name) for name in NUMBERS}
+        numbers["share"] = numbers.pop("value")
         parts.append(pandas.DataFrame({"row": row, "threshold": thresholds, **numbers}))
     return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=["row", "threshold"])
 
@@ -200,81 +217,7 @@ def improvements(
                 arrays, statistics.probability_of_improvement, repetitions=repetitions, seed=seed, bounds=SHARE
             )
             rows.append({"row": row, "other": other, **_numbers(estimate), "tasks": int(shared.sum())})
-    return pandas.DataFrame(rows, columns=["row", "other", *_numbers_of(), "tasks"])
-
-
-def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE) -> pandas.DataFrame:
-    """How fast every run learned: one row a run that is used.
-
-    Columns: `suite`, `task`, `row`, `seed`, `mean_return` (area under the learning curve from cloning on, by
-    trapezoids over environment steps, divided by these steps), `steps` (of the whole curve) and `steps_to_success` (at
-    the first evaluation with at least `success_rate`; NaN where there is none).
-    """
-    import pandas
-
-    learning = curves[curves["used"] & (curves["iteration"] >= 0)].sort_values("steps")
-    rows = []
-    for (suite, task, row, seed), curve in learning.groupby(["suite", "task", "row", "seed"]):
-        steps, returns = curve["steps"].to_numpy(float), curve["return"].to_numpy(float)
-        length = steps[-1] - steps[0]
-        area = float(trapezoid(returns, steps) / length) if length else float(returns.mean())
-        reached = curve.loc[curve["success"] >= success_rate, "steps"]
-        rows.append((suite, task, row, seed, area, length, float(reached.iloc[0]) if len(reached) else np.nan))
-    columns = ["suite", "task", "row", "seed", "mean_return", "steps", "steps_to_success"]
-    return pandas.DataFrame(rows, columns=columns)
-
-
-def curve_bands(
-    curves: pandas.DataFrame, value: Literal["return", "success"] = "return", *, repetitions: int = 1000, seed: int = 0
-) -> pandas.DataFrame:
-    """Learning curves with 95 % bands over seeds: one row a row, task and evaluation.
-
-    An evaluation that only some seeds have reached is left out, so that the mean is always over the same runs.
-
-    Columns: `suite`, `task`, `row`, `iteration`, `steps` (mean over seeds), `seeds`, and the numbers of an `Estimate`.
-    """
-    import pandas
-
-    parts = []
-    for (suite, task, row), group in curves[curves["used"]].groupby(["suite", "task", "row"]):
-        values = group.pivot(index="iteration", columns="seed", values=value).dropna()
-        steps = group.groupby("iteration")["steps"].mean().loc[values.index]
-        runs = values.to_numpy(float).T
-        estimate = statistics.bootstrap([runs], statistics.task_means, repetitions=repetitions, seed=seed)
-        place = {"suite": suite, "task": task, "row": row, "iteration": values.index, "steps": steps.to_numpy()}
-        numbers = {name: getattr(estimate, name) for name in _numbers_of()}
-        parts.append(pandas.DataFrame({**place, "seeds": len(runs), **numbers}))
-    return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=["suite", "task", "row"])
-
-
-def costs(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What a row's runs cost on one machine; machines are kept apart, for their times do not compare.
-
-    Columns: `row`, `device`, `cpu`, `runs`, `steps_per_second` (median over runs, rollouts only), `wall_minutes` (mean
-    measured time of a run), `encode_share` (of that time), `memory_gb`, `gpu_memory_gb` (highest peak of any run).
-    """
-    import pandas
-
-    used = runs[runs["used"]].copy()
-    used["cpu"] = used["machine"].map(lambda machine: str(machine.get("cpu") or "unknown"))
-    used["encode"] = used["seconds"].map(lambda seconds: seconds.get("encode", 0.0))
-    rows = []
-    for (row, device, cpu), group in used.groupby(["row", "device", "cpu"]):
-        wall = group["wall_seconds"].sum()
-        rows.append(
-            {
-                **{"row": row, "device": device, "cpu": cpu, "runs": len(group)},
-                "steps_per_second": group["steps_per_second"].median(),
-                "wall_minutes": group["wall_seconds"].mean() / 60,
-                "encode_share": group["encode"].sum() / wall if wall else np.nan,
-                "memory_gb": group["memory_mb"].max() / 1000,
-                "gpu_memory_gb": group["gpu_memory_mb"].max() / 1000,
-            }
-        )
-    columns = ["row", "device", "cpu", "runs", "steps_per_second", "wall_minutes", "encode_share"]
-    table = pandas.DataFrame(rows, columns=[*columns, "memory_gb", "gpu_memory_gb"])
-    order = {row: number for number, row in enumerate(row_order(used))}
-    return table.sort_values("row", key=lambda names: names.map(order), ignore_index=True)
+    return pandas.DataFrame(rows, columns=["row", "other", *NUMBERS, "tasks"])
 
 
 def _one_suite(runs: pandas.DataFrame) -> None:
@@ -291,9 +234,5 @@ def _of_returns(statistic: statistics.Statistic, number: int, fallback: npt.NDAr
     return of_returns
 
 
-def _numbers_of() -> tuple[str, ...]:
-    return ("value", "low", "high", "corrected_low", "corrected_high", "freedom")
-
-
 def _numbers(estimate: Estimate) -> dict[str, float]:
-    return {name: float(getattr(estimate, name)) for name in _numbers_of()}
+    return {name: float(getattr(estimate, name)) for name in NUMBERS}

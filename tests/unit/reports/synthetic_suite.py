@@ -79,10 +79,11 @@ def plan() -> list[Run]:
     runs = [replace(r, backgrounds=BACKGROUNDS) if shifted(r) else r for r in runs]
     vanilla = ("frankmocap_hand", "frankmocap_body", "alphapose")
     runs += [Run(e, t, s) for e in vanilla for t in ABLATION_TASKS for s in range(3)]
-    runs += [Run("hindex", t, s, v) for v in VARIANTS for t in ABLATION_TASKS for s in range(3)]
+    changed = [(v, t) for v in VARIANTS for t in ABLATION_TASKS if v != f"ema-{CARDS[t].ema_momentum:g}"]
+    runs += [Run("hindex", t, s, v) for v, t in changed for s in range(3)]
     runs += [Run("state", t, 0) for t in TASKS]  # one seed only
-    runs += [Run("hindex", t, s, label="(random)") for t in TASKS[:10] for s in range(2)]
-    runs += [Run(e, t, s, suite=OTHER_SUITE) for e in ("hindex", "rrl") for t in TASKS[:3] for s in range(2)]
+    runs += [Run("hindex", t, s, label="(random)") for t in TASKS for s in range(2)]
+    runs += [Run(e, t, s, suite=OTHER_SUITE) for e in ("hindex", "rrl") for t in TASKS[:6] for s in range(2)]
     runs = [replace(r, **change) for r in runs if (change := accident(r)) is not None]
     return [*runs[:299], replace(Run("mvp", "pen", 0), suite=f"copied/{SUITE}")]
 
@@ -169,7 +170,7 @@ def records(run: Run) -> dict[str, dict[str, object]]:
     config |= {"seed": run.seed, "objects": "builtin", "physics": "paper", "background": 0, "synthetic": True, **stages}
     config |= {"learner": {"iterations": EVALUATIONS[-1]}, "evaluation": {"episodes": EPISODES, "every": 5}}
     digest = sha(f"{run.encoder} {run.weights_kind} {run.weights}")
-    changed = {"kind": adapt, "sha256": sha(f"{digest} {run.task} {adapt}"), "steps": 300}
+    changed = {"mode": adapt, "source": "shipped", "sha256": sha(f"{digest} {run.task} {adapt}"), "card": {}}
     adaptation = None if adapt == "none" else changed
     encoder = {
         "title": run.title,
@@ -261,11 +262,12 @@ def metrics(run: Run, rows: list[dict[str, object]], random: np.random.Generator
 def write_probe(out: Path, title: str, task: str) -> None:
     random = np.random.default_rng(len(title) * 100 + TASKS.index(task))
     rows = []
-    for quantity, dimensions in (("object position", 3), ("object rotation", 6), ("joints", 24), ("goal", 3)):
+    for quantity, dimensions in (("object position", 3), ("object rotation", 6), ("hand joints", 24), ("target", 3)):
         r2 = float(np.clip(SKILL[title.split()[0]] + 0.15 * random.standard_normal(), -0.2, 0.99))
-        constant = quantity == "goal" and task in ("hammer", "door")
+        constant = quantity == "target" and task in ("hammer", "door")
         value = {"r2": None, "low": None, "high": None} if constant else {"r2": r2, "low": r2 - 0.04, "high": r2 + 0.03}
-        rows.append({"quantity": quantity, "dimensions": dimensions, "constant": constant, **value})
+        names = [f"{quantity} {k}" for k in range(dimensions)]
+        rows.append({"quantity": quantity, "dimensions": names, "constant": constant, **value})
     path = out / "probe" / title / f"{task}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"task": task, "title": title, "synthetic": True, "rows": rows}, indent=2))
@@ -308,7 +310,7 @@ def write_film(path: Path, run: Run) -> None:
     for name, count in (("start", 1), ("goal", 1), ("strip", 6)):
         (path / "frames" / f"{name}.png").write_bytes(picture(run.task, 96, count))
     for background in run.backgrounds:
-        (path / "frames" / f"background-{background}.png").write_bytes(picture(f"look {background}", 96, 1))
+        (path / "frames" / f"background-{int(background):02d}.png").write_bytes(picture(f"look {background}", 96, 1))
     (path / "video.mp4").write_bytes(video(run.encoder))
 
 
