@@ -23,20 +23,23 @@ INTERVALS = "Whiskers: 95 % stratified bootstrap over seeds, corrected for few s
 
 
 def score_plates(suite: Suite) -> list[Plate]:
-    """All plates on how well encoders do."""
-    return [
-        average_score(suite),
-        tasks_by_score(suite),
-        success_rates(suite),
-        curves(suite, "return"),
-        curves(suite, "success"),
-        efficiency(suite),
-        vanilla(suite),
-        aggregates(suite),
-        profiles(suite),
-        improvements(suite),
-        expenses(suite),
-    ]
+    """How well encoders do."""
+    return [average_score(suite), vanilla(suite), tasks_by_score(suite), success_rates(suite)]
+
+
+def learning_plates(suite: Suite) -> list[Plate]:
+    """How fast they get there."""
+    return [curves(suite, "return"), curves(suite, "success"), efficiency(suite)]
+
+
+def statistics_plates(suite: Suite) -> list[Plate]:
+    """How far to trust a difference."""
+    return [aggregates(suite), profiles(suite), improvements(suite)]
+
+
+def spending_plates(suite: Suite) -> list[Plate]:
+    """What it takes."""
+    return [expenses(suite)]
 
 
 def command(suite: Suite, arguments: str) -> str:

@@ -52,9 +52,9 @@ def _returns(group: pandas.DataFrame) -> pandas.DataFrame | None:
     shifted = group[group["background"] != OWN_BACKGROUND]
     last = shifted.groupby("seed")["iteration"].transform("max")
     shifted = shifted[shifted["iteration"] == last]
-    own = group[group["background"] == OWN_BACKGROUND].merge(
-        shifted[["seed", "iteration", "episode_seed"]].drop_duplicates(), on=["seed", "iteration", "episode_seed"]
-    )
+    own = group[group["background"] == OWN_BACKGROUND].merge(shifted[["seed", "iteration"]].drop_duplicates())
+    paired = own.merge(shifted[["seed", "iteration", "episode_seed"]].drop_duplicates())
+    own = paired if len(paired) else own
     if shifted.empty or own.empty:
         return None
     names = sorted(shifted["background"].unique(), key=lambda name: (len(name), name))
