@@ -34,3 +34,23 @@ def write(synthetic, tmp_path):
         return synthetic.write_suite(tmp_path, list(runs), sides=False, films=False)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_suite(synthetic, tmp_path_factory):
+    """Three encoders on three tasks with three seeds, without pictures; r3m lacks pen, vc1 has one seed of pour."""
+    cells = [
+        ("hindex", "pen"),
+        ("hindex", "pour"),
+        ("hindex", "door"),
+        ("vc1", "pen"),
+        ("vc1", "door"),
+        ("r3m", "door"),
+    ]
+    runs = [synthetic.Run(encoder, task, seed) for encoder, task in [*cells, ("r3m", "pour")] for seed in range(3)]
+    runs += [
+        synthetic.Run("vc1", "pour", 0),
+        synthetic.Run("state", "pen", 0),
+        synthetic.Run("hindex", "pen", 0, "ema-0.1"),
+    ]
+    return synthetic.write_suite(tmp_path_factory.mktemp("small"), runs, sides=False, films=False)

@@ -31,6 +31,7 @@ def found(runs, kind, *side_files):
 # --- runs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_synthetic_suite_has_300_folders_and_says_that_it_is_synthetic(runs):
     assert len(runs) == 300
     readable = runs[runs["status"] != "unreadable"]
@@ -39,6 +40,7 @@ def test_the_synthetic_suite_has_300_folders_and_says_that_it_is_synthetic(runs)
     assert runs["status"].value_counts().to_dict() == {"finished": 297, "unfinished": 1, "diverged": 1, "unreadable": 1}
 
 
+@pytest.mark.slow
 def test_300_folders_load_in_seconds(whole_suite):
     began = time.process_time()
     runs = load.load_runs(whole_suite)
@@ -210,6 +212,7 @@ def test_three_finished_seeds_of_official_weights_are_nothing_to_report(write, r
     assert {finding.kind for finding in problems(runs)} == {"synthetic"}
 
 
+@pytest.mark.slow
 def test_builtin_and_random_rows_are_named(runs):
     (text,) = found(runs, "stand-in")
     for row in ("hindex (builtin)", "hindex (random)", "rrl (random)"):
@@ -230,6 +233,7 @@ def test_unstable_episodes_are_counted(write, run):
 # --- probes and adaptations ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_probes_load(whole_suite):
     probe = load.load_probe(whole_suite)
     assert len(probe) == 4 * 12 * 4
@@ -240,6 +244,7 @@ def test_probes_load(whole_suite):
     assert set(constant["task"]) == {"hammer", "door"}
 
 
+@pytest.mark.slow
 def test_adaptations_load(whole_suite):
     adaptations = load.load_adaptations(whole_suite)
     assert adaptations["task"].tolist() == ["door", "hammer", "pen", "pour"]
