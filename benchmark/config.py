@@ -26,6 +26,9 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
+BUILTIN_REFUSED = ("paper",)
+"""Presets under which the weights that ship with the package are taken only if they are asked for."""
+
 OPTIONS = (
     *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
     *("device", "workers", "objects", "background"),
