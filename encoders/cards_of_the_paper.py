@@ -78,6 +78,7 @@ CARDS = (
             "module.pose_encoder.",
             "module.image_renderer.",
         ),
+        moving_average=True,
     ),
     Card(
         name="frankmocap_hand",
