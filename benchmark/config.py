@@ -10,10 +10,12 @@ import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import encoders
+from encoders.errors import EncoderError
 from tasks.cards import Pack, TaskCard
 
 from .errors import ConfigError
@@ -51,6 +53,9 @@ class Part(BaseModel):
     """A part of the configuration: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+PartT = TypeVar("PartT", bound=Part)
 
 
 class LearnerSettings(Part):
@@ -165,6 +170,25 @@ class AdaptationSettings(Part):
     shortcuts: bool = True
 
 
+class EMASettings(Part):
+    """Stage 3: how BatchNorm's statistics follow what the encoder sees.
+
+    Attributes:
+        momentum: weight of the newest observation; 0 leaves the network as it is. By default the task's for an
+            encoder whose card asks for it (``hindex``), 0 for all others.
+        scope: the ``stem``'s BatchNorm alone, as released, or ``all`` of them, as the paper says.
+        reset: ``iteration`` begins anew from the checkpoint at every sampling and every evaluation, as released;
+            ``never`` lets training's statistics and evaluation's go on to the end of the run, as the paper says.
+        streams: sets of statistics, one an environment: where set, it is the number of ``rollout.slots`` too. By
+            default the slots', but under ``paper`` the released run's sampling processes.
+    """
+
+    momentum: Fraction | None = None
+    scope: Literal["stem", "all"] = "stem"
+    reset: Literal["iteration", "never"] = "iteration"
+    streams: Count | None = None
+
+
 class RunConfig(Part):
     """One run: an encoder on a task with a seed.
 
@@ -208,6 +232,7 @@ class RunConfig(Part):
     rollout: RolloutSettings = RolloutSettings()
     learner: LearnerSettings = LearnerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    ema: EMASettings = EMASettings()
 
     def task_options(self) -> dict[str, Any]:
         """Options of the rollouts' task, of a resolved configuration."""
@@ -229,11 +254,14 @@ class RunConfig(Part):
             if option not in card.scene:
                 there = ", ".join(card.scene) or "none"
                 raise ConfigError(f"{card.name} has no scene option '{option}'; it has {there}")
+        ema = self._resolved_ema(card)
+        rollout = _filled(self.rollout, horizon=card.horizon)
         return self.model_copy(
             update={
                 "scene": {**card.scene, **self.scene},
                 "demonstrations": _filled(self.demonstrations, episodes=card.demonstrations),
-                "rollout": _filled(self.rollout, horizon=card.horizon),
+                "rollout": rollout.model_copy(update={"slots": ema.streams or rollout.slots}),
+                "ema": ema,
                 "learner": _filled(
                     self.learner,
                     iterations=card.iterations,
@@ -241,6 +269,13 @@ class RunConfig(Part):
                 ),
             }
         )
+
+    def _resolved_ema(self, card: TaskCard) -> EMASettings:
+        """The same settings with a momentum and, where statistics move, a number of streams."""
+        ema = _filled(self.ema, momentum=card.ema_momentum if _moves_statistics(self.encoder) else 0.0)
+        if ema.momentum == 0:
+            return ema
+        return _filled(ema, streams=card.ema_streams if self.preset == "paper" else self.rollout.slots)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -336,6 +371,17 @@ def _nearest(wrong: str, right: Mapping[str, Any] | Sequence[str], prefix: str =
     return f"there are {', '.join(right)}"
 
 
-def _filled(part: Any, **defaults: Any) -> Any:
+def _moves_statistics(encoder: str) -> bool:
+    """Whether an encoder's card asks for Stage 3; a class in a file has no card."""
+    if ":" in encoder or encoder.endswith(".py"):
+        return False
+    try:
+        card = encoders.card(encoder)
+    except EncoderError:  # whoever builds the encoder says what is wrong with it
+        return False
+    return card is not None and card.moving_average
+
+
+def _filled(part: PartT, **defaults: Any) -> PartT:
     missing = {key: value for key, value in defaults.items() if getattr(part, key) is None}
     return part.model_copy(update=missing)

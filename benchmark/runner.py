@@ -34,9 +34,10 @@ from .film import save_film
 from .identity import identity_hash
 from .machine import choose_device, peak_memory
 from .progress import Progress, Silent
-from .rollout import Clock, Encode, EpisodeRule, rollout
+from .rollout import Array, Clock, Encode, EpisodeRule, rollout
 from .simulators import Frames, SceneSettings, Simulators
 from .store import RunFolder, cell_path, check_writable
+from .streams import Role, Streams
 from .suite import suite_name
 from .trajectory import Trajectory
 from .versions import RESULTS_VERSION, package_versions
@@ -100,6 +101,7 @@ class _Run:
         if self.encoder.uses_images:
             require_gl()
         check_encoder(self.encoder)
+        self.streams = Streams(self.encoder, self.config.ema, self.config.rollout.slots)
         self.title = self.origin.title(self.encoder.name)
         self.demonstrations: Demonstrations = sources.gather(self.config)
         self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
@@ -138,6 +140,7 @@ class _Run:
         done = checkpoint[1]["iteration"] if checkpoint else BEFORE_EVERYTHING
         folder.rewind(done)
         self.progress.begin(f"{self.title} · {config.task} · seed {config.seed}", self._planned_steps(done))
+        self.streams.say(self.progress)
         settings = self._scene(config.task_options())
         self.progress.stage("start simulators")
         with Simulators(settings, config.workers) as simulators:
@@ -161,6 +164,7 @@ class _Run:
             self.guard = NonFiniteGuard()
             if checkpoint:
                 unpack(checkpoint[0], self.policy, self.baseline, self.generator)
+                self.streams.load(checkpoint[0])
                 self.guard.load_state(checkpoint[1]["guard"])
                 self.steps = int(checkpoint[1]["steps"])
                 self.progress.say(f"resumed after iteration {done}")
@@ -206,7 +210,9 @@ class _Run:
             "device": str(self.device),
             "renderer": device.name if device else None,
             "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
+            **self.streams.made_by(),
         }
+        self.streams.begin(Role.DEMONSTRATIONS)
         return demonstration_pairs(
             self.demonstrations,
             simulators,
@@ -215,13 +221,18 @@ class _Run:
             made_by=made_by,
             clock=self.clock,
             on_steps=self.progress.advance,
+            on_begin=self.streams.restart,
         )
 
     @property
     def _encode(self) -> Encode | None:
         if not self.encoder.uses_images:
             return None
-        return lambda frames, slots: self.encoder.encode(frames).cpu().numpy()
+        return self._features
+
+    def _features(self, frames: Frames, slots: Sequence[int]) -> Array:
+        self.streams.select(slots)
+        return self.encoder.encode(frames).cpu().numpy()
 
     def _clone(self, pairs: Pairs) -> None:
         learner = self.config.learner
@@ -322,6 +333,7 @@ class _Run:
         noise = None
         if noise_of is not None:
             noise = exploration_noise(self.config.seed, noise_of, len(seeds), (horizon, self.card.action_dim))
+        self.streams.begin(Role.EVALUATION if noise_of is None else Role.TRAINING)
         trajectories = rollout(
             self.simulators,
             seeds,
@@ -364,4 +376,5 @@ class _Run:
             "guard": self.guard.state(),
             "identity": identity_hash(self.identity),
         }
-        self.folder.save_checkpoint(pack(self.policy, self.baseline, self.generator), meta)
+        learner = pack(self.policy, self.baseline, self.generator)
+        self.folder.save_checkpoint(learner | self.streams.tensors(), meta)

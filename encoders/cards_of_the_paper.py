@@ -81,6 +81,7 @@ CARDS = (
         ),
         builtin=STAGE1,
         adapts="frankmocap_hand",
+        moving_average=True,
     ),
     Card(
         name="frankmocap_hand",
