@@ -14,6 +14,7 @@ import typer
 
 from . import assets_cli, demos_cli, encoders_cli, tasks_cli, weights_cli
 from .errors import BenchError, ConfigError, IntruderError
+from .eval_cli import evaluate
 from .pretrain_cli import pretrain
 
 HOUSE = ("benchmark", "encoders", "tasks")
@@ -41,6 +42,7 @@ app.add_typer(demos_cli.app, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
+app.command("eval")(evaluate)
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 

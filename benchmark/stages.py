@@ -22,7 +22,7 @@ from encoders.factory import assemble
 
 from . import atomic
 from .adapt import AdaptConfig, adapt
-from .config import RANDOM_ALLOWED, RunConfig
+from .config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
 from .errors import ConfigError
 from .progress import Progress
 
@@ -108,7 +108,19 @@ def title(config: RunConfig, chosen: Plan) -> str:
         tags.append("adapted-own")
     if config.normalise != "auto":
         tags.append(config.normalise)
+    tags += ema_tags(config)
     return chosen.origin.title("+".join([name, *tags]))
+
+
+def ema_tags(config: RunConfig) -> list[str]:
+    """What is set of Stage 3 otherwise than by the encoder's card, such as ``ema-0.01`` or ``ema-all``."""
+    ema, usual = config.ema, configure(config.preset, task=config.task, encoder=config.encoder).ema
+    parts = [
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for name, value in ema
+        if value != getattr(usual, name)
+    ]
+    return ["-".join(["ema", *parts])] if parts else []
 
 
 def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progress) -> Prepared:
