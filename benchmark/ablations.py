@@ -79,8 +79,7 @@ ABLATIONS = {
             "other networks as they are: hands, bodies, videos, ImageNet; all ResNet-50",
             "Figure 5",
             tuple(
-                Variant(name)
-                for name in ("frankmocap_hand", "frankmocap_body", "alphapose", "r3m", "rrl", "hindex")
+                Variant(name) for name in ("frankmocap_hand", "frankmocap_body", "alphapose", "r3m", "rrl", "hindex")
             ),
         ),
         Ablation(

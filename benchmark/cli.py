@@ -68,10 +68,13 @@ def run(
     ] = None,
     adapted: Annotated[str | None, typer.Option(help="Stage 2 from: official files, or own training.")] = None,
     ema_momentum: Annotated[
-        float | None, typer.Option(help="Stage 3: momentum; 0 for none, by default the task's where the card asks for it.")
+        float | None,
+        typer.Option(help="Stage 3: momentum; 0 for none, by default the task's where the card asks for it."),
     ] = None,
     ema_scope: Annotated[str | None, typer.Option(help="Stage 3: stem (as released) or all BatchNorm layers.")] = None,
-    normalise: Annotated[str | None, typer.Option(help="Input: imagenet, unit or native; the card's by default.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="Input: imagenet, unit or native; the card's by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     objects: ObjectsPack = None,
     background: BackgroundNumber = None,

@@ -198,8 +198,8 @@ class RunConfig(Part):
         normalise: the encoder's input: ``auto`` (its card's), ``imagenet``, ``unit`` or ``native``.
         adapt: Stage 2: ``none``, ``affine`` (BatchNorm's scales and offsets), ``all`` parameters, or ``auto``: what the
             encoder's card asks for.
-        adapted: where Stage 2 comes from: the authors' ``official`` files, ``own`` training, or ``auto``: official where
-            they are cached.
+        adapted: where Stage 2 comes from: the authors' ``official`` files, ``own`` training, or ``auto``: official
+            where they are cached.
         adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         torch_threads: torch's threads on the CPU; part of what makes the numbers.

@@ -103,9 +103,7 @@ def evaluate_backgrounds(
 class _Evaluator:
     """A finished policy, looked at again."""
 
-    def __init__(
-        self, store: RunFolder, episodes: int | None, machine: dict[str, Any], progress: Progress
-    ) -> None:
+    def __init__(self, store: RunFolder, episodes: int | None, machine: dict[str, Any], progress: Progress) -> None:
         self.store, self.progress = store, progress
         self.config = RunConfig.model_validate(store.config).model_copy(
             update={name: value for name, value in machine.items() if value is not None}
@@ -134,8 +132,10 @@ class _Evaluator:
             )
         policy = self._policy(session)
         horizon = int(config.rollout.horizon or 0)
-        self.progress.begin(f"{session.title} · {config.task} · seed {config.seed} · backgrounds", 
-                            horizon * self.episodes * len(backgrounds))
+        self.progress.begin(
+            f"{session.title} · {config.task} · seed {config.seed} · backgrounds",
+            horizon * self.episodes * len(backgrounds),
+        )
         for number in backgrounds:
             self.progress.stage(f"background {number}")
             with session.simulators(config.task_options() | {"background": number}) as simulators:

@@ -231,7 +231,9 @@ class _Run:
             last = iteration == iterations
             measured = self._evaluate(iteration, film=last) if last or iteration % evaluation.every == 0 else {}
             self.steps += sum(len(trajectory) for trajectory in trajectories)
-            row = {"iteration": iteration, "steps": self.steps, **asdict(report), **measured} | self.session.costs(seconds)
+            row = {"iteration": iteration, "steps": self.steps, **asdict(report), **measured} | self.session.costs(
+                seconds
+            )
             row["train_success"] = float(np.mean([trajectory.success for trajectory in trajectories]))
             row["unstable"] = sum(trajectory.unstable for trajectory in trajectories)
             self.folder.append_metrics(row)

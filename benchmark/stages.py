@@ -15,13 +15,12 @@ import torch
 
 import encoders
 from encoders import Encoder, WeightsMissing, WeightsOrigin, resolve
-from encoders.adapt import affine
+from encoders.adapt import affine, shipped
 from encoders.cards import Card
 from encoders.checkpoint import ADAPTED, contents, state_sha256
 from encoders.factory import assemble
 
 from . import atomic
-from .adapt import AdaptConfig, adapt
 from .config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
 from .errors import ConfigError
 from .progress import Progress
@@ -92,7 +91,7 @@ def wanted_mode(config: RunConfig, card: Card | None) -> Mode:
     """What Stage 2 is to change: as configured or, if left open, as the card asks."""
     if config.adapt != "auto":
         return config.adapt
-    return "affine" if card is not None and card.adapts else "none"
+    return "affine" if _has_official(card) else "none"
 
 
 def title(config: RunConfig, chosen: Plan) -> str:
@@ -102,9 +101,9 @@ def title(config: RunConfig, chosen: Plan) -> str:
     tags = []
     if config.adapt != "auto" and config.adapt != wanted_mode(config.model_copy(update={"adapt": "auto"}), card):
         tags.append(f"adapt-{config.adapt}")
-    elif chosen.source == "own" and chosen.origin.kind == "official" and card is not None and card.adapts:
-        tags.append("adapted-own")
-    elif config.adapted == "own":
+    elif config.adapted == "own" or (
+        _has_official(card) and chosen.source == "own" and chosen.origin.kind == "official"
+    ):
         tags.append("adapted-own")
     if config.normalise != "auto":
         tags.append(config.normalise)
@@ -116,9 +115,7 @@ def ema_tags(config: RunConfig) -> list[str]:
     """What is set of Stage 3 otherwise than by the encoder's card, such as ``ema-0.01`` or ``ema-all``."""
     ema, usual = config.ema, configure(config.preset, task=config.task, encoder=config.encoder).ema
     parts = [
-        f"{value:g}" if isinstance(value, float) else str(value)
-        for name, value in ema
-        if value != getattr(usual, name)
+        f"{value:g}" if isinstance(value, float) else str(value) for name, value in ema if value != getattr(usual, name)
     ]
     return ["-".join(["ema", *parts])] if parts else []
 
@@ -180,6 +177,11 @@ def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
     return Plan(config.encoder, origin, "affine", "shipped" if _is_shipped(origin, config) else "own")
 
 
+def _has_official(card: Card | None) -> bool:
+    """Whether the authors published adapted weights of this encoder."""
+    return card is not None and bool(card.adapts)
+
+
 def is_adapted(path: Path) -> bool:
     """Whether a weights file holds the whole model of Stage 2, and so an adapted trunk."""
     return any(str(name).startswith(ADAPTED.prefix) for name in contents(path))
@@ -202,6 +204,8 @@ def _adapt(
         path = shipped.path(config.task)
         about = atomic.read_json(path.with_suffix(".json"))
     else:
+        from .adapt import BATCHNORM, CARD, TRUNK, adapt
+
         folder = adapt(encoder, chosen.origin, config.task, out, adapt_config(config, chosen.mode), progress)
         path = folder / (TRUNK if chosen.mode == "all" else BATCHNORM)
         about = atomic.read_json(folder / CARD)
