@@ -64,6 +64,7 @@ def run(
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="auto, float32, tf32, bfloat16 or float16.")] = None,
     objects: ObjectsPack = None,
     background: BackgroundNumber = None,
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
@@ -79,7 +80,7 @@ def run(
     """
     from . import config as configuration
 
-    given = {"workers": workers, "objects": objects, "background": background}
+    given = {"workers": workers, "objects": objects, "background": background, "precision": precision}
     options: dict[str, Any] = {"weights": weights, "device": device}
     options |= {name: value for name, value in given.items() if value is not None}
     configs = [

@@ -26,7 +26,7 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
-OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers", "objects", "background")
+OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers", "objects", "background", "precision")
 """Settings that are options of their own on the command line."""
 
 NAMED_SOURCES = ("expert", "imported")
@@ -143,6 +143,8 @@ class RunConfig(Part):
         encoder: a registered name, or ``path/to/file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
+        compiled: whether the encoder's network is compiled, too.
         torch_threads: torch's threads on the CPU; part of what makes the numbers.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
@@ -162,6 +164,8 @@ class RunConfig(Part):
     background: Annotated[int, Field(ge=0, le=10)] = 0
     scene: dict[str, float] = {}
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    compiled: bool = False
     torch_threads: Count = Field(default_factory=usable_cores)
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
     egl_device: Annotated[int, Field(ge=0)] | None = None
@@ -218,6 +222,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "objects": "ycb",
+        "precision": "float32",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
         "rollout": {"slots": 25, "quality": "paper"},
         "evaluation": {"seeds": "training"},

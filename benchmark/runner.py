@@ -33,6 +33,7 @@ from .features import Pairs, demonstration_pairs
 from .film import save_film
 from .identity import identity_hash
 from .machine import choose_device, peak_memory
+from .precision import outcome, settle_precision
 from .progress import Progress, Silent
 from .rollout import Clock, Encode, EpisodeRule, rollout
 from .simulators import Frames, SceneSettings, Simulators
@@ -41,6 +42,8 @@ from .suite import suite_name
 from .trajectory import Trajectory
 from .versions import RESULTS_VERSION, package_versions
 
+# The encoder's description names the precision that was used.
+SPEED_ONLY = ("workers", "egl_device", "precision", "compiled")
 UNTRAINED, CLONED = -1, 0
 BEFORE_EVERYTHING = UNTRAINED - 1
 
@@ -104,6 +107,8 @@ class _Run:
         self.demonstrations: Demonstrations = sources.gather(self.config)
         self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
         self.clock = Clock()
+        scene = self._scene(self.config.demonstration_options(self.card))
+        self.gate = settle_precision(self.encoder, self.config, self.demonstrations, scene)
         self.identity = self._identity()
         suite = suite_name(self.config)
         self.folder = RunFolder(cell_path(out, suite, config.task, self.title, config.seed))
@@ -120,7 +125,7 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """Everything that makes the numbers; speed-only settings are left out."""
-        config = self.config.model_dump(mode="json", exclude={"workers", "egl_device", "device", "encoder", "weights"})
+        config = self.config.model_dump(mode="json", exclude={*SPEED_ONLY, "device", "encoder", "weights"})
         config["evaluation"].pop("video")
         config["demonstrations"].pop("source")  # the content counts, not where it lay
         return {
@@ -139,6 +144,8 @@ class _Run:
         folder.rewind(done)
         self.progress.begin(f"{self.title} · {config.task} · seed {config.seed}", self._planned_steps(done))
         settings = self._scene(config.task_options())
+        if self.gate is not None:
+            self.progress.say(outcome(self.gate))
         self.progress.stage("start simulators")
         with Simulators(settings, config.workers) as simulators:
             self.simulators = simulators
@@ -245,6 +252,7 @@ class _Run:
         self.folder.append_metrics(
             {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(pairs.actions), **measured}
             | self._costs(seconds)
+            | ({"precision_cosine": self.gate.cosine} if self.gate else {})
             | {"demonstrations": {"content_hash": self.demonstrations.content_hash, **self.demonstrations.metadata}}
         )
         self._save(CLONED, 0)

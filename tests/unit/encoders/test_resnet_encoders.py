@@ -115,6 +115,8 @@ def test_description_names_what_makes_the_numbers():
         "weights": "random",
         "weights_sha256": RANDOM_SHA256,
         "plugin_sha256": None,
+        "precision": "float32",
+        "compiled": False,
     }
 
 
