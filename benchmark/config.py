@@ -33,7 +33,7 @@ BUILTIN_REFUSED = ("paper",)
 
 OPTIONS = (
     *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
-    *("device", "workers", "objects", "background"),
+    *("device", "precision", "workers", "objects", "background"),
 )
 """Settings that are options of their own on the command line."""
 
@@ -202,6 +202,8 @@ class RunConfig(Part):
             where they are cached.
         adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
+        compiled: whether the encoder's network is compiled, too.
         torch_threads: torch's threads on the CPU; part of what makes the numbers.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
@@ -225,6 +227,8 @@ class RunConfig(Part):
     background: Annotated[int, Field(ge=0, le=10)] = 0
     scene: dict[str, float] = {}
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    compiled: bool = False
     torch_threads: Count = Field(default_factory=usable_cores)
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
     egl_device: Annotated[int, Field(ge=0)] | None = None
@@ -293,6 +297,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "objects": "ycb",
+        "precision": "float32",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
         "adaptation": {"size": 224, "steps": 100_000, "batch": 8},
         "rollout": {"slots": 25, "quality": "paper"},

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import imageio.v3 as imageio
 import torch
 
+from encoders.precision import set_precision
+
 from . import atomic
 from .checkpoint import unpack_policy
 from .config import RunConfig
@@ -124,6 +126,8 @@ class _Evaluator:
         out = store.path.absolute().parents[3]
         session = Session(config, out, self.progress)
         recorded = store.identity["encoder"]
+        set_precision(session.encoder, recorded["precision"], compiled=recorded["compiled"])
+        session.attach_statistics()
         if not same_identity(session.encoder.describe(), recorded):
             raise ConfigError(
                 f"{store.path}: the encoder that would run now is not the run's (weights "

@@ -25,6 +25,7 @@ from .episodes import OWN_BACKGROUND
 from .features import Pairs, demonstration_pairs
 from .film import save_film
 from .identity import identity_hash
+from .precision import outcome, settle_precision
 from .progress import Progress, Silent
 from .session import Session, mean_scores
 from .simulators import Simulators
@@ -34,7 +35,10 @@ from .versions import RESULTS_VERSION, package_versions
 
 UNTRAINED, CLONED = -1, 0
 BEFORE_EVERYTHING = UNTRAINED - 1
-NO_IDENTITY = {"workers", "egl_device", "device", "encoder", "weights", "adapted", "adaptation"}
+NO_IDENTITY = {
+    *("workers", "egl_device", "device"),
+    *("encoder", "weights", "adapted", "adaptation", "precision", "compiled"),
+}
 """Settings that change no number, and those whose outcome is in the encoder's own description."""
 
 
@@ -79,6 +83,9 @@ class _Run:
         self.config, self.card, self.progress = self.session.config, self.session.card, progress
         self.device = self.session.device
         self.demonstrations: Demonstrations = sources.gather(self.config)
+        scene = self.session.scene(self.config.demonstration_options(self.card))
+        self.gate = settle_precision(self.session.encoder, self.config, self.demonstrations, scene)
+        self.session.attach_statistics()
         self.identity = self._identity()
         self.folder = RunFolder(self.session.path)
 
@@ -115,6 +122,8 @@ class _Run:
         done = checkpoint[1]["iteration"] if checkpoint else BEFORE_EVERYTHING
         folder.rewind(done)
         self.progress.begin(f"{session.title} · {config.task} · seed {config.seed}", self._planned_steps(done))
+        if self.gate is not None:
+            self.progress.say(outcome(self.gate))
         session.streams.say(self.progress)
         self.progress.stage("start simulators")
         with session.simulators(config.task_options()) as simulators:
@@ -203,6 +212,7 @@ class _Run:
         self.folder.append_metrics(
             {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(pairs.actions), **measured}
             | self.session.costs(seconds)
+            | ({"precision_cosine": self.gate.cosine} if self.gate else {})
             | {"demonstrations": {"content_hash": self.demonstrations.content_hash, **self.demonstrations.metadata}}
         )
         self._save(CLONED, 0)

@@ -57,11 +57,11 @@ class Session:
         config: the same with every number filled in.
         card: the task's.
         device: torch's.
-        encoder: after Stages 1 and 2, held to its contract, with the moving statistics of Stage 3.
+        encoder: after Stages 1 and 2, held to its contract.
         title: the encoder's name as every table shows it.
         record: what the run folder keeps about it.
         path: the run folder.
-        streams: the moving statistics.
+        streams: the moving statistics of Stage 3, once they are attached.
         rule: when episodes end and succeed.
         clock: where the time went since it was last replaced.
 
@@ -81,11 +81,14 @@ class Session:
         if self.encoder.uses_images:
             require_gl()
         check_encoder(self.encoder)
-        self.streams = Streams(self.encoder, self.config.ema, int(self.config.rollout.slots))
         self.record = prepared.record | {"ema": self.config.ema.model_dump(mode="json")}
         self.path = cell_path(out, suite_name(config), config.task, self.title, config.seed)
         self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
         self.clock = Clock()
+
+    def attach_statistics(self) -> None:
+        """Let BatchNorm's statistics move as the configuration says; to be called once the precision is settled."""
+        self.streams = Streams(self.encoder, self.config.ema, self.config.rollout.slots)
 
     def scene(self, options: dict[str, Any]) -> SceneSettings:
         """What the simulation workers build, with these options of the task."""

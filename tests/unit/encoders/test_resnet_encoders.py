@@ -116,6 +116,8 @@ def test_description_names_what_makes_the_numbers():
         "weights_sha256": RANDOM_SHA256,
         "adaptation_sha256": None,
         "plugin_sha256": None,
+        "precision": "float32",
+        "compiled": False,
     }
 
 
