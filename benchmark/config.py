@@ -148,25 +148,25 @@ class EvaluationSettings(Part):
 
 
 class AdaptationSettings(Part):
-    """How Stage 2 trains, where a run has to adapt its encoder itself.
+    """How Stage 2 trains, where a run has to adapt its encoder itself; see `benchmark.adapt_config.AdaptConfig`.
 
     Attributes:
-        size: height and width of the images in pixels; the network sees 224 afterwards.
-        steps: optimisation steps.
-        batch: pairs of images a step.
+        size: height and width of the frames in pixels; the network sees 224 afterwards.
+        steps: updates.
+        batch: pairs of frames a step.
         learning_rate: Adam's.
-        episodes: demonstrations that the images are taken from.
+        videos: episodes of the expert that the frames are taken from.
         shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
             0.18 % of the parameters.
 
     Source: H-InDex, section 3.2, and its released configuration.
     """
 
-    size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
-    steps: Count = 600
+    size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
+    steps: Count = 300
     batch: Count = 4
     learning_rate: Positive = 1e-4
-    episodes: Annotated[int, Field(ge=2)] = 50
+    videos: Annotated[int, Field(ge=2)] = 50
     shortcuts: bool = True
 
 

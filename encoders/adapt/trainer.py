@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..base import full_precision
+from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
 from . import affine, keypoints
+from .files import load_model
 from .loss import Perceptual, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
@@ -108,21 +111,34 @@ class AdaptationTrainer:
         trunk: the network to adapt, in place; see `trunk.maps` for what it may be.
         settings: how to train.
         device: where.
+        heads: one of the authors' files, whose heads are the first ones; None to draw them.
+        normalisation: what the frozen copy of the trunk in the perceptual loss gets.
 
     Raises:
         EncoderError: the network has no BatchNorm, or no maps.
         WeightsMissing, WeightsInvalid: as `loss.perceptual_loss`.
     """
 
-    def __init__(self, trunk: nn.Module, settings: AdaptationSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        settings: AdaptationSettings,
+        device: torch.device,
+        *,
+        heads: Path | None = None,
+        normalisation: Normalisation = IMAGENET,
+    ) -> None:
         if not affine.affine_parameters(trunk):
             raise EncoderError(f"{type(trunk).__name__} has no BatchNorm layer with scale and offset to adapt")
         self.settings, self.device = settings, device
         self.pretrained = affine.extract(trunk)
-        self.loss = perceptual_loss(settings.perceptual, trunk).to(device)
+        self.loss = perceptual_loss(settings.perceptual, trunk, normalisation).to(device)
         with torch.random.fork_rng(devices=[]):
             self.model = KeypointModel(trunk, keypoints=settings.keypoints)
-        draw_heads(self.model, settings.seed)
+        if heads is None:
+            draw_heads(self.model, settings.seed)
+        else:
+            load_model(self.model, heads, trunk=False)
         self.model.to(device).to(memory_format=torch.channels_last).eval()
         self.loss.to(memory_format=torch.channels_last)
         self.trained = self._choose()
@@ -131,7 +147,7 @@ class AdaptationTrainer:
             list(self.trained.values()), lr=settings.learning_rate, fused=True, capturable=on_gpu
         )
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.calibrated = False
+        self.calibrated = heads is not None
 
     def _choose(self) -> dict[str, nn.Parameter]:
         """Freeze what stays as it is, and name the rest."""
