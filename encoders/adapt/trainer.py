@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..base import full_precision
 from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
+from ..precision import FLOAT32, computing
 from . import affine, keypoints
 from .files import load_model
 from .loss import Perceptual, perceptual_loss
@@ -170,7 +170,7 @@ class AdaptationTrainer:
 
     def calibrate(self, source: Frames, target: Frames) -> None:
         """Give the untrained heads' BatchNorm layers the statistics of a batch, see `start.calibrate`."""
-        with full_precision():
+        with computing(FLOAT32, self.device):
             calibrate(self.model, self.pixels(source), self.pixels(target))
         self.calibrated = True
 
@@ -197,7 +197,7 @@ class AdaptationTrainer:
 
     def reconstruct(self, source: Frames, target: Frames) -> Reconstruction:
         """Draw frames from others and their own keypoints, without gradient; the shapes are those of `step`."""
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), computing(FLOAT32, self.device):
             drawn = self.model(self.pixels(source), self.pixels(target))
         return Reconstruction(drawn.images, keypoints.pixel_positions(drawn.keypoints), drawn.heat)
 
@@ -257,7 +257,7 @@ class AdaptationTrainer:
     def _precision(self) -> Iterator[None]:
         kind = self.settings.precision
         if kind == "float32":
-            with full_precision():
+            with computing(FLOAT32, self.device):
                 yield
             return
         before = torch.get_float32_matmul_precision()
