@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -39,6 +40,38 @@ def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE)
         rows.append((suite, task, row, seed, area, length, float(reached.iloc[0]) if len(reached) else np.nan))
     columns = ["suite", "task", "row", "seed", "mean_return", "steps", "steps_to_success"]
     return pandas.DataFrame(rows, columns=columns)
+
+
+def sample_efficiency(speed: pandas.DataFrame, rows: Sequence[str]) -> pandas.DataFrame:
+    """How fast encoders learn, over the tasks.
+
+    Args:
+        speed: of `learning_speed`, of one suite.
+        rows: the encoders compared; one without runs is left out.
+
+    Columns: `row`, `area_score` (mean return over training, normalised by task like a score, then averaged), `reached`
+    (share of runs that reached the success rate), `steps_to_success` (median of those runs), `runs`, `tasks`.
+    """
+    import pandas
+
+    columns = ["row", "area_score", "reached", "steps_to_success", "runs", "tasks"]
+    compared = speed[speed["row"].isin(rows)]
+    if compared.empty:
+        return pandas.DataFrame(columns=columns)
+    areas = compared.groupby(["row", "task"])["mean_return"].mean().unstack("task")
+    means = areas.to_numpy(float)[:, None, :]
+    groups = compared.groupby("row")
+    table = pandas.DataFrame(
+        {
+            "area_score": statistics.mean(statistics.normaliser(means)(means)),
+            "reached": groups["steps_to_success"].apply(lambda steps: steps.notna().mean()),
+            "steps_to_success": groups["steps_to_success"].median(),
+            "runs": groups.size(),
+            "tasks": groups["task"].nunique(),
+        },
+        index=areas.index,
+    )
+    return table.loc[[row for row in rows if row in table.index]].reset_index()[columns]
 
 
 def curve_bands(

@@ -119,6 +119,16 @@ def load_adaptations(folder: Path | str) -> pandas.DataFrame:
     return _side_files(folder, "adapt/*/*/card.json", _adaptation, ADAPTATION_COLUMNS)
 
 
+def load_published() -> pandas.DataFrame:
+    """Numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
+
+    Columns: `task`, `encoder`, `quantity`, `value`, `source` (with the page).
+    """
+    import pandas
+
+    return pandas.read_csv(Path(__file__).with_name("published.csv"))
+
+
 def suites(runs: pandas.DataFrame) -> list[str]:
     """The suites, that with most usable runs first; they are never pooled."""
     counted = runs.groupby("suite")["used"].sum()
@@ -235,6 +245,7 @@ __all__ = [
     "load_curves",
     "load_episodes",
     "load_probe",
+    "load_published",
     "load_runs",
     "suites",
 ]

@@ -213,10 +213,14 @@ def improvements(
             if first == second or not shared.any():
                 continue
             arrays = [comparison.returns[first][:, shared], comparison.returns[second][:, shared]]
+            known = all((comparison.seeds[number][shared] > 1).any() for number in (first, second))
             estimate = statistics.bootstrap(
                 arrays, statistics.probability_of_improvement, repetitions=repetitions, seed=seed, bounds=SHARE
             )
-            rows.append({"row": row, "other": other, **_numbers(estimate), "tasks": int(shared.sum())})
+            numbers = _numbers(estimate)
+            if not known:  # one of them has no spread to redraw
+                numbers |= dict.fromkeys(NUMBERS[1:], np.nan)
+            rows.append({"row": row, "other": other, **numbers, "tasks": int(shared.sum())})
     return pandas.DataFrame(rows, columns=["row", "other", *NUMBERS, "tasks"])
 
 
