@@ -19,8 +19,9 @@ from .plates import Plate
 from .plates_ablations import ablation_plates
 from .plates_pictures import adaptation_plates, background_plates, probe_plates, task_plates
 from .plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
-from .press import Press
+from .press import Press, helpers
 from .problems import Finding
+from .suite_tables import probe_tables, suite_tables
 
 PAGE = "report.html"
 
@@ -42,13 +43,14 @@ class Report:
     summary: str
 
 
-def build(folder: Path, out: Path | None = None, suite: str | None = None) -> Report:
+def build(folder: Path, out: Path | None = None, suite: str | None = None, *, processes: int = 1) -> Report:
     """Write ``report.html``, ``figures/`` and ``tables/`` from run folders.
 
     Args:
         folder: of all runs.
         out: where to write; ``report`` in the folder of runs by default.
         suite: the only suite wanted; all by default, each in a part of its own and in folders of its own.
+        processes: that draw; with more than one, call this below ``if __name__ == "__main__":``.
 
     Raises:
         NothingToReport: there is no run, or none of that suite.
@@ -59,13 +61,14 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None) -> Re
     check_writable(target)
     made: list[Plate] = []
     findings = list(material.findings)
-    parts: list[Section] = []
     several = len(material.suites) > 1
-    budget = sections.FILM_BUDGET
-    for each in material.suites:
-        press = Press(target, each.name if several else "")
-        parts += _suite_part(each, press, made, several, budget // len(material.suites))
-    parts += _shared_part(material, Press(target), made, findings)
+    with helpers(processes) as pool:
+        parts = [
+            section
+            for each in material.suites
+            for section in _suite_part(each, Press(target, each.name if several else "", pool), made, len(material.suites))
+        ]
+        parts += _shared_part(material, Press(target, "", pool), made, findings)
     missing = sections.not_run_section(made)
     page = Page(
         **{"title": f"H-InDex Bench: {folder.name}", "heading": "Visual representations in dexterous manipulation"},
@@ -80,19 +83,21 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None) -> Re
     return Report(target / PAGE, drawn, lacking, _summary(material, drawn, lacking, findings))
 
 
-def _suite_part(suite: Suite, press: Press, made: list[Plate], several: bool, budget: int) -> list[Section]:
-    """The sections of one suite."""
+def _suite_part(suite: Suite, press: Press, made: list[Plate], of: int) -> list[Section]:
+    """The sections of one suite of so many."""
+    tables = suite_tables(suite)
 
     def key(name: str) -> str:
-        return identifier(suite.name, name) if several else name
+        return identifier(suite.name, name) if of > 1 else name
 
     def themed(name: str, title: str, plates: Sequence[Plate], short: str = "") -> list[Section]:
         made.extend(plates)
-        body = press.print_all(plates)
+        shown = press.tables(tables.get(name, ()))  # written first: figures link to them
+        body = press.figures(plates) + shown
         return [Section(key(name), title, body, short)] if body else []
 
-    films, _ = sections.films_section(suite, key("films"), budget)
-    head = [Section(key("suite"), f"Suite {suite.name}", _suite_lede(suite), suite.name, suite=True)] if several else []
+    films = sections.films_section(suite, key("films"), sections.FILM_BUDGET // of)
+    head = [Section(key("suite"), f"Suite {suite.name}", _suite_lede(suite), suite.name, suite=True)] if of > 1 else []
     return [
         *head,
         sections.scale_section(suite, key("scale")),
@@ -104,23 +109,24 @@ def _suite_part(suite: Suite, press: Press, made: list[Plate], several: bool, bu
         *themed("tasks", "Tasks", task_plates(suite)),
         *([films] if films else []),
         *themed("cost", "Cost", spending_plates(suite)),
+        *themed("weights", "Weights", ()),
         sections.runs_section(suite, key("runs")),
     ]
 
 
 def _shared_part(material: Material, press: Press, made: list[Plate], findings: list[Finding]) -> list[Section]:
     """What belongs to no suite: probe, Stage 2, encoders, machines."""
-    parts = []
     stage2, unreadable = adaptation_plates(material)
     findings += unreadable
-    for name, title, plates in (
-        ("probe", "What the encoders see", probe_plates(material)),
-        ("stage-2", "Stage 2", stage2),
-    ):
-        made.extend(plates)
-        body = press.print_all(plates)
-        parts += [Section(name, title, body)] if body else []
-    return [*parts, sections.encoders_section(material), sections.machines_section(material)]
+    probe = probe_plates(material)
+    made += [*probe, *stage2]
+    seen = press.tables(probe_tables(material))
+    parts = [("probe", "What the encoders see", press.figures(probe) + seen), ("stage-2", "Stage 2", press.figures(stage2))]
+    return [
+        *(Section(name, title, body) for name, title, body in parts if body),
+        sections.encoders_section(material),
+        sections.machines_section(material),
+    ]
 
 
 def _lede(material: Material) -> str:

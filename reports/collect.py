@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchError
 
-from . import load, scores
+from . import load, scores, shift
 from .problems import Finding, problems
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ class Suite:
     def episodes(self) -> pandas.DataFrame:
         """A row an episode of the runs whose policies were tried on shifted backgrounds."""
         return load.load_episodes(self.runs[self.runs["used"] & (self.runs["backgrounds"].map(len) > 0)])
+
+    @cached_property
+    def shift(self) -> pandas.DataFrame:
+        """What shifted backgrounds cost, see `reports.shift.background_shift`."""
+        import pandas
+
+        return shift.background_shift(self.episodes) if len(self.episodes) else pandas.DataFrame(columns=shift.COLUMNS)
 
     @cached_property
     def comparison(self) -> scores.Comparison:

@@ -11,38 +11,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+    from numpy.typing import NDArray
+
+    from .table import Table
+
+MISSING = "—"
+"""A cell without a number, as `reports.tables` writes it."""
 
 LONG_TABLE = 15
 """Rows from which a table can be filtered."""
 
 
-def table(frame: pandas.DataFrame, *, caption: str = "", digits: Mapping[str, int] | None = None) -> str:
+def table(frame: pandas.DataFrame, *, caption: str = "", best: NDArray[np.bool_] | None = None) -> str:
     """A sortable table: the frame's columns in order, the first as row headers; missing values are dashes.
+
+    A column is one of numbers where every cell is a number or begins with one, as in ``93.1 ± 2.0``.
 
     Args:
         frame: the values; column names are headings.
         caption: HTML above it.
-        digits: behind the point, by column; where nothing is said, as many as the size of the numbers asks for.
+        best: which cells are set in bold.
     """
-    numeric = {name: _is_numeric(frame[name]) for name in frame.columns}
+    numeric = [place > 0 and _is_numeric(frame[name]) for place, name in enumerate(frame.columns)]
     heads = "".join(
-        f'<th scope="col"{_number(numeric[name])}>{escape(str(name))}</th>' for name in frame.columns
+        f'<th scope="col"{_number(is_number)}>{escape(str(name))}</th>'
+        for name, is_number in zip(frame.columns, numeric, strict=True)
     )
     lines = []
-    for values in frame.itertuples(index=False, name=None):
-        cells = [
-            _cell(value, k, numeric[name], (digits or {}).get(str(name)))
-            for k, (name, value) in enumerate(zip(frame.columns, values, strict=True))
-        ]
+    for row, values in enumerate(frame.itertuples(index=False, name=None)):
+        bold = [False] * len(values) if best is None else list(best[row])
+        cells = [_cell(value, k, numeric[k], bool(bold[k])) for k, value in enumerate(values)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     kind = "sortable filtered" if len(frame) >= LONG_TABLE else "sortable"
     told = f"<caption>{caption}</caption>" if caption else ""
+    label = escape(_plain(caption)[:80], quote=True) or "numbers"
     body = "\n".join(lines)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {escape(_plain(caption), quote=True)}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {label}">'
         f'<table class="{kind}">{told}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     )
+
+
+def table_of(made: Table, files: Sequence[str]) -> str:
+    """One of the report's tables, with links to its files."""
+    caption = f"{escape(made.full_caption)}{file_links(files)}"
+    return table(made.shown, caption=caption, best=made.best)
 
 
 def figure(picture: str, caption: str, *, narrow: str = "", full: bool = False, files: Sequence[str] = ()) -> str:
@@ -104,13 +119,17 @@ def identifier(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
-def _cell(value: Any, place: int, numeric: bool, digits: int | None) -> str:
+def _cell(value: Any, place: int, numeric: bool, bold: bool) -> str:
     if _missing(value):
         return f'<td class="empty{" number" if numeric else ""}">–</td>'
-    if not numeric:
-        shown = escape(str(value))
-        return f'<th scope="row">{shown}</th>' if place == 0 else f"<td>{shown}</td>"
-    return f'<td class="number" data-value="{float(value):.12g}">{number(float(value), digits)}</td>'
+    shown, sorted_by = escape(str(value)), ""
+    if numeric and isinstance(value, str):
+        sorted_by = f' data-value="{_leading_number(value)}"'
+    elif numeric:
+        shown, sorted_by = number(float(value)), f' data-value="{float(value):.12g}"'
+    if bold:
+        shown = f"<strong>{shown}</strong>"
+    return f'<th scope="row">{shown}</th>' if place == 0 else f"<td{_number(numeric)}{sorted_by}>{shown}</td>"
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -130,12 +149,20 @@ def _number(numeric: bool) -> str:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return value is None or value in ("", MISSING) or (isinstance(value, float) and math.isnan(value))
 
 
 def _is_numeric(values: pandas.Series) -> bool:
     present = [value for value in values if not _missing(value)]
-    return bool(present) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present)
+    return bool(present) and all(
+        _leading_number(value) != "" if isinstance(value, str) else not isinstance(value, bool) for value in present
+    )
+
+
+def _leading_number(text: str) -> str:
+    """The number that a cell begins with, empty where it begins with something else or runs on into letters."""
+    found = re.match(r"([-−]?\d+(?:,\d{3})*(?:\.\d+)?)(?=$|[ %\[(/])", text)
+    return found[1].replace("−", "-").replace(",", "") if found else ""
 
 
 def _plain(html: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-Draw = Callable[[float], Figure]
-"""Draws at a width in inches."""
+Draw = Callable[..., Figure]
+"""Draws at ``width=`` inches; a `functools.partial` of a figure function, so that another process can run it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plate:
         command: what would make the runs it needs.
         lacking: what is missing, where `draw` is None.
         wide: whether it is drawn on both columns too, for wide screens.
-        tables: files below ``tables/`` with the same numbers, without their endings.
+        tables: names of tables with the same numbers.
     """
 
     key: str

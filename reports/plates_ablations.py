@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from . import figures_ablations as ablations
 from .collect import Suite
@@ -35,10 +36,9 @@ def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str)
         title,
         "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. Whiskers: 95 % "
         f"stratified bootstrap over seeds, corrected for few seeds. {_tasks(comparison)}",
-        (lambda width: score_bars(bars, variants=variant_looks(chosen), width=width)) if bars is not None else None,
+        None if bars is None else partial(score_bars, bars, variants=variant_looks(chosen)),
         command(suite, f"ablate {name} --seed 0,1,2"),
         _lacking(chosen),
-        tables=("ablations",),
     )
 
 
@@ -51,12 +51,11 @@ def _by_task(suite: Suite, key: str, title: str, variants: Variants, name: str) 
         key,
         title,
         f"Normalised score by task, mean over seeds; 100 is the better variant of a task.{more}",
-        (lambda width: task_dots(cells, label="normalised score", variants=variant_looks(chosen), width=width))
+        partial(task_dots, cells, label="normalised score", variants=variant_looks(chosen))
         if cells is not None and len(cells)
         else None,
         command(suite, f"ablate {name} --seed 0,1,2"),
         _lacking(chosen),
-        tables=("ablations",),
     )
 
 

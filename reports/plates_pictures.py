@@ -3,6 +3,7 @@ probe."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from .looks import encoder_name
 from .plates import Plate
 from .plates_scores import PAPER_ENCODERS, command
 from .problems import Finding
-from .shift import background_shift
+from .shift import ALL_SHIFTED
 
 if TYPE_CHECKING:
     import pandas
@@ -43,8 +44,8 @@ def task_plates(suite: Suite) -> list[Plate]:
             "Figure 3: the tasks",
             "For each task: the initial configuration, the frame in which the goal is reached, and one trajectory of a "
             f"trained policy, as the encoder sees it. Trajectories by {by}.",
-            (lambda width: task_strips(pictures, width=width)) if rows else None,
-            command(suite, f"run --encoder hindex --task all --seed 0"),
+            partial(task_strips, pictures) if rows else None,
+            command(suite, "run --encoder hindex --task all --seed 0"),
             "no run with pictures",
             wide=True,
         )
@@ -61,7 +62,7 @@ def background_plates(suite: Suite) -> list[Plate]:
             "fig12_backgrounds",
             "Figure 12: the shifted backgrounds",
             "The same first frame on the training scene and under the shifted backgrounds.",
-            (lambda width: background_grid(looks, width=width)) if looks is not None else None,
+            None if looks is None else partial(background_grid, looks),
             evaluate,
             "no run folder with pictures of shifted backgrounds",
             wide=True,
@@ -70,11 +71,11 @@ def background_plates(suite: Suite) -> list[Plate]:
             "fig12_background_returns",
             "Figure 12: return under shifted backgrounds",
             "Return of the trained policy under each background, per cent of its return on the training scene, on the same "
-            "initial states; no retraining.",
-            (lambda width: background_returns(kept, width=width)) if kept is not None and len(kept) else None,
+            "initial states; no retraining. Whiskers: one standard deviation over seeds.",
+            None if kept is None else partial(background_returns, kept, note="same initial states"),
             evaluate,
             "no run that was evaluated on shifted backgrounds",
-            tables=("table03_background",),
+            tables=("background-shift",),
         ),
     ]
 
@@ -89,7 +90,7 @@ def probe_plates(material: Material) -> list[Plate]:
             "What the encoders see",
             "R² of a ridge regression from frozen features to quantities of the scene, on held-out episodes, mean over tasks; "
             "0 is as good as guessing the mean, negative values are drawn as 0.",
-            (lambda width: probe_heat_map(found, width=width)) if len(found) else None,
+            partial(probe_heat_map, found) if len(found) else None,
             f"bench probe --encoder {PAPER_ENCODERS} --task all --out {material.folder}",
             "no probe",
             wide=True,
@@ -109,7 +110,7 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
             "fig10_keypoints",
             "Figure 10: keypoints of Stage 2",
             "Keypoints that the adapted encoder's model finds on frames of the tasks.",
-            (lambda width: keypoint_grid(keypoints, width=width)) if len(keypoints) else None,
+            partial(keypoint_grid, keypoints) if len(keypoints) else None,
             adapt,
             "no Stage 2 result with keypoints",
             wide=True,
@@ -123,7 +124,7 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
             "fig11_batchnorm",
             "Figure 11: BatchNorm's affine parameters before and after Stage 2",
             f"Histograms and Gaussian fits of scales and offsets by depth of the network; {note or 'one adapted encoder'}.",
-            (lambda width: affine_distributions(values, width=width, note=note)) if values is not None else None,
+            None if values is None else partial(affine_distributions, values, note=note),
             adapt,
             "no Stage 2 result that has BatchNorm's parameters from before and after",
         )
@@ -166,12 +167,19 @@ def _background_pictures(suite: Suite) -> pandas.DataFrame | None:
 
 
 def _background_returns(suite: Suite) -> pandas.DataFrame | None:
-    table = background_shift(suite.episodes)
+    table = suite.shift
+    table = table.assign(value=100 - table["drop"]).dropna(subset=["value"])
     if table.empty:
         return None
+    deviation = table["drop_deviation"].where(table["runs"] > 1)
+    names = [_shown_background(name) for name in table["background"]]
     return table.assign(
-        background=[background_name(_number(name)) for name in table["background"]], synthetic=suite.synthetic
+        background=names, low=table["value"] - deviation, high=table["value"] + deviation, synthetic=suite.synthetic
     )
+
+
+def _shown_background(name: str) -> str:
+    return "mean of shifted" if name == ALL_SHIFTED else background_name(_number(name))
 
 
 def background_name(number: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from . import learning, scores
 from .collect import Suite
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 VANILLA = ("frankmocap_hand", "frankmocap_body", "alphapose")
 PAPER_ENCODERS = "hindex,vc1,mvp,r3m,rrl"
+AREA = "area under the learning curve (% of best)"
 NO_RUNS = "no finished run of an encoder"
 INTERVALS = "Whiskers: 95 % stratified bootstrap over seeds, corrected for few seeds; the normaliser is held fixed."
 
@@ -64,10 +66,10 @@ def average_score(suite: Suite) -> Plate:
         "fig01_average_score",
         "Figure 1: normalised average score",
         told,
-        (lambda width: score_bars(bars, width=width)) if len(bars) else None,
+        partial(score_bars, bars) if len(bars) else None,
         paper_command(suite),
         NO_RUNS,
-        tables=("scores",),
+        tables=("scores-return-best",),
     )
 
 
@@ -91,10 +93,10 @@ def tasks_by_score(suite: Suite) -> Plate:
         "scores_by_task",
         "Normalised score by task",
         f"100 is the best encoder of a task. {INTERVALS}",
-        (lambda width: task_dots(cells, label="normalised score", width=width)) if len(cells) else None,
+        partial(task_dots, cells, label="normalised score") if len(cells) else None,
         paper_command(suite),
         NO_RUNS,
-        tables=("scores",),
+        tables=("scores-return-best",),
     )
 
 
@@ -110,14 +112,14 @@ def success_rates(suite: Suite) -> Plate:
         "success_rates",
         "Success rate by task",
         "Share of evaluation episodes that succeed, at the best evaluation of each run, mean over seeds.",
-        (lambda width: task_dots(cells, width=width, limits=(-4, 104), note="mean over seeds")) if len(cells) else None,
+        partial(task_dots, cells, limits=(-4, 104), note="mean over seeds") if len(cells) else None,
         paper_command(suite),
         NO_RUNS,
-        tables=("success",),
+        tables=("success-best",),
     )
 
 
-def curves(suite: Suite, quantity: str) -> Plate:
+def curves(suite: Suite, quantity: Literal["return", "success"]) -> Plate:
     """Figure 4, and the same of success."""
     frame = suite.curves[suite.curves["row"].isin(suite.comparison.rows)]
     several = len(frame) and frame[frame["iteration"] >= 0].groupby(["task", "row", "seed"]).size().max() > 1
@@ -127,7 +129,7 @@ def curves(suite: Suite, quantity: str) -> Plate:
         "Figure 4: learning curves" if paper else "Learning curves: success rate",
         "Evaluation over environment steps, beginning with the cloned policy; mean over seeds and its 95 % band from three "
         "seeds on, each seed a thin line below that. A cross ends a run that did not finish.",
-        (lambda width: learning_curves(frame, quantity=quantity, width=width)) if several else None,  # type: ignore[arg-type]
+        partial(learning_curves, frame, quantity=quantity) if several else None,
         paper_command(suite),
         "no run that was evaluated more than once",
         wide=True,
@@ -147,12 +149,10 @@ def efficiency(suite: Suite) -> Plate:
         "Sample efficiency",
         "Area under the learning curve from cloning on, per cent of the best encoder's: what is learned early counts. Tasks "
         "on which no encoder has a positive area are left out.",
-        (lambda width: task_dots(cells, label="area under the learning curve (% of best)", width=width, note="mean over seeds"))
-        if len(cells)
-        else None,
+        partial(task_dots, cells, label=AREA, note="mean over seeds") if len(cells) else None,
         paper_command(suite),
         "no run that was evaluated more than once",
-        tables=("sample_efficiency",),
+        tables=("efficiency",),
     )
 
 
@@ -164,10 +164,10 @@ def vanilla(suite: Suite) -> Plate:
         "fig05_vanilla",
         "Figure 5: vanilla representations",
         "ResNet-50 encoders without adaptation beside hindex, averaged over the tasks that all of them have.",
-        (lambda width: score_bars(bars, width=width)) if bars is not None else None,
+        None if bars is None else partial(score_bars, bars),
         command(suite, "ablate vanilla --seed 0,1,2"),
         "no run of frankmocap_hand, frankmocap_body or alphapose on a task that the others have",
-        tables=("scores",),
+        tables=("scores-return-best",),
     )
 
 
@@ -191,11 +191,11 @@ def aggregates(suite: Suite) -> Plate:
         "Mean, interquartile mean (IQM) and optimality gap",
         "The interquartile mean leaves out the best and the worst quarter of all runs; the optimality gap is how far runs "
         f"stay below 100 on average, so less is better. {INTERVALS}",
-        (lambda width: aggregate_panels(table, width=width)) if len(table) else None,
+        partial(aggregate_panels, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,
         wide=True,
-        tables=("aggregates",),
+        tables=("aggregates-fixed",),
     )
 
 
@@ -214,7 +214,7 @@ def profiles(suite: Suite) -> Plate:
         "performance_profiles",
         "Performance profiles",
         "The share of all runs, over tasks and seeds, whose normalised score exceeds a threshold; higher lines are better.",
-        (lambda width: performance_profiles(table, width=width)) if len(table) else None,
+        partial(performance_profiles, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,
     )
@@ -236,10 +236,10 @@ def improvements(suite: Suite) -> Plate:
         "Probability of improvement",
         "The chance that a run of one encoder beats a run of another on the same task, averaged over the tasks they share; "
         "an interval that keeps clear of one half is evidence. All pairs are in the table.",
-        (lambda width: improvement_dots(pairs, width=width)) if pairs is not None and len(pairs) else None,
+        partial(improvement_dots, pairs) if pairs is not None and len(pairs) else None,
         paper_command(suite),
         "fewer than two encoders with finished runs on one task",
-        tables=("improvements",),
+        tables=("improvement",),
     )
 
 
@@ -256,7 +256,7 @@ def expenses(suite: Suite) -> Plate:
         "Cost of an encoder",
         "Frames a second while rolling out (median over runs), minutes of a run by stage (mean), and peak memory (highest)."
         f"{machine}",
-        (lambda width: costs(table, width=width)) if len(table) else None,
+        partial(costs, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,
         tables=("costs",),

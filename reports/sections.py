@@ -62,14 +62,14 @@ def scale_section(suite: Suite, key: str) -> Section:
     return Section(key, "Scale of these runs", notice + changed + table, short="Scale")
 
 
-def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> tuple[Section | None, int]:
-    """One film a task and encoder, and how many bytes they took; None where no run has one.
+def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section | None:
+    """One film a task and encoder; None where no run has one.
 
     Films are taken by turns over the tasks until the budget is spent; the page says what it left out.
     """
-    chosen, left_out, spent = choose_films(suite.runs, budget)
+    chosen, left_out = choose_films(suite.runs, budget)
     if not chosen and not left_out:
-        return None, 0
+        return None
     groups: dict[str, list[str]] = {}
     for run in chosen:
         start = run["pictures"].get("start")
@@ -89,14 +89,14 @@ def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> tuple[Se
             f" {left_out} more films are left out so that this page stays below {budget / 1e6:.0f} MB of film; each lies in its "
             "run folder as <code>video.mp4</code>."
         )
-    return Section(key, "Films by task and encoder", f'<p class="intro">{words}</p>{"".join(parts)}', short="Films"), spent
+    return Section(key, "Films by task and encoder", f'<p class="intro">{words}</p>{"".join(parts)}', short="Films")
 
 
-def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, Any]], int, int]:
+def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, Any]], int]:
     """The first seed's run with a film of every task and row, within a budget of bytes.
 
     Returns:
-        The runs, how many films the budget left out, and the bytes of those chosen.
+        The runs, and how many films the budget left out.
     """
     filmed = runs[runs["used"] & runs["video"].notna()].sort_values("seed").drop_duplicates(["task", "row"])
     order = {row: number for number, row in enumerate(row_order(filmed))} if len(filmed) else {}
@@ -108,7 +108,7 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
         if spent + size <= budget:
             chosen.append(run)
             spent += size
-    return chosen, len(turns) - len(chosen), spent
+    return chosen, len(turns) - len(chosen)
 
 
 def encoders_section(material: Material) -> Section:

@@ -173,7 +173,6 @@ def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
             fontsize=min(30.0, 8.5 * figure.get_figwidth()),
             color=ACCENT,
             alpha=0.16,
-            fontweight="bold",
             zorder=-1,
             gid="stamp",
         )
