@@ -21,7 +21,7 @@ from .plates_pictures import adaptation_plates, background_plates, probe_plates,
 from .plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
 from .press import Press, helpers
 from .problems import Finding
-from .suite_tables import probe_tables, suite_tables
+from .suite_tables import Shelf, probe_tables, suite_tables
 
 PAGE = "report.html"
 
@@ -92,7 +92,7 @@ def _suite_part(suite: Suite, press: Press, made: list[Plate], of: int) -> list[
 
     def themed(name: str, title: str, plates: Sequence[Plate], short: str = "") -> list[Section]:
         made.extend(plates)
-        shown = press.tables(tables.get(name, ()))  # written first: figures link to them
+        shown = press.tables(tables.get(name, Shelf()))  # written first: figures link to them
         body = press.figures(plates) + shown
         return [Section(key(name), title, body, short)] if body else []
 

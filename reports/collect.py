@@ -60,6 +60,16 @@ class Suite:
         """The main encoders by best-so-far return."""
         return scores.compare(self.runs)
 
+    @cached_property
+    def aggregates(self) -> pandas.DataFrame:
+        """Mean, interquartile mean and optimality gap of the main encoders."""
+        return scores.aggregates(self.comparison)
+
+    @cached_property
+    def improvements(self) -> pandas.DataFrame:
+        """Who beats whom, see `reports.scores.improvements`."""
+        return scores.improvements(self.comparison)
+
     @property
     def synthetic(self) -> bool:
         """Whether any run of it is invented."""

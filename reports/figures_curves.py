@@ -53,7 +53,7 @@ def learning_curves(
             if len(band):
                 handles[row] = _line(axes, band, look, quantity, row)
             _seeds(axes, seeds, look, quantity, alone=len(band) == 0 or int(band["seeds"].max()) < ENOUGH_SEEDS)
-        _dress(axes, task, quantity, short=width <= COLUMN)
+        _dress(axes, task, quantity, bands[bands["task"] == task], short=width <= COLUMN)
     for axes in panels.flat[len(tasks) :]:
         axes.set_visible(False)
     figure.supylabel(LABELS[quantity], fontsize=style.FONT)
@@ -92,7 +92,8 @@ def _seeds(axes: Axes, seeds: pandas.DataFrame, look: Look, quantity: str, *, al
             axes.plot(last["steps"], SCALES[quantity] * last[quantity], "x", color=look.colour, ms=4, gid="unfinished")
 
 
-def _dress(axes: Axes, task: str, quantity: str, *, short: bool) -> None:
+def _dress(axes: Axes, task: str, quantity: str, bands: pandas.DataFrame, *, short: bool) -> None:
+    """Names and ticks; the lines set the axis, and bands are drawn up to half its span beyond them."""
     axes.set_title(task_label(task, short=short))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -101,3 +102,8 @@ def _dress(axes: Axes, task: str, quantity: str, *, short: bool) -> None:
         axes.set_ylim(-4, 104)
     else:
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        if len(bands):
+            low, high = float(bands["value"].min()), float(bands["value"].max())
+            bottom, top = axes.get_ylim()
+            reach = 0.5 * (high - low or 1.0)
+            axes.set_ylim(max(bottom, low - reach), min(top, high + reach))

@@ -19,6 +19,8 @@ from .notes import interval_note
 from .scores import task_order
 from .style import COLUMN, INK, MUTED, SMALL
 
+CUT = "some run on beyond the axis"
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
@@ -55,14 +57,14 @@ def score_bars(
         frame = frame.set_index("row").reindex([row for row in variants if row in set(frame["row"])]).reset_index()
         drawn = variants
     names = _bar_names(frame)
-    figure = style.canvas(width, 0.62 + (0.29 if any("\n" in name for name in names) else 0.225) * max(len(frame), 1))
+    figure = style.canvas(width, 0.62 + (0.33 if any("\n" in name for name in names) else 0.225) * max(len(frame), 1))
     axes = figure.add_subplot()
     places = np.arange(len(frame))[::-1]
     for place, bar in zip(places, frame.to_dict("records"), strict=True):
         look = drawn[bar["row"]]
         axes.barh(place, bar["value"], 0.68, color=look.fill, edgecolor=look.colour, hatch=look.hatch, gid="bar")
         _whisker(axes, place, bar)
-        _value(axes, place, bar)
+        _value(axes, place, bar, _span(frame, 0.0)[1])
     if "published" in frame:
         told = frame["published"].notna().to_numpy()
         if told.any():
@@ -73,8 +75,9 @@ def score_bars(
     axes.grid(axis="y", visible=False)
     axes.set_ylim(-0.6, len(frame) - 0.4)
     axes.set_xlabel(label)
-    _room_for_values(axes, frame)
-    style.subtitle(figure, interval_note(_column(frame, "seeds")) if note is None else note)
+    cut = _limit(axes, frame, None, room=0.2)
+    told = interval_note(_column(frame, "seeds")) if note is None else note
+    style.subtitle(figure, f"{told}; {CUT}" if cut and told else told)
     style.stamp(figure, scores)
     return figure
 
@@ -104,9 +107,9 @@ def task_dots(
     drawn = dict(variants) if variants else looks(scores["row"])
     tasks = task_order(list(frame["task"]))
     rows = [row for row in drawn if row in set(frame["row"])]
-    spread = 0.0 if variants else min(0.62, 0.13 * (len(rows) - 1))
+    spread = 0.0 if variants else min(0.72, 0.13 * (len(rows) - 1))
     shifts = np.linspace(spread / 2, -spread / 2, max(len(rows), 1)) if len(rows) > 1 else np.zeros(1)
-    figure = style.canvas(width, 0.75 + max(0.19, 0.07 * len(rows)) * len(tasks) + 0.14 * legend_rows(rows, width))
+    figure = style.canvas(width, 0.75 + max(0.19, 0.045 * len(rows)) * len(tasks) + 0.14 * legend_rows(rows, width))
     axes = figure.add_subplot()
     places = {task: float(len(tasks) - 1 - k) for k, task in enumerate(tasks)}
     if variants:
@@ -128,10 +131,10 @@ def task_dots(
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(tasks) - 0.3)
     axes.set_xlabel(label)
-    if limits:
-        axes.set_xlim(*limits)
+    told = interval_note(_column(frame, "seeds")) if note is None else note
+    cut = _limit(axes, frame, limits)
     style.legend_below(figure, handles)
-    style.subtitle(figure, interval_note(_column(frame, "seeds")) if note is None else note)
+    style.subtitle(figure, f"{told}; {CUT}" if cut and told and not variants else told)
     style.stamp(figure, scores)
     return figure
 
@@ -152,9 +155,8 @@ def performance_profiles(profiles: pandas.DataFrame, *, width: float = COLUMN, n
     figure = style.canvas(width, 2.15 + 0.14 * legend_rows(list(drawn), width))
     axes = figure.add_subplot()
     handles: list[Any] = []
-    for row, line in profiles.groupby("row", sort=True):
-        look = drawn[str(row)]
-        line = line.sort_values("threshold")
+    for row, look in drawn.items():
+        line = profiles[profiles["row"] == row].sort_values("threshold")
         threshold = line["threshold"].to_numpy(float)
         if line["low"].notna().any():
             axes.fill_between(threshold, line["low"], line["high"], color=look.colour, alpha=0.14, lw=0, step="post")
@@ -262,13 +264,15 @@ def _interval_dot(axes: Axes, place: float, dot: Mapping[str, Any], look: Look) 
     axes.plot(dot["value"], place, look.marker, color=look.colour, mfc=look.marker_fill, ms=4.2)
 
 
-def _value(axes: Axes, place: float, bar: Mapping[str, Any]) -> None:
+def _value(axes: Axes, place: float, bar: Mapping[str, Any], limit: float) -> None:
     """The number behind the bar and its interval, so that nobody has to read it off."""
     ends = [bar["value"], bar.get("high", math.nan), bar.get("published", math.nan)]
     furthest = max(0.0, *(end for end in ends if end is not None and math.isfinite(end)))
+    beyond = furthest >= limit
     axes.annotate(
         f"{bar['value']:.1f}",
-        (furthest, place),
+        (1.0, place) if beyond else (furthest, place),
+        xycoords=("axes fraction", "data") if beyond else "data",
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
@@ -277,17 +281,30 @@ def _value(axes: Axes, place: float, bar: Mapping[str, Any]) -> None:
     )
 
 
-def _room_for_values(axes: Axes, frame: pandas.DataFrame) -> None:
-    columns = [name for name in ("value", "low", "high", "published") if name in frame]
-    numbers = frame[columns].to_numpy(float)
-    numbers = numbers[np.isfinite(numbers)]
-    if not len(numbers):
-        return
-    low, high = min(0.0, float(numbers.min())), max(0.0, float(numbers.max()))
+def _limit(axes: Axes, frame: pandas.DataFrame, limits: tuple[float, float] | None, room: float = 0.05) -> bool:
+    """Set the axis by the values, and by intervals up to the values' own span; say whether an interval runs on beyond."""
+    if limits:
+        axes.set_xlim(*limits)
+    low, high = limits or _span(frame, room)
+    if not limits and high > low:
+        axes.set_xlim(low, high)
+        if low < 0:
+            axes.axvline(0, color=MUTED, lw=0.6, zorder=0)
+    ends = [frame[name] for name in ("low", "high") if name in frame]
+    return any(bool(((end < low) | (end > high)).any()) for end in ends)
+
+
+def _span(frame: pandas.DataFrame, room: float) -> tuple[float, float]:
+    """Lowest and highest end of an axis from zero on that shows all values and not too long intervals."""
+    values = [frame[name].dropna().to_numpy(float) for name in ("value", "published") if name in frame]
+    shown = np.concatenate([np.zeros(1), *values])
+    low, high = float(shown.min()), float(shown.max())
     span = high - low or 1.0
-    axes.set_xlim(low - (0.04 * span if low < 0 else 0), high + 0.16 * span)
-    if low < 0:
-        axes.axvline(0, color=MUTED, lw=0.6)
+    if {"low", "high"} <= set(frame) and frame["high"].notna().any():
+        low = max(min(low, float(frame["low"].min())), low - 0.5 * span)
+        high = min(max(high, float(frame["high"].max())), high + 0.5 * span)
+    margin = 0.04 * span
+    return (low - margin if low < 0 else 0.0 if room > 0.1 else -margin), high + max(room * span, margin)
 
 
 def _column(frame: pandas.DataFrame, name: str) -> list[float]:

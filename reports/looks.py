@@ -9,6 +9,7 @@ grey prints; pale and hatched means that the weights are not the official ones.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -55,8 +56,8 @@ class Look:
 
     @property
     def marker_fill(self) -> str:
-        """The colour inside markers: hollow where the weights are not official."""
-        return self.colour if self.origin == "official" else PAPER
+        """The colour inside markers: paler for builtin weights, hollow for random ones."""
+        return PAPER if self.origin == "random" else self.fill
 
 
 KNOWN: Mapping[str, Look] = {
@@ -81,7 +82,7 @@ OTHER_COLOURS = (
 def looks(titles: Iterable[str]) -> dict[str, Look]:
     """A look for every title, such as ``vc1`` or ``vc1 (random)``; the paper's encoders first, then by name.
 
-    Titles of one encoder share its colour. Other encoders on one page have different colours up to twelve of them, and
+    Titles of one encoder share its colour, with markers and dashes of their own from the second on. Other encoders on one page have different colours up to twelve of them, and
     differ in colour or marker up to sixty.
     """
     known = list(KNOWN)
@@ -92,16 +93,22 @@ def looks(titles: Iterable[str]) -> dict[str, Look]:
         hashed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % count
         free = (turn * count + (hashed + k) % count for turn in range(len(_MARKERS)) for k in range(count))
         slots[name] = next((slot for slot in free if slot not in slots.values()), hashed)
-    return {title: _look(encoder_name(title), slots, origin_of(title)) for title in titles}
+    found: dict[str, Look] = {}
+    alike: dict[str, int] = {}
+    for title in titles:
+        name = encoder_name(title)
+        found[title] = _other(_look(name, slots, origin_of(title)), alike.get(name, 0))
+        alike[name] = alike.get(name, 0) + 1
+    return found
 
 
 def encoder_name(title: str) -> str:
-    """The encoder in a title: without the origin of its weights and without stages.
+    """The encoder in a title: without the origin or hash of its weights and without changed stages.
 
-    >>> encoder_name("vc1 (random)"), encoder_name("r3m+affine (builtin)")
-    ('vc1', 'r3m')
+    >>> encoder_name("vc1 (random)"), encoder_name("r3m+adapt-all (builtin)"), encoder_name("r3m #0d32a4cb")
+    ('vc1', 'r3m', 'r3m')
     """
-    return title.split(" (")[0].split("+")[0].strip()
+    return re.split(r" [(#]|\+", title)[0].strip()
 
 
 def origin_of(title: str) -> Origin:
@@ -123,6 +130,14 @@ def ramp(count: int, towards: str = KNOWN["hindex"].colour) -> list[Look]:
 def tint(colour: str, amount: float) -> str:
     """The colour mixed with white, 0 for itself and 1 for white."""
     return str(to_hex([channel + (1 - channel) * amount for channel in to_rgb(colour)]))
+
+
+def _other(look: Look, turn: int) -> Look:
+    """The same colour for the encoder's next title on a page."""
+    if turn == 0:
+        return look
+    marker = _MARKERS[(_MARKERS.index(look.marker) + 4 * turn) % len(_MARKERS)] if look.marker in _MARKERS else "o"
+    return replace(look, marker=marker, dash=_DASHES[(_DASHES.index(look.dash) + turn) % len(_DASHES)])
 
 
 def _rank(name: str, known: list[str]) -> tuple[int, str]:

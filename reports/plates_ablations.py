@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from . import figures_ablations as ablations
+from . import scores
 from .collect import Suite
 from .figures_ablations import Variant, cell_scores, compare_variants, variant_looks
 from .figures_scores import score_bars, task_dots
@@ -30,7 +31,7 @@ def ablation_plates(suite: Suite) -> list[Plate]:
 def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str) -> Plate:
     chosen = variants()
     comparison = compare_variants(suite.runs, chosen)
-    bars = None if comparison is None else mean_bars(suite, comparison)
+    bars = None if comparison is None else mean_bars(suite, scores.aggregates(comparison))
     return Plate(
         key,
         title,

@@ -56,12 +56,11 @@ def paper_command(suite: Suite) -> str:
 
 def average_score(suite: Suite) -> Plate:
     """Figure 1."""
-    comparison = suite.comparison
     told = (
         "Return of each encoder over the best encoder's, in per cent, averaged over the tasks; best evaluation of each "
         f"run, mean over seeds. {INTERVALS}"
     )
-    bars = mean_bars(suite, comparison)
+    bars = mean_bars(suite, suite.aggregates)
     return Plate(
         "fig01_average_score",
         "Figure 1: normalised average score",
@@ -73,9 +72,8 @@ def average_score(suite: Suite) -> Plate:
     )
 
 
-def mean_bars(suite: Suite, comparison: scores.Comparison) -> pandas.DataFrame:
+def mean_bars(suite: Suite, table: pandas.DataFrame) -> pandas.DataFrame:
     """The mean score of every row with its corrected interval; rows that lack tasks say how many they have."""
-    table = scores.aggregates(comparison)
     table = table[table["statistic"] == "mean"]
     lacking = table["tasks"] < table["of_tasks"]
     table = table.assign(
@@ -178,12 +176,12 @@ def shared_bars(suite: Suite, rows: list[str]) -> pandas.DataFrame | None:
     shared = set.intersection(*tasks) if len(tasks) > 1 else set()
     if not shared:
         return None
-    return mean_bars(suite, scores.compare(used[used["task"].isin(shared)], rows))
+    return mean_bars(suite, scores.aggregates(scores.compare(used[used["task"].isin(shared)], rows)))
 
 
 def aggregates(suite: Suite) -> Plate:
     """Mean, interquartile mean and optimality gap."""
-    table = scores.aggregates(suite.comparison)
+    table = suite.aggregates
     table = table.assign(low=table["corrected_low"], high=table["corrected_high"], synthetic=suite.synthetic)
     table["statistic"] = table["statistic"].replace("interquartile mean", "IQM")
     return Plate(
@@ -222,21 +220,21 @@ def profiles(suite: Suite) -> Plate:
 
 def improvements(suite: Suite) -> Plate:
     """Probability of improvement of the best-known encoder, or the best one, over each other."""
-    comparison = suite.comparison
-    table = scores.improvements(comparison) if len(comparison.rows) > 1 else None
+    comparison, table = suite.comparison, suite.improvements
     hindex = [row for row in comparison.rows if encoder_name(row) == "hindex"]
-    pairs = None
-    if table is not None and len(table):
-        first = hindex[0] if hindex else comparison.rows[0]
-        pairs = table[table["row"] == first]
-        least = int(comparison.seeds[comparison.seeds > 0].min())
-        pairs = pairs.assign(low=pairs["corrected_low"], high=pairs["corrected_high"], seeds=least, synthetic=suite.synthetic)
+    pairs = table
+    if len(table):
+        fewest = {row: int(n[n > 0].min()) for row, n in zip(comparison.rows, comparison.seeds, strict=True)}
+        pairs = table[table["row"] == (hindex or comparison.rows)[0]]
+        seeds = [min(fewest[row], fewest[other]) for row, other in zip(pairs["row"], pairs["other"], strict=True)]
+        low, high = pairs["corrected_low"], pairs["corrected_high"]
+        pairs = pairs.assign(low=low, high=high, seeds=seeds, synthetic=suite.synthetic)
     return Plate(
         "probability_of_improvement",
         "Probability of improvement",
         "The chance that a run of one encoder beats a run of another on the same task, averaged over the tasks they share; "
         "an interval that keeps clear of one half is evidence. All pairs are in the table.",
-        partial(improvement_dots, pairs) if pairs is not None and len(pairs) else None,
+        partial(improvement_dots, pairs) if len(pairs) else None,
         paper_command(suite),
         "fewer than two encoders with finished runs on one task",
         tables=("improvement",),

@@ -15,6 +15,7 @@ from .elements import figure, identifier, table_of
 from .inline_svg import inline
 from .plates import Plate
 from .style import COLUMN, PAGE
+from .suite_tables import Shelf
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Press:
         printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
         return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
 
-    def tables(self, found: Sequence[table.Table]) -> str:
+    def tables(self, shelf: Shelf) -> str:
         """Save tables as CSV and LaTeX; the HTML that shows them."""
-        if not found:
+        if not (shelf.shown or shelf.more):
             return ""
-        table.write(found, self.folder / path_of(self.below, "tables", ""))
-        return "".join(
-            table_of(each, [path_of(self.below, "tables", f"{each.name}.{ending}") for ending in ("csv", "tex")])
-            for each in found
-        )
+        table.write([*shelf.shown, *shelf.more], self.folder / path_of(self.below, "tables", ""))
+        more = "".join(f"<details><summary>{escape(_first(each))}</summary>{self._table(each)}</details>" for each in shelf.more)
+        return "".join(map(self._table, shelf.shown)) + more
+
+    def _table(self, each: table.Table) -> str:
+        return table_of(each, [path_of(self.below, "tables", f"{each.name}.{ending}") for ending in ("csv", "tex")])
 
     def _files_of_tables(self, plate: Plate) -> tuple[str, ...]:
         names = (path_of(self.below, "tables", f"{name}.csv") for name in plate.tables)
@@ -83,6 +85,11 @@ def print_plate(place: Place) -> str:
     return figure(
         wide or narrow, caption, narrow=narrow if wide else "", full=plate.wide, files=[*files, *place.tables]
     )
+
+
+def _first(each: table.Table) -> str:
+    """What a table holds, without how to read it: the caption's first sentence, and its second for another kind."""
+    return each.caption.split(". ")[0].split(", mean ±")[0].split("; ")[0].rstrip(".")
 
 
 def path_of(below: str, kind: str, name: str) -> str:

@@ -135,10 +135,13 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """Columns of a legend of these names that fit a width in inches, its lines of equal length."""
-    wide = (max(map(len, names), default=0) * 0.56 * SMALL + 25) / 72  # letters, handle and gap
-    columns = max(1, min(len(names), int(width // wide)))
-    return -(-len(names) // -(-len(names) // columns))
+    """Columns of a legend of these names that fit a width in inches, filled column by column."""
+    for columns in range(len(names), 1, -1):
+        rows = -(-len(names) // columns)
+        letters = sum(max(map(len, names[start : start + rows])) for start in range(0, len(names), rows))
+        if letters * 0.56 * SMALL + 25 * columns <= 72 * width and -(-len(names) // rows) == columns:
+            return columns
+    return 1
 
 
 def subtitle(figure: Figure, words: str) -> None:

@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 
 from . import learning, scores, statistics, tables
 from .collect import Material, Suite
 from .table import Table
-
 COVERED_SEEDS = (2, 3, 5, 10)
 
 
-def suite_tables(suite: Suite) -> Mapping[str, Sequence[Table]]:
+@dataclass(frozen=True)
+class Shelf:
+    """Tables of one section.
+
+    Attributes:
+        shown: those to read.
+        more: those to open.
+    """
+
+    shown: tuple[Table, ...] = ()
+    more: tuple[Table, ...] = ()
+
+
+def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
     """Tables of one suite by the section that they stand in; a theme without numbers has none."""
     comparison, synthetic = suite.comparison, suite.synthetic
-    found: dict[str, list[Table]] = {"scores": [], "statistics": []}
+    found: dict[str, Shelf] = {}
     if comparison.rows:
         final = scores.compare(suite.runs, measure="return_last")
         success = scores.compare(suite.runs, measure="success_best")
-        found["scores"] = [
-            tables.cells_table(comparison, "scores", synthetic),
-            tables.cells_table(final, "scores", synthetic),
-            tables.cells_table(comparison, "returns", synthetic),
-            tables.cells_table(success, "returns", synthetic),
-        ]
-        found["statistics"] = [
-            tables.aggregate_table(scores.aggregates(comparison), synthetic),
-            tables.aggregate_table(scores.aggregates(comparison, resample_normaliser=True), synthetic),
-            tables.improvement_table(scores.improvements(comparison), synthetic),
-            coverage(),
-        ]
+        returns = tables.cells_table(comparison, "returns", synthetic)
+        more = (tables.cells_table(final, "scores", synthetic), returns, tables.cells_table(success, "returns", synthetic))
+        found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
+        redrawn = scores.aggregates(comparison, resample_normaliser=True)
+        pairs = tables.improvement_table(suite.improvements, synthetic)
+        found["statistics"] = Shelf(
+            (tables.aggregate_table(suite.aggregates, synthetic), coverage()),
+            (tables.aggregate_table(redrawn, synthetic), pairs),
+        )
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
     if len(efficiency):
-        found["learning"] = [tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic)]
+        found["learning"] = Shelf((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
     if len(suite.shift):
-        found["backgrounds"] = [tables.background_table(suite.shift, synthetic)]
+        found["backgrounds"] = Shelf((tables.background_table(suite.shift, synthetic),))
     costs = learning.costs(suite.runs)
     if len(costs):
-        found["cost"] = [tables.cost_table(costs, synthetic)]
+        found["cost"] = Shelf((tables.cost_table(costs, synthetic),))
     if (suite.runs["status"] != "unreadable").any():
-        found["weights"] = [tables.weights_table(suite.runs)]
+        found["weights"] = Shelf((tables.weights_table(suite.runs),))
     return found
 
 
-def probe_tables(material: Material) -> Sequence[Table]:
+def probe_tables(material: Material) -> Shelf:
     """The probe's table, where there is a probe."""
     probe = material.probe
     if probe.empty or not (probe["problem"] == "").any():
-        return ()
-    return (tables.probe_table(probe, bool(probe["synthetic"].any())),)
+        return Shelf()
+    return Shelf((tables.probe_table(probe, bool(probe["synthetic"].any())),))
 
 
 @cache
