@@ -42,8 +42,10 @@ class Press:
         """Save tables as CSV and LaTeX; the HTML that shows them."""
         if not (shelf.shown or shelf.more):
             return ""
-        table.write([*shelf.shown, *shelf.more], self.folder / path_of(self.below, "tables", ""))
-        more = "".join(f"<details><summary>{escape(_first(each))}</summary>{self._table(each)}</details>" for each in shelf.more)
+        table.write([*shelf.shown, *(each for _, each in shelf.more)], self.folder / path_of(self.below, "tables", ""))
+        more = "".join(
+            f"<details><summary>{escape(words)}</summary>{self._table(each)}</details>" for words, each in shelf.more
+        )
         return "".join(map(self._table, shelf.shown)) + more
 
     def _table(self, each: table.Table) -> str:
@@ -85,11 +87,6 @@ def print_plate(place: Place) -> str:
     return figure(
         wide or narrow, caption, narrow=narrow if wide else "", full=plate.wide, files=[*files, *place.tables]
     )
-
-
-def _first(each: table.Table) -> str:
-    """What a table holds, without how to read it: the caption's first sentence, and its second for another kind."""
-    return each.caption.split(". ")[0].split(", mean ±")[0].split("; ")[0].rstrip(".")
 
 
 def path_of(below: str, kind: str, name: str) -> str:

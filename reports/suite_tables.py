@@ -18,11 +18,11 @@ class Shelf:
 
     Attributes:
         shown: those to read.
-        more: those to open.
+        more: those to open, each below a few words.
     """
 
     shown: tuple[Table, ...] = ()
-    more: tuple[Table, ...] = ()
+    more: tuple[tuple[str, Table], ...] = ()
 
 
 def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
@@ -33,13 +33,17 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
         final = scores.compare(suite.runs, measure="return_last")
         success = scores.compare(suite.runs, measure="success_best")
         returns = tables.cells_table(comparison, "returns", synthetic)
-        more = (tables.cells_table(final, "scores", synthetic), returns, tables.cells_table(success, "returns", synthetic))
+        more = (
+            ("Normalised score of the final evaluation instead of the best", tables.cells_table(final, "scores", synthetic)),
+            ("Returns", returns),
+            ("Success rates", tables.cells_table(success, "returns", synthetic)),
+        )
         found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
         redrawn = scores.aggregates(comparison, resample_normaliser=True)
         pairs = tables.improvement_table(suite.improvements, synthetic)
         found["statistics"] = Shelf(
             (tables.aggregate_table(suite.aggregates, synthetic), coverage()),
-            (tables.aggregate_table(redrawn, synthetic), pairs),
+            (("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)), ("All pairs", pairs)),
         )
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
