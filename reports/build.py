@@ -66,12 +66,15 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
         parts = [
             section
             for each in material.suites
-            for section in _suite_part(each, Press(target, each.name if several else "", pool), made, len(material.suites))
+            for section in _suite_part(
+                each, Press(target, each.name if several else "", pool), made, len(material.suites)
+            )
         ]
         parts += _shared_part(material, Press(target, "", pool), made, findings)
     missing = sections.not_run_section(made)
     page = Page(
-        **{"title": f"H-InDex Bench: {folder.name}", "heading": "Visual representations in dexterous manipulation"},
+        title=f"H-InDex Bench: {folder.name}",
+        heading="Visual representations in dexterous manipulation",
         kicker="H-InDex Bench report",
         lede=_lede(material),
         sections=[sections.findings_section(findings, material), *parts, *([missing] if missing else [])],
@@ -121,7 +124,10 @@ def _shared_part(material: Material, press: Press, made: list[Plate], findings: 
     probe = probe_plates(material)
     made += [*probe, *stage2]
     seen = press.tables(probe_tables(material))
-    parts = [("probe", "What the encoders see", press.figures(probe) + seen), ("stage-2", "Stage 2", press.figures(stage2))]
+    parts = [
+        ("probe", "What the encoders see", press.figures(probe) + seen),
+        ("stage-2", "Stage 2", press.figures(stage2)),
+    ]
     return [
         *(Section(name, title, body) for name, title, body in parts if body),
         sections.encoders_section(material),
@@ -138,7 +144,9 @@ def _lede(material: Material) -> str:
     if one:
         used = material.suites[0].runs[material.suites[0].runs["used"]]
         badges += [_count(used["row"].nunique(), "encoder"), _count(used["task"].nunique(), "task")]
-        badges.append(_count(used.groupby(["task", "row"])["seed"].nunique().max() if len(used) else 0, "seed", "up to "))
+        badges.append(
+            _count(used.groupby(["task", "row"])["seed"].nunique().max() if len(used) else 0, "seed", "up to ")
+        )
     loud = ["synthetic: numbers invented for tests"] if any(suite.synthetic for suite in material.suites) else []
     loud += ["rehearsal, not a result"] if any(suite.preset == "quickstart" for suite in material.suites) else []
     items = "".join(f'<li class="loud">{escape(badge)}</li>' for badge in loud)

@@ -126,7 +126,9 @@ def collect(folder: Path, suite: str | None = None) -> Material:
     probe, adaptations = load.load_probe(folder), load.load_adaptations(folder)
     return Material(
         folder,
-        tuple(Suite(name, chosen[chosen["suite"] == name].reset_index(drop=True), folder, published) for name in wanted),
+        tuple(
+            Suite(name, chosen[chosen["suite"] == name].reset_index(drop=True), folder, published) for name in wanted
+        ),
         probe,
         adaptations,
         tuple(problems(chosen, probe, adaptations)),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from .table import Table
 
+MINUS = "\N{MINUS SIGN}"
+
 MISSING = "—"
 """A cell without a number, as `reports.tables` writes it."""
 
@@ -100,13 +102,17 @@ def film(video: Path, poster: bytes, caption: str) -> str:
 
 def definitions(pairs: Mapping[str, str]) -> str:
     """A list of names and values; values are HTML, empty ones are left out."""
-    return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs.items() if value) + "</dl>"
+    return (
+        "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs.items() if value) + "</dl>"
+    )
 
 
 def linked(text: str) -> str:
     """Plain words with their web addresses as links."""
     return re.sub(
-        r"https?://[^\s<>\"]+[^\s<>\".,;)]", lambda found: f'<a href="{found[0]}">{found[0]}</a>', escape(text, quote=False)
+        r"https?://[^\s<>\"]+[^\s<>\".,;)]",
+        lambda found: f'<a href="{found[0]}">{found[0]}</a>',
+        escape(text, quote=False),
     )
 
 
@@ -121,7 +127,7 @@ def identifier(*parts: str) -> str:
 
 def _cell(value: Any, place: int, numeric: bool, bold: bool) -> str:
     if _missing(value):
-        return f'<td class="empty{" number" if numeric else ""}">–</td>'
+        return f'<td class="empty{" number" if numeric else ""}">{MISSING}</td>'
     shown, sorted_by = escape(str(value)), ""
     if numeric and isinstance(value, str):
         sorted_by = f' data-value="{_leading_number(value)}"'
@@ -141,7 +147,7 @@ def number(value: float, digits: int | None = None) -> str:
     if digits is None:
         size = abs(value)
         digits = 0 if size >= 100 or float(value).is_integer() else 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def _number(numeric: bool) -> str:
@@ -161,8 +167,8 @@ def _is_numeric(values: pandas.Series) -> bool:
 
 def _leading_number(text: str) -> str:
     """The number that a cell begins with, empty where it begins with something else or runs on into letters."""
-    found = re.match(r"([-−]?\d+(?:,\d{3})*(?:\.\d+)?)(?=$|[ %\[(/])", text)
-    return found[1].replace("−", "-").replace(",", "") if found else ""
+    found = re.match(rf"([-{MINUS}]?\d+(?:,\d{{3}})*(?:\.\d+)?)(?=$|[ %\[(/])", text)
+    return found[1].replace(MINUS, "-").replace(",", "") if found else ""
 
 
 def _plain(html: str) -> str:

@@ -128,7 +128,7 @@ def cell_scores(comparison: Comparison, *, seed: int = 0) -> pandas.DataFrame:
 
 
 def _hindex(runs: pandas.DataFrame) -> pandas.Series:
-    """hindex with its own Stage 2, whatever its momentum."""
+    """Hindex with its own Stage 2, whatever its momentum."""
     return (runs["encoder"] == "hindex") & ~runs["variant"].str.contains("adapt")
 
 
@@ -152,5 +152,3 @@ def _commonest_weights(runs: pandas.DataFrame) -> pandas.DataFrame:
     labels = runs["weights_label"].value_counts()
     label = max(labels.index, key=lambda name: (labels[name], name))
     return runs[runs["weights_label"] == label]
-
-

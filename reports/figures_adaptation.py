@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 DEPTHS = ("stem", "layer 1", "layer 2", "layer 3", "layer 4")
-PARAMETERS = {"scale": "scale γ", "offset": "offset β"}
+PARAMETERS = {"scale": "scale \N{GREEK SMALL LETTER GAMMA}", "offset": "offset β"}
+SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 STATES = {"pretrained": MUTED, "adapted": KNOWN["hindex"].colour}
 
 
@@ -101,16 +102,23 @@ def _distributions(axes: Axes, here: pandas.DataFrame, handles: dict[str, Any]) 
         numbers = here.loc[here["state"] == state, "value"].to_numpy(float)
         if not len(numbers):
             continue
-        axes.hist(numbers, edges, density=True, color=colour, alpha=0.22, histtype="stepfilled", lw=0)
+        axes.hist(numbers, list(edges), density=True, color=colour, alpha=0.22, histtype="stepfilled", lw=0)
         mean, deviation = float(numbers.mean()), float(numbers.std())
         if deviation > 0:
             density = np.exp(-0.5 * ((grid - mean) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
             dash = "--" if state == "pretrained" else "-"
-            (handles[state],) = axes.plot(grid, density, color=colour, ls=dash, label=f"{state}: histogram, Gaussian fit")
+            (handles[state],) = axes.plot(
+                grid, density, color=colour, ls=dash, label=f"{state}: histogram, Gaussian fit"
+            )
         axes.annotate(
-            f"μ {mean:.3f}\nσ {deviation:.3f}",
-            **{"xy": (0.02, 0.97) if k == 0 else (0.98, 0.97), "xycoords": "axes fraction", "va": "top"},
-            **{"ha": "left" if k == 0 else "right", "fontsize": SMALL, "color": colour, "linespacing": 1.05},
+            f"μ {mean:.3f}\n{SIGMA} {deviation:.3f}",
+            xy=(0.02, 0.97) if k == 0 else (0.98, 0.97),
+            xycoords="axes fraction",
+            ha="left" if k == 0 else "right",
+            va="top",
+            fontsize=SMALL,
+            color=colour,
+            linespacing=1.05,
         )
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

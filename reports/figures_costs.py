@@ -54,8 +54,8 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """How much of the scene's state a linear probe reads from each encoder's features: R² by quantity.
 
     Args:
-        probe: columns `title`, `quantity`, `r2` (NaN where it is not defined), maybe `task` (cells are means over tasks)
-            and `synthetic`.
+        probe: columns `title`, `quantity`, `r2` (NaN where it is not defined), maybe `task` (cells are means over
+            tasks) and `synthetic`.
         width: in inches.
     """
     import seaborn
@@ -88,7 +88,12 @@ def _bars(axes: Axes, places: Any, values: pandas.Series, drawn: list[Look]) -> 
         if np.isfinite(value):
             axes.barh(place, value, 0.66, color=look.fill, edgecolor=look.colour, hatch=look.hatch)
             axes.annotate(
-                f"{value:,.0f}" if value >= 100 else f"{value:.2g}", (value, place), xytext=(2, 0), textcoords="offset points", va="center", fontsize=SMALL
+                f"{value:,.0f}" if value >= 100 else f"{value:.2g}",
+                (value, place),
+                xytext=(2, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL,
             )
     highest = values.max()
     axes.set_xlim(0, 1.75 * highest if highest > 0 else 1.0)  # room for the numbers behind the bars

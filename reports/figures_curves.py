@@ -29,12 +29,12 @@ def learning_curves(
 ) -> Figure:
     """Evaluation over environment steps, one panel a task: Figure 4.
 
-    From three seeds on, a line is the mean of the seeds and the band its 95 % interval; with fewer, every seed is a thin
-    line of its own, and the figure says so. Runs that did not finish are thin lines that end in a cross.
+    From three seeds on, a line is the mean of the seeds and the band its 95 % interval; with fewer, every seed is a
+    thin line of its own, and the figure says so. Runs that did not finish are thin lines that end in a cross.
 
     Args:
-        curves: one row an evaluation, as `reports.load.load_curves` gives, of one suite: `suite`, `task`, `row`, `seed`,
-            `used`, `status`, `iteration`, `steps`, and `return` or `success` (0 to 1).
+        curves: one row an evaluation, as `reports.load.load_curves` gives, of one suite: `suite`, `task`, `row`,
+            `seed`, `used`, `status`, `iteration`, `steps`, and `return` or `success` (0 to 1).
         quantity: what is drawn.
         width: in inches; two panels side by side in one column, four on both.
     """
@@ -72,9 +72,17 @@ def _line(axes: Axes, band: pandas.DataFrame, look: Look, quantity: str, row: st
         low, high = (scale * band[name].to_numpy(float) for name in ("corrected_low", "corrected_high"))
         axes.fill_between(steps, low, high, color=look.colour, alpha=0.15, lw=0)
     (line,) = axes.plot(
-        *(steps, middle),
-        **{"color": look.colour, "ls": look.dash, "marker": look.marker, "mfc": look.marker_fill, "label": row},
-        **{"ms": 2.8, "mew": 0.7, "markevery": max(1, len(steps) // 4), "gid": "curve"},
+        steps,
+        middle,
+        color=look.colour,
+        ls=look.dash,
+        marker=look.marker,
+        mfc=look.marker_fill,
+        ms=2.8,
+        mew=0.7,
+        markevery=max(1, len(steps) // 4),
+        label=row,
+        gid="curve",
     )
     return line
 

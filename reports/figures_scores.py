@@ -1,8 +1,8 @@
 """Figures of scores: one bar an encoder, dots by task, profiles, and who beats whom.
 
-Every function takes a small frame, one row a thing drawn, and returns a figure; it computes nothing but positions. `row`
-is an encoder's name as tables show it, such as ``vc1 (random)``, and sets colour, marker and hatch. A frame with a column
-`synthetic` that is true anywhere gives a figure that says so.
+Every function takes a small frame, one row a thing drawn, and returns a figure; it computes nothing but positions.
+`row` is an encoder's name as tables show it, such as ``vc1 (random)``, and sets colour, marker and hatch. A frame with
+a column `synthetic` that is true anywhere gives a figure that says so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 @style.drawn
 def score_bars(
@@ -122,8 +123,7 @@ def task_dots(
         if {"low", "high"} <= set(cells) and not variants:
             axes.hlines(heights, cells["low"], cells["high"], color=look.colour, lw=0.8, alpha=0.7)
         handles += axes.plot(
-            *(cells["value"], heights, look.marker),
-            **{"color": look.colour, "mfc": look.marker_fill, "ms": 4.0, "label": row, "zorder": 3},
+            cells["value"], heights, look.marker, color=look.colour, mfc=look.marker_fill, ms=4.0, label=row, zorder=3
         )
         if "published" in cells and cells["published"].notna().any():
             axes.plot(cells["published"], heights, look.marker, mfc="none", mec=INK, ms=6.5, mew=0.6, zorder=2)
@@ -217,7 +217,9 @@ def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: st
     """
     drawn = looks([*pairs["row"], *pairs["other"]])
     names = [f"{row} > {other}" for row, other in zip(pairs["row"], pairs["other"], strict=True)]
-    figure = style.canvas(width, 0.66 + (0.27 if any(len(name) > 2 * style.LONG_NAME for name in names) else 0.18) * max(len(pairs), 1))
+    figure = style.canvas(
+        width, 0.66 + (0.27 if any(len(name) > 2 * style.LONG_NAME for name in names) else 0.18) * max(len(pairs), 1)
+    )
     axes = figure.add_subplot()
     axes.axvline(0.5, color=MUTED, lw=0.7, ls=(0, (3, 2)))
     for k, pair in enumerate(pairs.to_dict("records")):
@@ -282,7 +284,7 @@ def _value(axes: Axes, place: float, bar: Mapping[str, Any], limit: float) -> No
 
 
 def _limit(axes: Axes, frame: pandas.DataFrame, limits: tuple[float, float] | None, room: float = 0.05) -> bool:
-    """Set the axis by the values, and by intervals up to the values' own span; say whether an interval runs on beyond."""
+    """Set the axis by the values, and by intervals within reach of them; say whether an interval runs on beyond."""
     if limits:
         axes.set_xlim(*limits)
     low, high = limits or _span(frame, room)

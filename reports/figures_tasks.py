@@ -44,9 +44,9 @@ def task_strips(pictures: pandas.DataFrame, *, width: float = PAGE) -> Figure:
     for line, task in zip(panels, tasks, strict=False):
         for axes, key in zip(line[:2], ("start", "goal"), strict=True):
             _show(axes, _read(rows[task][key]), "no goal reached" if key == "goal" else "no picture")
-        chosen = np.linspace(0, len(strips[task]) - 1, across - 2).round().astype(int) if strips[task] else []
-        for axes, index in zip(line[2:], chosen, strict=False):
-            _show(axes, strips[task][index])
+        chosen = _spread(strips[task], across - 2)
+        for axes, frame in zip(line[2:], chosen, strict=False):
+            _show(axes, frame)
         for axes in line[2 + len(chosen) :]:
             _show(axes, None)
         line[0].set_title(task_label(task), loc="left", fontsize=SMALL)
@@ -116,7 +116,9 @@ def background_returns(returns: pandas.DataFrame, *, width: float = COLUMN, note
     tasks, drawn = task_order(list(frame["task"])), looks(frame["row"])
     names = list(dict.fromkeys(frame["background"]))
     count = max(len(tasks), 1)
-    figure = style.canvas(width, 0.6 + (0.3 + 0.17 * max(len(names), 1)) * count + 0.14 * legend_rows(list(drawn), width))
+    figure = style.canvas(
+        width, 0.6 + (0.3 + 0.17 * max(len(names), 1)) * count + 0.14 * legend_rows(list(drawn), width)
+    )
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     handles = {}
     for axes, task in zip(panels, tasks, strict=False):
@@ -128,8 +130,7 @@ def background_returns(returns: pandas.DataFrame, *, width: float = COLUMN, note
             if {"low", "high"} <= set(cells):
                 axes.hlines(heights, cells["low"], cells["high"], color=look.colour, lw=0.8, alpha=0.7)
             (handles[row],) = axes.plot(
-                *(cells["value"], heights, look.marker),
-                **{"color": look.colour, "mfc": look.marker_fill, "ms": 4.0, "label": row},
+                cells["value"], heights, look.marker, color=look.colour, mfc=look.marker_fill, ms=4.0, label=row
             )
         axes.set_yticks(range(len(names))[::-1], names)
         axes.tick_params(axis="y", length=0)
@@ -150,6 +151,13 @@ def _show(axes: Axes, picture: Picture | None, instead: str = "") -> None:
         axes.text(0.5, 0.5, instead.replace(" ", "\n"), ha="center", va="center", fontsize=SMALL, color=MUTED)
     else:
         axes.imshow(picture)
+
+
+def _spread(frames: list[Picture], count: int) -> list[Picture]:
+    """So many of the frames, evenly spaced."""
+    if not frames:
+        return []
+    return [frames[round(place)] for place in np.linspace(0, len(frames) - 1, count)]
 
 
 def _read(path: Path | str | None) -> Picture | None:

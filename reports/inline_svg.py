@@ -14,7 +14,13 @@ from PIL import Image
 from . import looks, style
 from .pictures import UNREADABLE
 
-INKS = {style.INK: "--ink", style.MUTED: "--muted", style.GRID: "--grid", style.ACCENT: "--accent", looks.PAPER: "--paper"}
+INKS = {
+    style.INK: "--ink",
+    style.MUTED: "--muted",
+    style.GRID: "--grid",
+    style.ACCENT: "--accent",
+    looks.PAPER: "--paper",
+}
 """Colours of figures that are variables of the page."""
 
 SCALE = 1.75
@@ -36,7 +42,12 @@ def inline(figure: Figure, key: str, title: str, description: str) -> str:
     """
     text = style.svg(figure)
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*|<!--.*?-->\s*|<path d=\"[^\"]*\" style=\"fill: none\"/>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*|<!--.*?-->\s*|<path d=\"[^\"]*\" style=\"fill: none\"/>\s*",
+        "",
+        text,
+        flags=re.DOTALL,
+    )
     text = text.replace("xlink:href", "href")
     text = re.sub(r"<defs>\s*</defs>\s*| transform=\"rotate\(-?0 [^\"]*\"", "", text)
     text = re.sub(r"<pattern (id=\"[^\"]+\").*?</pattern>", _small_pattern, text, flags=re.DOTALL)
@@ -65,7 +76,7 @@ def _as_jpeg(found: re.Match[str]) -> str:
     """The same picture as a JPEG where it is opaque and gets smaller by it."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
-            opaque = picture.mode == "RGB" or picture.convert("RGBA").getextrema()[3][0] == 255
+            opaque = picture.mode == "RGB" or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
             buffer = io.BytesIO()
             picture.convert("RGB").save(buffer, "JPEG", quality=82, optimize=True)
     except UNREADABLE:
@@ -81,7 +92,11 @@ def _small_pattern(found: re.Match[str]) -> str:
     if ground is None or ink is None:
         return found[0]
     dots = "C" in path
-    shape = f'<circle cx="2" cy="2" r="0.7" style="fill: {ink[1]}"/>' if dots else f'<path d="M0 0V4" style="stroke: {ink[1]}"/>'
+    shape = (
+        f'<circle cx="2" cy="2" r="0.7" style="fill: {ink[1]}"/>'
+        if dots
+        else f'<path d="M0 0V4" style="stroke: {ink[1]}"/>'
+    )
     return (
         f'<pattern {found[1]} width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
         f'<rect width="4" height="4" style="fill: {ground[1]}"/>{shape}</pattern>'

@@ -82,8 +82,8 @@ OTHER_COLOURS = (
 def looks(titles: Iterable[str]) -> dict[str, Look]:
     """A look for every title, such as ``vc1`` or ``vc1 (random)``; the paper's encoders first, then by name.
 
-    Titles of one encoder share its colour, with markers and dashes of their own from the second on. Other encoders on one page have different colours up to twelve of them, and
-    differ in colour or marker up to sixty.
+    Titles of one encoder share its colour, with markers and dashes of their own from the second on.
+    Other encoders on one page have different colours up to twelve of them, and differ in colour or marker up to sixty.
     """
     known = list(KNOWN)
     titles = sorted(set(titles), key=lambda t: (*_rank(encoder_name(t), known), t))
@@ -129,7 +129,8 @@ def ramp(count: int, towards: str = KNOWN["hindex"].colour) -> list[Look]:
 
 def tint(colour: str, amount: float) -> str:
     """The colour mixed with white, 0 for itself and 1 for white."""
-    return str(to_hex([channel + (1 - channel) * amount for channel in to_rgb(colour)]))
+    red, green, blue = (channel + (1 - channel) * amount for channel in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def _other(look: Look, turn: int) -> Look:

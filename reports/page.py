@@ -69,8 +69,8 @@ def render(page: Page) -> str:
         script=_asset("page.js"),
         contents="\n".join(_entry(section) for section in page.sections),
         main="\n".join(_section(section) for section in page.sections),
-        footer=f"<p>Made {page.made:%-d %B %Y, %H:%M} UTC by hindex-bench {escape(page.version)} from run folders alone. "
-        "This page fetches nothing: figures, films and styles lie inside it.</p>",
+        footer=f"<p>Made {page.made.day} {page.made:%B %Y, %H:%M} UTC by hindex-bench {escape(page.version)} from run "
+        "folders alone. This page fetches nothing: figures, films and styles lie inside it.</p>",
     )
 
 

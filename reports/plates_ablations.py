@@ -21,10 +21,24 @@ def ablation_plates(suite: Suite) -> list[Plate]:
     return [
         _averages(suite, "fig06a_stages", "Figure 6a: what each stage adds", ablations.stages, "stages"),
         _averages(suite, "fig06b_momentum", "Figure 6b: momentum of Stage 3", ablations.momenta, "momentum"),
-        _averages(suite, "fig06c_parameters", "Figure 6c: parameters that Stage 2 adapts", ablations.adapted_parameters, "adaptation"),
-        _by_task(suite, "fig07_parameters", "Figure 7: parameters that Stage 2 adapts, by task", ablations.adapted_parameters, "adaptation"),
+        _averages(
+            suite,
+            "fig06c_parameters",
+            "Figure 6c: parameters that Stage 2 adapts",
+            ablations.adapted_parameters,
+            "adaptation",
+        ),
+        _by_task(
+            suite,
+            "fig07_parameters",
+            "Figure 7: parameters that Stage 2 adapts, by task",
+            ablations.adapted_parameters,
+            "adaptation",
+        ),
         _by_task(suite, "fig08_stage2", "Figure 8: without and with Stage 2", ablations.second_stage, "adaptation"),
-        _by_task(suite, "fig09_stage3", "Figure 9: momentum zero or positive in Stage 3", ablations.third_stage, "momentum"),
+        _by_task(
+            suite, "fig09_stage3", "Figure 9: momentum zero or positive in Stage 3", ablations.third_stage, "momentum"
+        ),
     ]
 
 
@@ -35,8 +49,8 @@ def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str)
     return Plate(
         key,
         title,
-        "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. Whiskers: 95 % "
-        f"stratified bootstrap over seeds, corrected for few seeds. {_tasks(comparison)}",
+        "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. Whiskers: "
+        f"95 % stratified bootstrap over seeds, corrected for few seeds. {_tasks(comparison)}",
         None if bars is None else partial(score_bars, bars, variants=variant_looks(chosen)),
         command(suite, f"ablate {name} --seed 0,1,2"),
         _lacking(chosen),

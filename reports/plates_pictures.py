@@ -1,12 +1,10 @@
-"""The plates cut from pictures: the tasks (Figure 3), the background shift (Figure 12), Stage 2 (Figures 10 and 11) and the
-probe."""
+"""The plates of what is seen: tasks (Figure 3), background shift (12), Stage 2 (10, 11) and the probe."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
 
 from .collect import Material, Suite
 from .figures_adaptation import affine_distributions, read_affine_values
@@ -70,8 +68,8 @@ def background_plates(suite: Suite) -> list[Plate]:
         Plate(
             "fig12_background_returns",
             "Figure 12: return under shifted backgrounds",
-            "Return of the trained policy under each background, per cent of its return on the training scene, on the same "
-            "initial states; no retraining. Whiskers: one standard deviation over seeds.",
+            "Return of the trained policy under each background, per cent of its return on the training scene, on the "
+            "same initial states; no retraining. Whiskers: one standard deviation over seeds.",
             None if kept is None else partial(background_returns, kept, note="same initial states"),
             evaluate,
             "no run that was evaluated on shifted backgrounds",
@@ -88,8 +86,8 @@ def probe_plates(material: Material) -> list[Plate]:
         Plate(
             "probe",
             "What the encoders see",
-            "R² of a ridge regression from frozen features to quantities of the scene, on held-out episodes, mean over tasks; "
-            "0 is as good as guessing the mean, negative values are drawn as 0.",
+            "R² of a ridge regression from frozen features to quantities of the scene, on held-out episodes, mean over "
+            "tasks; 0 is as good as guessing the mean, negative values are drawn as 0.",
             partial(probe_heat_map, found) if len(found) else None,
             f"bench probe --encoder {PAPER_ENCODERS} --task all --out {material.folder}",
             "no probe",
@@ -123,7 +121,7 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
         Plate(
             "fig11_batchnorm",
             "Figure 11: BatchNorm's affine parameters before and after Stage 2",
-            f"Histograms and Gaussian fits of scales and offsets by depth of the network; {note or 'one adapted encoder'}.",
+            "Histograms and Gaussian fits of scales and offsets by depth of the network, before and after.",
             None if values is None else partial(affine_distributions, values, note=note),
             adapt,
             "no Stage 2 result that has BatchNorm's parameters from before and after",
@@ -144,7 +142,9 @@ def _affine_values(table: pandas.DataFrame) -> tuple[tuple[dict[str, Any], panda
         try:
             values = read_affine_values(row["pretrained"], row["batchnorm"])
         except (OSError, ValueError, safetensors.SafetensorError) as error:
-            findings.append(Finding("unreadable", f"a Stage 2 result that cannot be read: {row['path'].parent} ({error})"))
+            findings.append(
+                Finding("unreadable", f"a Stage 2 result that cannot be read: {row['path'].parent} ({error})")
+            )
             continue
         if len(values):
             return (row, values.assign(synthetic=bool(row["synthetic"]))), findings
@@ -158,7 +158,7 @@ def _background_pictures(suite: Suite) -> pandas.DataFrame | None:
         shifted = {_number(name): path for name, path in pictures.items() if name.startswith("background-")}
         if not shifted:
             continue
-        shown = {number: path for number, path in sorted(shifted.items())}
+        shown = dict(sorted(shifted.items()))
         rows = [{"background": background_name(number), "picture": path} for number, path in shown.items()]
         if 0 not in shown and "start" in pictures:
             rows.insert(0, {"background": UNSHIFTED, "picture": pictures["start"]})

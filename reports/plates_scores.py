@@ -78,7 +78,10 @@ def mean_bars(suite: Suite, table: pandas.DataFrame) -> pandas.DataFrame:
     lacking = table["tasks"] < table["of_tasks"]
     table = table.assign(
         **{"low": table["corrected_low"], "high": table["corrected_high"], "synthetic": suite.synthetic},
-        part=[f"{have} of {of} tasks" if lacks else "" for have, of, lacks in zip(table["tasks"], table["of_tasks"], lacking, strict=True)],
+        part=[
+            f"{have} of {of} tasks" if lacks else ""
+            for have, of, lacks in zip(table["tasks"], table["of_tasks"], lacking, strict=True)
+        ],
         published=[_published(suite, row) for row in table["row"]],
     )
     return table[["row", "value", "low", "high", "seeds", "part", "published", "synthetic"]].dropna(subset=["value"])
@@ -125,8 +128,8 @@ def curves(suite: Suite, quantity: Literal["return", "success"]) -> Plate:
     return Plate(
         "fig04_learning_curves" if paper else "success_curves",
         "Figure 4: learning curves" if paper else "Learning curves: success rate",
-        "Evaluation over environment steps, beginning with the cloned policy; mean over seeds and its 95 % band from three "
-        "seeds on, each seed a thin line below that. A cross ends a run that did not finish.",
+        "Evaluation over environment steps, beginning with the cloned policy; mean over seeds and its 95 % band from "
+        "three seeds on, each seed a thin line below that. A cross ends a run that did not finish.",
         partial(learning_curves, frame, quantity=quantity) if several else None,
         paper_command(suite),
         "no run that was evaluated more than once",
@@ -145,8 +148,8 @@ def efficiency(suite: Suite) -> Plate:
     return Plate(
         "sample_efficiency",
         "Sample efficiency",
-        "Area under the learning curve from cloning on, per cent of the best encoder's: what is learned early counts. Tasks "
-        "on which no encoder has a positive area are left out.",
+        "Area under the learning curve from cloning on, per cent of the best encoder's: what is learned early counts. "
+        "Tasks on which no encoder has a positive area are left out.",
         partial(task_dots, cells, label=AREA, note="mean over seeds") if len(cells) else None,
         paper_command(suite),
         "no run that was evaluated more than once",
@@ -187,8 +190,8 @@ def aggregates(suite: Suite) -> Plate:
     return Plate(
         "aggregates",
         "Mean, interquartile mean (IQM) and optimality gap",
-        "The interquartile mean leaves out the best and the worst quarter of all runs; the optimality gap is how far runs "
-        f"stay below 100 on average, so less is better. {INTERVALS}",
+        "The interquartile mean leaves out the best and the worst quarter of all runs; the optimality gap is how far "
+        f"runs stay below 100 on average, so less is better. {INTERVALS}",
         partial(aggregate_panels, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,
@@ -211,7 +214,7 @@ def profiles(suite: Suite) -> Plate:
     return Plate(
         "performance_profiles",
         "Performance profiles",
-        "The share of all runs, over tasks and seeds, whose normalised score exceeds a threshold; higher lines are better.",
+        "The share of all runs, over tasks and seeds, whose score exceeds a threshold; higher lines are better.",
         partial(performance_profiles, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,
@@ -232,8 +235,8 @@ def improvements(suite: Suite) -> Plate:
     return Plate(
         "probability_of_improvement",
         "Probability of improvement",
-        "The chance that a run of one encoder beats a run of another on the same task, averaged over the tasks they share; "
-        "an interval that keeps clear of one half is evidence. All pairs are in the table.",
+        "The chance that a run of one encoder beats a run of another on the same task, averaged over the tasks they "
+        "share; an interval that keeps clear of one half is evidence. All pairs are in the table.",
         partial(improvement_dots, pairs) if len(pairs) else None,
         paper_command(suite),
         "fewer than two encoders with finished runs on one task",
@@ -252,8 +255,8 @@ def expenses(suite: Suite) -> Plate:
     return Plate(
         "costs",
         "Cost of an encoder",
-        "Frames a second while rolling out (median over runs), minutes of a run by stage (mean), and peak memory (highest)."
-        f"{machine}",
+        "Frames a second while rolling out (median over runs), minutes of a run by stage (mean), and peak memory "
+        f"(highest).{machine}",
         partial(costs, table) if len(table) else None,
         paper_command(suite),
         NO_RUNS,

@@ -34,7 +34,9 @@ class Press:
 
     def figures(self, plates: Sequence[Plate]) -> str:
         """Draw and save the plates that have runs; the HTML that shows them in a grid, empty without any."""
-        places = [Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn]
+        places = [
+            Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn
+        ]
         printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
         return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
 

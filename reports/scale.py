@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import pandas
 
 REHEARSAL = (
-    "This is a rehearsal of the pipeline, not a result: episodes are short, demonstrations and iterations few, and nothing is "
-    "learned well. `--preset small` shows learning; `--preset paper` has the paper's settings."
+    "This is a rehearsal of the pipeline, not a result: episodes are short, demonstrations and iterations few, and "
+    "nothing is learned well. `--preset small` shows learning; `--preset paper` has the paper's settings."
 )
 SMALL = (
-    "These runs are scaled down from the paper's so that one workstation makes them in an afternoon: learning is visible, the "
-    "numbers are not the paper's."
+    "These runs are scaled down from the paper's so that one workstation makes them in an afternoon: learning is "
+    "visible, the numbers are not the paper's."
 )
 
 _SETTINGS: Mapping[str, str] = {

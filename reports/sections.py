@@ -47,7 +47,11 @@ def findings_section(findings: Sequence[Finding], material: Material) -> Section
     if material.others:
         left_out = ", ".join(material.others)
         rows.append(_finding(Finding("suites", f"other suites in this folder, not on this page: {left_out}")))
-    body = f"<ul>{''.join(rows)}</ul>" if rows else "<p>Nothing stood out: every run was read, finished and is comparable.</p>"
+    body = (
+        f"<ul>{''.join(rows)}</ul>"
+        if rows
+        else "<p>Nothing stood out: every run was read, finished and is comparable.</p>"
+    )
     return Section("findings", "Read this first", f'<div class="findings">{body}</div>')
 
 
@@ -56,9 +60,13 @@ def scale_section(suite: Suite, key: str) -> Section:
     words = scale.scaled_down(suite)
     notice = f'<div class="notice"><p>{_words(words)}</p></div>' if words else ""
     changed = (
-        "<p>Settings differ from the preset's; the hash in the suite's name stands for them.</p>" if "+" in suite.name else ""
+        "<p>Settings differ from the preset's; the hash in the suite's name stands for them.</p>"
+        if "+" in suite.name
+        else ""
     )
-    table = elements.table(scale.settings_table(suite), caption="This suite's settings and the paper's, over its tasks.")
+    table = elements.table(
+        scale.settings_table(suite), caption="This suite's settings and the paper's, over its tasks."
+    )
     return Section(key, "Scale of these runs", notice + changed + table, short="Scale")
 
 
@@ -83,11 +91,11 @@ def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section 
         for task in task_order(list(groups))
         for films in [groups[task]]
     ]
-    words = "The first evaluation episode of the final policy, as the encoder saw it, at a quarter of the simulation's speed."
+    words = "The first evaluation episode of the final policy, as the encoder saw it, at a quarter of its speed."
     if left_out:
         words += (
-            f" {left_out} more films are left out so that this page stays below {budget / 1e6:.0f} MB of film; each lies in its "
-            "run folder as <code>video.mp4</code>."
+            f" {left_out} more films are left out so that this page stays below {budget / 1e6:.0f} MB of film; each lies "
+            "in its run folder as <code>video.mp4</code>."
         )
     return Section(key, "Films by task and encoder", f'<p class="intro">{words}</p>{"".join(parts)}', short="Films")
 
@@ -100,7 +108,9 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
     """
     filmed = runs[runs["used"] & runs["video"].notna()].sort_values("seed").drop_duplicates(["task", "row"])
     order = {row: number for number, row in enumerate(row_order(filmed))} if len(filmed) else {}
-    queues = [sorted(group.to_dict("records"), key=lambda run: order[run["row"]]) for _, group in filmed.groupby("task")]
+    queues = [
+        sorted(group.to_dict("records"), key=lambda run: order[run["row"]]) for _, group in filmed.groupby("task")
+    ]
     turns = [queue[k] for k in range(max(map(len, queues), default=0)) for queue in queues if k < len(queue)]
     chosen, spent = [], 0
     for run in turns:
@@ -113,7 +123,9 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
 
 def encoders_section(material: Material) -> Section:
     """A card an encoder and its weights: architecture, origin, licence, citation; as the run folders record them."""
-    runs = [run for suite in material.suites for run in suite.runs[suite.runs["status"] != "unreadable"].to_dict("records")]
+    runs = [
+        run for suite in material.suites for run in suite.runs[suite.runs["status"] != "unreadable"].to_dict("records")
+    ]
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: (run["variant"] != "", str(run["row"]))):
         shown.setdefault((run["encoder"], run["weights_sha256"] or run["weights_label"]), run)
@@ -143,7 +155,8 @@ def machines_section(material: Material) -> Section:
             "Python": escape(str(machine.get("python") or "")),
             "packages": escape(packages),
         }
-        cards.append(f'<div class="card"><h3>{escape(str(machine.get("cpu") or "unknown machine"))}</h3>{definitions(pairs)}</div>')
+        name = escape(str(machine.get("cpu") or "unknown machine"))
+        cards.append(f'<div class="card"><h3>{name}</h3>{definitions(pairs)}</div>')
     body = f'<div class="cards">{"".join(cards)}</div>' if cards else "<p>No run records its machine.</p>"
     return Section("machines", "Machines and versions", body, short="Machines")
 
@@ -161,7 +174,9 @@ def runs_section(suite: Suite, key: str) -> Section:
         status=suite.runs["status"].where(suite.runs["used"] | (suite.runs["status"] != "finished"), "duplicate"),
     )
     table = elements.table(frame[list(columns)].rename(columns=columns), caption="Every run folder of this suite.")
-    return Section(key, "All runs", f"<details><summary>{len(frame)} run folders</summary>{table}</details>", short="Runs")
+    return Section(
+        key, "All runs", f"<details><summary>{len(frame)} run folders</summary>{table}</details>", short="Runs"
+    )
 
 
 def not_run_section(plates: Sequence[Plate]) -> Section | None:
@@ -174,7 +189,7 @@ def not_run_section(plates: Sequence[Plate]) -> Section | None:
         f'<pre tabindex="0">{escape(plate.command)}</pre></li>'
         for plate in missing
     )
-    words = "Nothing is drawn for these: there are no runs, and no number here is invented. Each command makes what is missing."
+    words = "Nothing is drawn for these: there are no runs, and numbers are never invented. Each command makes them."
     return Section("not-run-yet", "Not run yet", f'<p class="intro">{words}</p><ul class="todo">{rows}</ul>')
 
 

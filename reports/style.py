@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -41,7 +41,7 @@ MUTED = "#697078"
 GRID = "#dfe2e6"
 ACCENT = "#b4530a"
 
-RC: Mapping[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": FONT,
@@ -106,7 +106,7 @@ def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(dict(RC)):
+        with mpl.rc_context(RC):
             figure = function(*args, **kwargs)
             settle(figure)
             return figure
@@ -162,7 +162,7 @@ def row_height(rows: Sequence[str], one_line: float = 0.19) -> float:
 
 
 def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
-    """Say across the figure that its numbers are invented, where any of the frames says so in its column `synthetic`."""
+    """Say across the figure that its numbers are invented, where any of the frames says so in `synthetic`."""
     words = SYNTHETIC if any("synthetic" in frame and bool(frame["synthetic"].any()) for frame in frames) else ""
     if words:
         if not figure.get_suptitle():
@@ -184,7 +184,7 @@ def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``<name>.png`` (200 dots an inch, white ground) and ``<name>.pdf``."""
-    with mpl.rc_context(dict(RC)):
+    with mpl.rc_context(RC):
         for suffix, ground in ((".png", "white"), (".pdf", "none")):
             # Without a date the same numbers give the same file.
             metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": "hindex-bench"}
@@ -194,7 +194,6 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 def svg(figure: Figure) -> str:
     """The figure as an SVG document of matplotlib's, text as text."""
     buffer = io.StringIO()
-    with mpl.rc_context(dict(RC)):
+    with mpl.rc_context(RC):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
-

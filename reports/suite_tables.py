@@ -9,6 +9,7 @@ from functools import cache
 from . import learning, scores, statistics, tables
 from .collect import Material, Suite
 from .table import Table
+
 COVERED_SEEDS = (2, 3, 5, 10)
 
 
@@ -34,7 +35,10 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
         success = scores.compare(suite.runs, measure="success_best")
         returns = tables.cells_table(comparison, "returns", synthetic)
         more = (
-            ("Normalised score of the final evaluation instead of the best", tables.cells_table(final, "scores", synthetic)),
+            (
+                "Normalised score of the final evaluation instead of the best",
+                tables.cells_table(final, "scores", synthetic),
+            ),
             ("Returns", returns),
             ("Success rates", tables.cells_table(success, "returns", synthetic)),
         )
@@ -43,7 +47,10 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
         pairs = tables.improvement_table(suite.improvements, synthetic)
         found["statistics"] = Shelf(
             (tables.aggregate_table(suite.aggregates, synthetic), coverage()),
-            (("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)), ("All pairs", pairs)),
+            (
+                ("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)),
+                ("All pairs", pairs),
+            ),
         )
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
