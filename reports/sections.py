@@ -94,7 +94,7 @@ def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section 
     words = "The first evaluation episode of the final policy, as the encoder saw it, at a quarter of its speed."
     if left_out:
         words += (
-            f" {left_out} more films are left out so that this page stays below {budget / 1e6:.0f} MB of film; each lies "
+            f" {left_out} more films are left out so that this page has at most {budget / 1e6:.0f} MB of film; each lies "
             "in its run folder as <code>video.mp4</code>."
         )
     return Section(key, "Films by task and encoder", f'<p class="intro">{words}</p>{"".join(parts)}', short="Films")
