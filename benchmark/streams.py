@@ -78,8 +78,7 @@ class Streams:
         """The statistics of training and evaluation, for a checkpoint: ``ema.<layer>.mean``, (2, slots, C)."""
         state = self._statistics.state(self._lasting())
         return {
-            PREFIX + name: tensor.cpu().reshape(len(LASTING), self._slots, -1).numpy()
-            for name, tensor in state.items()
+            PREFIX + name: tensor.cpu().reshape(len(LASTING), self._slots, -1).numpy() for name, tensor in state.items()
         }
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
