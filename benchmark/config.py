@@ -28,7 +28,13 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
-OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers", "objects", "background")
+BUILTIN_REFUSED = ("paper",)
+"""Presets under which the weights that ship with the package are taken only if they are asked for."""
+
+OPTIONS = (
+    *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
+    *("device", "precision", "workers", "objects", "background"),
+)
 """Settings that are options of their own on the command line."""
 
 NAMED_SOURCES = ("expert", "imported")
@@ -141,6 +147,29 @@ class EvaluationSettings(Part):
     video: bool = True
 
 
+class AdaptationSettings(Part):
+    """How Stage 2 trains, where a run has to adapt its encoder itself.
+
+    Attributes:
+        size: height and width of the images in pixels; the network sees 224 afterwards.
+        steps: optimisation steps.
+        batch: pairs of images a step.
+        learning_rate: Adam's.
+        episodes: demonstrations that the images are taken from.
+        shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
+            0.18 % of the parameters.
+
+    Source: H-InDex, section 3.2, and its released configuration.
+    """
+
+    size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
+    steps: Count = 600
+    batch: Count = 4
+    learning_rate: Positive = 1e-4
+    episodes: Annotated[int, Field(ge=2)] = 50
+    shortcuts: bool = True
+
+
 class EMASettings(Part):
     """Stage 3: how BatchNorm's statistics follow what the encoder sees.
 
@@ -166,7 +195,15 @@ class RunConfig(Part):
     Attributes:
         encoder: a registered name, or ``path/to/file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
+        normalise: the encoder's input: ``auto`` (its card's), ``imagenet``, ``unit`` or ``native``.
+        adapt: Stage 2: ``none``, ``affine`` (BatchNorm's scales and offsets), ``all`` parameters, or ``auto``: what the
+            encoder's card asks for.
+        adapted: where Stage 2 comes from: the authors' ``official`` files, ``own`` training, or ``auto``: official
+            where they are cached.
+        adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
+        compiled: whether the encoder's network is compiled, too.
         torch_threads: torch's threads on the CPU; part of what makes the numbers.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
@@ -180,12 +217,18 @@ class RunConfig(Part):
     encoder: str
     seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED)] = 0
     weights: str = "auto"
+    normalise: Literal["auto", "imagenet", "unit", "native"] = "auto"
+    adapt: Literal["auto", "none", "affine", "all"] = "auto"
+    adapted: Literal["auto", "official", "own"] = "auto"
+    adaptation: AdaptationSettings = AdaptationSettings()
     physics: Literal["paper", "native"] = "paper"
     reward: Literal["paper", "dense"] = "paper"
     objects: Pack = "builtin"
     background: Annotated[int, Field(ge=0, le=10)] = 0
     scene: dict[str, float] = {}
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
+    compiled: bool = False
     torch_threads: Count = Field(default_factory=usable_cores)
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
     egl_device: Annotated[int, Field(ge=0)] | None = None
@@ -249,11 +292,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "rollout": {"slots": 10},
         "learner": {"iterations": 20, "trajectories_per_iteration": 20},
+        "adaptation": {"steps": 3000, "batch": 8},
         "evaluation": {"episodes": 10, "every": 5, "untrained": True},
     },
     "paper": {
         "objects": "ycb",
+        "precision": "float32",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
+        "adaptation": {"size": 224, "steps": 100_000, "batch": 8},
         "rollout": {"slots": 25, "quality": "paper"},
         "evaluation": {"seeds": "training"},
     },

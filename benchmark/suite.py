@@ -10,9 +10,10 @@ from .config import NAMED_SOURCES, RunConfig, configure
 from .identity import identity_hash
 from .versions import RESULTS_VERSION
 
-# The cell's coordinates, what the suite's name says already, and what changes no number.
+# The cell's coordinates, what its title or the suite's name says already, and what changes no number.
 NOT_COMPARED = {
     *("task", "encoder", "seed", "weights", "preset", "physics", "objects"),
+    *("normalise", "adapt", "adapted", "ema"),
     *("device", "torch_threads", "workers", "egl_device"),
 }
 
@@ -36,6 +37,7 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=NOT_COMPARED)
+    resolved["rollout"]["slots"] = config.rollout.slots  # before Stage 3 has its say, which the title tells
     if config.demonstrations.source not in NAMED_SOURCES:
         resolved["demonstrations"]["source"] = "file"  # its content is in the identity; where it lies does not count
     flat: dict[str, Any] = {}
