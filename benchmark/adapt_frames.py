@@ -6,7 +6,7 @@ Source: encoders.md, section 8, data and schedule.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ Camera = Literal["task", "released"]
 
 VIDEOS = 50
 HELD_OUT = 10
-FIRST_SEED = 500_000
+FIRST_SEED = 3_000_000_000
 """Apart from the seeds of demonstrations, rollouts and evaluations."""
 
 FRAME_LIMITS = {"hammer": 150, "pen": 100, "door": 150, "pour": 200, "place_inside": 200}
@@ -72,6 +72,13 @@ class FrameSettings:
         card = tasks.card(self.task)
         return RELEASED_CAMERA if self.camera == "released" and card.source == "DexMV" else card.camera
 
+    def scene(self, egl_device: int | None = None) -> SceneSettings:
+        """What the simulation workers build."""
+        options: dict[str, Any] = {"physics": self.physics, "objects": self.objects}
+        return SceneSettings(
+            self.task, options, self.videos, quality=self.quality, device=egl_device, camera=self.camera_name
+        )
+
 
 @dataclass
 class AdaptFrames:
@@ -80,11 +87,15 @@ class AdaptFrames:
     Attributes:
         videos: (E, T, S, S, 3) uint8; frames after a video's length mean nothing.
         lengths: (E,) int64, on the CPU.
+        actions: (E, T - 1, A) float32, what was done; with the seeds, they give the same videos again.
+        seeds: of the resets.
         device: what drew them.
     """
 
     videos: Tensor
     lengths: Tensor
+    actions: NDArray[np.float32]
+    seeds: list[int]
     device: Device | None = None
 
     def __len__(self) -> int:
@@ -97,15 +108,17 @@ class AdaptFrames:
 
     def to(self, device: torch.device) -> AdaptFrames:
         """The same on a device."""
-        return AdaptFrames(self.videos.to(device), self.lengths, self.device)
+        return replace(self, videos=self.videos.to(device))
 
     def split(self, held_out: int = HELD_OUT) -> tuple[AdaptFrames, AdaptFrames]:
         """The videos to train on, and the last ``held_out`` ones."""
         first = len(self) - held_out
         if held_out < 1 or first < 1:
             raise ConfigError(f"{len(self)} videos cannot be split into training and {held_out} held-out ones")
-        parts = (slice(None, first), slice(first, None))
-        train, rest = (AdaptFrames(self.videos[part], self.lengths[part], self.device) for part in parts)
+        train, rest = (
+            AdaptFrames(self.videos[part], self.lengths[part], self.actions[part], self.seeds[part], self.device)
+            for part in (slice(None, first), slice(first, None))
+        )
         return train, rest
 
     def draw(self, generator: torch.Generator, batch: int) -> Tensor:
@@ -134,7 +147,10 @@ class AdaptFrames:
 
 
 def render_videos(
-    settings: FrameSettings, workers: int = 0, egl_device: int | None = None, on_frames: Callable[[int], None] = lambda _: None
+    settings: FrameSettings,
+    workers: int = 0,
+    egl_device: int | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> AdaptFrames:
     """Roll out the shipped expert of a task and draw every step.
 
@@ -142,42 +158,45 @@ def render_videos(
         settings: which frames.
         workers: simulation processes; any number gives the same frames.
         egl_device: the EGL device that draws.
-        on_frames: told how many more frames there are.
+        on_step: called after each of ``settings.limit`` steps of all videos, the first frame counted.
 
     Raises:
         ConfigError: no expert of this task is shipped.
     """
     if settings.task not in experts.shipped_names():
         raise ConfigError(f"no expert of {settings.task} is shipped; Stage 2 has no frames to adapt to")
+    count, limit, size = settings.videos, settings.limit, settings.size
     card, expert = tasks.card(settings.task), experts.shipped(settings.task)
-    options: dict[str, Any] = {"physics": settings.physics, "objects": settings.objects}
-    scene = SceneSettings(
-        settings.task, options, settings.videos, quality=settings.quality, device=egl_device
-    )
-    count, limit = settings.videos, settings.limit
-    videos = torch.empty(count, limit, settings.size, settings.size, 3, dtype=torch.uint8)
-    lengths = np.ones(count, np.int64)
     seeds = [settings.seed + number for number in range(count)]
-    noise = [np.random.default_rng([seed, ACTION_NOISE_STREAM]).standard_normal((limit, card.action_dim)) for seed in seeds]
-    everyone = list(range(count))
-    with Simulators(scene, workers) as simulators:
-        observation = simulators.begin(everyone, seeds).observation
-        videos[:, 0] = shrink(simulators.frames, settings.size)
-        running = everyone
-        for step in range(1, limit):
-            chance = np.stack([noise[slot][step - 1] for slot in running])
-            actions = expert.sample(observation, chance).astype(np.float32).astype(np.float64)
-            reading = simulators.step(running, actions, running)
-            videos[running, step] = shrink(simulators.frames[running], settings.size)
-            lengths[running] = step + 1
-            on_frames(len(running))
+    noise = np.stack([_noise(seed, limit, card.action_dim) for seed in seeds])
+    videos = torch.zeros(count, limit, size, size, 3, dtype=torch.uint8)
+    actions = np.zeros((count, limit - 1, card.action_dim), np.float32)
+    lengths = torch.ones(count, dtype=torch.int64)
+    running = list(range(count))
+    with Simulators(settings.scene(egl_device), workers) as simulators:
+        observation = simulators.begin(running, seeds).observation
+        videos[:, 0] = shrink(simulators.frames, size)
+        for step in range(limit - 1):
+            if on_step is not None:
+                on_step()
+            if not running:
+                continue
+            actions[running, step] = expert.sample(observation, noise[running, step])
+            reading = simulators.step(running, actions[running, step].astype(np.float64), running)
+            videos[running, step + 1] = shrink(simulators.frames[running], size)
+            lengths[running] = step + 2
             going = ~reading.terminated
             running = [slot for slot, on in zip(running, going, strict=True) if on]
             observation = reading.observation[going]
-            if not running:
-                break
         device = simulators.device
-    return AdaptFrames(videos, torch.from_numpy(lengths), device)
+    if on_step is not None:
+        on_step()
+    return AdaptFrames(videos, lengths, actions, seeds, device)
+
+
+def _noise(seed: int, steps: int, actions: int) -> NDArray[np.float64]:
+    """The exploration noise of an episode, from the stream of `tasks.expert_rollout`."""
+    return np.random.default_rng([seed, ACTION_NOISE_STREAM]).standard_normal((steps, actions))
 
 
 def shrink(frames: NDArray[np.uint8], size: int) -> Tensor:

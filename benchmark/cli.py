@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from . import assets_cli, demos_cli, encoders_cli, tasks_cli, weights_cli
+from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
 from .pretrain_cli import pretrain
@@ -43,6 +44,7 @@ app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
 app.command("eval")(evaluate)
+app.command("adapt")(adapt)
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 

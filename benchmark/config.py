@@ -148,25 +148,25 @@ class EvaluationSettings(Part):
 
 
 class AdaptationSettings(Part):
-    """How Stage 2 trains, where a run has to adapt its encoder itself.
+    """How Stage 2 trains, where a run has to adapt its encoder itself; see `benchmark.adapt_config.AdaptConfig`.
 
     Attributes:
-        size: height and width of the images in pixels; the network sees 224 afterwards.
-        steps: optimisation steps.
-        batch: pairs of images a step.
+        size: height and width of the frames in pixels; the network sees 224 afterwards.
+        steps: updates.
+        batch: pairs of frames a step.
         learning_rate: Adam's.
-        episodes: demonstrations that the images are taken from.
+        videos: episodes of the expert that the frames are taken from.
         shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
             0.18 % of the parameters.
 
     Source: H-InDex, section 3.2, and its released configuration.
     """
 
-    size: Annotated[int, Field(ge=64, multiple_of=32)] = 128
-    steps: Count = 600
+    size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
+    steps: Count = 300
     batch: Count = 4
     learning_rate: Positive = 1e-4
-    episodes: Annotated[int, Field(ge=2)] = 50
+    videos: Annotated[int, Field(ge=2)] = 50
     shortcuts: bool = True
 
 
@@ -179,8 +179,8 @@ class EMASettings(Part):
         scope: the ``stem``'s BatchNorm alone, as released, or ``all`` of them, as the paper says.
         reset: ``iteration`` begins anew from the checkpoint at every sampling and every evaluation, as released;
             ``never`` lets training's statistics and evaluation's go on to the end of the run, as the paper says.
-        streams: sets of statistics, one an environment: where set, it is the number of ``rollout.slots`` too. By
-            default the slots', but under ``paper`` the released run's sampling processes.
+        streams: sets of statistics, one an environment; so where set, there are as many environments, whatever
+            ``rollout.slots`` says. By default the slots', but under ``paper`` the released run's sampling processes.
     """
 
     momentum: Fraction | None = None
@@ -238,6 +238,11 @@ class RunConfig(Part):
     evaluation: EvaluationSettings = EvaluationSettings()
     ema: EMASettings = EMASettings()
 
+    @property
+    def slots(self) -> int:
+        """Environments in lockstep: as many as there are streams of moving statistics, where there are any."""
+        return self.ema.streams or self.rollout.slots
+
     def task_options(self) -> dict[str, Any]:
         """Options of the rollouts' task, of a resolved configuration."""
         scene = {"objects": self.objects, "background": self.background, **self.scene}
@@ -259,12 +264,11 @@ class RunConfig(Part):
                 there = ", ".join(card.scene) or "none"
                 raise ConfigError(f"{card.name} has no scene option '{option}'; it has {there}")
         ema = self._resolved_ema(card)
-        rollout = _filled(self.rollout, horizon=card.horizon)
         return self.model_copy(
             update={
                 "scene": {**card.scene, **self.scene},
                 "demonstrations": _filled(self.demonstrations, episodes=card.demonstrations),
-                "rollout": rollout.model_copy(update={"slots": ema.streams or rollout.slots}),
+                "rollout": _filled(self.rollout, horizon=card.horizon),
                 "ema": ema,
                 "learner": _filled(
                     self.learner,

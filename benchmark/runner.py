@@ -171,7 +171,7 @@ class _Run:
             "task": [self.card.name, self.card.results_version],
             "scene": options,
             "quality": self.config.rollout.quality,
-            "slots": self.config.rollout.slots,
+            "slots": self.config.slots,
             "threads": self.config.torch_threads,
             "device": str(self.device),
             "renderer": device.name if device else None,

@@ -88,7 +88,7 @@ class Session:
 
     def attach_statistics(self) -> None:
         """Let BatchNorm's statistics move as the configuration says; to be called once the precision is settled."""
-        self.streams = Streams(self.encoder, self.config.ema, self.config.rollout.slots)
+        self.streams = Streams(self.encoder, self.config.ema, self.config.slots)
 
     def scene(self, options: dict[str, Any]) -> SceneSettings:
         """What the simulation workers build, with these options of the task."""
@@ -96,7 +96,7 @@ class Session:
         return SceneSettings(
             task=config.task,
             options=options,
-            slots=config.rollout.slots,
+            slots=config.slots,
             images=self.encoder.uses_images,
             quality=config.rollout.quality,
             device=config.egl_device if config.egl_device is not None else self.device.index,

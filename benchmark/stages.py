@@ -10,17 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import safetensors.torch
 import torch
 
 import encoders
 from encoders import Encoder, WeightsMissing, WeightsOrigin, resolve
 from encoders.adapt import affine, shipped
+from encoders.adapt.files import read_affine
+from encoders.adapt.trunk import adaptable
 from encoders.cards import Card
 from encoders.checkpoint import ADAPTED, contents, state_sha256
 from encoders.factory import assemble
 
 from . import atomic
+from .adapt import adapt, load_adapted
+from .adapt_config import AdaptConfig
 from .config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
 from .errors import ConfigError
 from .progress import Progress
@@ -139,7 +142,7 @@ def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progre
     named = title(config, chosen)
     about: dict[str, Any] | None = None
     if chosen.mode != "none":
-        about = {"mode": chosen.mode, "source": chosen.source, **_adapt(encoder, chosen, named, config, out, progress)}
+        about = {"mode": chosen.mode, "source": chosen.source, **_adapt(encoder, chosen, config, out, progress)}
     elif config.adapt == "auto" and chosen.encoder != config.encoder:
         progress.say(f"{named}: random weights are not adapted (Stage 2); --adapt affine does it all the same")
     card = encoders.card(config.encoder)
@@ -194,28 +197,38 @@ def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:
     return path.is_file() and shipped.adapted_from(path) == origin.sha256
 
 
-def _adapt(
-    encoder: Encoder, chosen: Plan, named: str, config: RunConfig, out: Path, progress: Progress
-) -> dict[str, Any]:
+def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
     """Put Stage 2's tensors into the encoder, training them first where nobody has; what is known about them."""
     if chosen.source in ("official", "file"):
         return {}
+    network = adaptable(encoder)
     if chosen.source == "shipped":
         path = shipped.path(config.task)
+        affine.apply(network, read_affine(path))
         about = atomic.read_json(path.with_suffix(".json"))
     else:
-        from .adapt import BATCHNORM, CARD, TRUNK, adapt
-
-        folder = adapt(encoder, chosen.origin, config.task, out, adapt_config(config, chosen.mode), progress)
-        path = folder / (TRUNK if chosen.mode == "all" else BATCHNORM)
-        about = atomic.read_json(folder / CARD)
-    tensors = safetensors.torch.load_file(path)
-    if chosen.mode == "all":
-        trunk_of(encoder).load_state_dict(tensors)
-    else:
-        affine.apply(trunk_of(encoder), tensors)
-    encoder.adaptation = state_sha256(tensors)
+        normalisation = encoder.normalisation
+        about = load_adapted(encoder, _train(chosen, config, out, progress))
+        encoder.normalisation = normalisation
+    encoder.adaptation = state_sha256(network.state_dict())
     return {"sha256": encoder.adaptation, "card": about}
+
+
+def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Path:
+    """The folder of the run's own adaptation, trained now or found: the same that `bench adapt` makes."""
+    card = encoders.card(config.encoder)
+    before, origin = assemble(card.adapts if card and card.adapts else chosen.encoder, chosen.origin)
+    settings = AdaptConfig(
+        mode=chosen.mode,
+        objects=config.objects,
+        physics=config.physics,
+        quality=config.rollout.quality,
+        device=config.device,
+        workers=config.workers,
+        egl_device=config.egl_device,
+        **config.adaptation.model_dump(),
+    )
+    return adapt(before, origin, config.task, out, settings, progress)
 
 
 def _resolve(config: RunConfig, name: str) -> WeightsOrigin:

@@ -37,7 +37,6 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
 
 def _settings(config: RunConfig) -> dict[str, Any]:
     resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=NOT_COMPARED)
-    resolved["rollout"]["slots"] = config.rollout.slots  # before Stage 3 has its say, which the title tells
     if config.demonstrations.source not in NAMED_SOURCES:
         resolved["demonstrations"]["source"] = "file"  # its content is in the identity; where it lies does not count
     flat: dict[str, Any] = {}

@@ -25,9 +25,7 @@ class AffineInvalid(EncoderError):
 
 def batchnorm_layers(module: nn.Module) -> dict[str, nn.BatchNorm2d]:
     """The BatchNorm layers with scale and offset, by dotted name, in the order of definition."""
-    return {
-        name: layer for name, layer in module.named_modules() if isinstance(layer, nn.BatchNorm2d) and layer.affine
-    }
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.BatchNorm2d) and layer.affine}
 
 
 def affine_parameters(trunk: nn.Module, shortcuts: bool = True) -> dict[str, nn.Parameter]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..cards import IMAGENET
+from ..cards import IMAGENET, Normalisation
 from ..checkpoint import read
 from ..errors import WeightsInvalid, WeightsMissing
 from ..files import file_sha256
@@ -33,7 +33,6 @@ VGG16_MEANS = (0.1966, 0.8725, 3.4260, 7.4396, 4.1430, 1.1304)
 
 MOMENTUM = 0.01
 SMALLEST_MEAN = 1e-12
-TERMS = len(VGG16_MEANS)
 
 
 class VGG16(nn.Module):
@@ -63,16 +62,21 @@ class VGG16(nn.Module):
 
 
 class FrozenTrunk(nn.Module):
-    """A frozen copy of an unadapted trunk; images are normalised as before Stage 2, with ImageNet's mean and std."""
+    """A frozen copy of an unadapted trunk; images are normalised as before Stage 2.
+
+    Args:
+        trunk: copied.
+        normalisation: of RGB images in [0, 1].
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, trunk: nn.Module, normalisation: Normalisation = IMAGENET) -> None:
         super().__init__()
         self.trunk = deepcopy(trunk).requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(IMAGENET.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET.std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of ``(N, 3, H, W)`` RGB in [0, 1] at the trunk's scales."""
@@ -85,6 +89,7 @@ class PerceptualLoss(nn.Module):
     Args:
         network: from images to maps.
         means: where the running means begin; None for the terms of the first batch.
+        terms: how many: one more than maps.
 
     Attributes:
         means: (terms,) float32, the running means; part of a checkpoint.
@@ -94,10 +99,10 @@ class PerceptualLoss(nn.Module):
     means: Tensor
     begun: Tensor
 
-    def __init__(self, network: nn.Module, means: tuple[float, ...] | None) -> None:
+    def __init__(self, network: nn.Module, means: tuple[float, ...] | None, terms: int) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("means", torch.tensor(means) if means else torch.ones(TERMS))
+        self.register_buffer("means", torch.tensor(means) if means else torch.ones(terms))
         self.register_buffer("begun", torch.tensor(means is not None))
 
     def terms(self, images: Tensor, target: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ class PerceptualLoss(nn.Module):
         return terms / self.means.clamp(min=SMALLEST_MEAN)
 
 
-def perceptual_loss(kind: Perceptual, trunk: nn.Module) -> PerceptualLoss:
+def perceptual_loss(kind: Perceptual, trunk: nn.Module, normalisation: Normalisation = IMAGENET) -> PerceptualLoss:
     """The loss over VGG-16, or over a frozen copy of an unadapted trunk.
 
     Differs: the released code knows VGG-16 only; over a trunk the running means begin with the first batch's terms.
@@ -127,8 +132,8 @@ def perceptual_loss(kind: Perceptual, trunk: nn.Module) -> PerceptualLoss:
         WeightsMissing, WeightsInvalid: VGG-16 was asked for, and its file is not there or is another.
     """
     if kind == "vgg16":
-        return PerceptualLoss(VGG16(_vgg16_state()), VGG16_MEANS)
-    return PerceptualLoss(FrozenTrunk(trunk), None)
+        return PerceptualLoss(VGG16(_vgg16_state()), VGG16_MEANS, len(VGG16_MEANS))
+    return PerceptualLoss(FrozenTrunk(trunk, normalisation), None, 1 + len(trunks.map_channels(trunk)))
 
 
 def vgg16_path() -> Path:

@@ -80,11 +80,14 @@ class KeypointModel(nn.Module):
         trunk: a ResNet under torchvision's names, or a module with a method ``maps``, see `trunk.maps`; it becomes a
             part of this model.
         keypoints: how many.
-        channels: of the trunk's last map.
+
+    Raises:
+        NotAdaptable: the trunk gives no maps.
     """
 
-    def __init__(self, trunk: nn.Module, *, keypoints: int = KEYPOINTS, channels: int = 2048) -> None:
+    def __init__(self, trunk: nn.Module, *, keypoints: int = KEYPOINTS) -> None:
         super().__init__()
+        channels = trunks.map_channels(trunk)[-1]
         self.pose_net = PoseNet(trunk, channels, keypoints)
         self.image_encoder = _encoder(3)
         self.pose_encoder = _encoder(keypoints)

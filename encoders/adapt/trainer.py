@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..base import full_precision
+from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
+from ..precision import FLOAT32, computing
 from . import affine, keypoints
+from .files import load_model
 from .loss import Perceptual, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
@@ -108,21 +111,34 @@ class AdaptationTrainer:
         trunk: the network to adapt, in place; see `trunk.maps` for what it may be.
         settings: how to train.
         device: where.
+        heads: one of the authors' files, whose heads are the first ones; None to draw them.
+        normalisation: what the frozen copy of the trunk in the perceptual loss gets.
 
     Raises:
         EncoderError: the network has no BatchNorm, or no maps.
         WeightsMissing, WeightsInvalid: as `loss.perceptual_loss`.
     """
 
-    def __init__(self, trunk: nn.Module, settings: AdaptationSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        settings: AdaptationSettings,
+        device: torch.device,
+        *,
+        heads: Path | None = None,
+        normalisation: Normalisation = IMAGENET,
+    ) -> None:
         if not affine.affine_parameters(trunk):
             raise EncoderError(f"{type(trunk).__name__} has no BatchNorm layer with scale and offset to adapt")
         self.settings, self.device = settings, device
         self.pretrained = affine.extract(trunk)
-        self.loss = perceptual_loss(settings.perceptual, trunk).to(device)
+        self.loss = perceptual_loss(settings.perceptual, trunk, normalisation).to(device)
         with torch.random.fork_rng(devices=[]):
             self.model = KeypointModel(trunk, keypoints=settings.keypoints)
-        draw_heads(self.model, settings.seed)
+        if heads is None:
+            draw_heads(self.model, settings.seed)
+        else:
+            load_model(self.model, heads, trunk=False)
         self.model.to(device).to(memory_format=torch.channels_last).eval()
         self.loss.to(memory_format=torch.channels_last)
         self.trained = self._choose()
@@ -131,7 +147,7 @@ class AdaptationTrainer:
             list(self.trained.values()), lr=settings.learning_rate, fused=True, capturable=on_gpu
         )
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.calibrated = False
+        self.calibrated = heads is not None
 
     def _choose(self) -> dict[str, nn.Parameter]:
         """Freeze what stays as it is, and name the rest."""
@@ -154,7 +170,7 @@ class AdaptationTrainer:
 
     def calibrate(self, source: Frames, target: Frames) -> None:
         """Give the untrained heads' BatchNorm layers the statistics of a batch, see `start.calibrate`."""
-        with full_precision():
+        with computing(FLOAT32, self.device):
             calibrate(self.model, self.pixels(source), self.pixels(target))
         self.calibrated = True
 
@@ -181,7 +197,7 @@ class AdaptationTrainer:
 
     def reconstruct(self, source: Frames, target: Frames) -> Reconstruction:
         """Draw frames from others and their own keypoints, without gradient; the shapes are those of `step`."""
-        with torch.no_grad(), full_precision():
+        with torch.no_grad(), computing(FLOAT32, self.device):
             drawn = self.model(self.pixels(source), self.pixels(target))
         return Reconstruction(drawn.images, keypoints.pixel_positions(drawn.keypoints), drawn.heat)
 
@@ -241,7 +257,7 @@ class AdaptationTrainer:
     def _precision(self) -> Iterator[None]:
         kind = self.settings.precision
         if kind == "float32":
-            with full_precision():
+            with computing(FLOAT32, self.device):
                 yield
             return
         before = torch.get_float32_matmul_precision()

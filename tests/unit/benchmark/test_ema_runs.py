@@ -92,7 +92,7 @@ def configured(demonstration_file, normed):
 
     def make(*overrides, task="pen", **values):
         source = f"demonstrations.source={demonstration_file(task)}"
-        options = {"encoder": normed, "torch_threads": 1, "workers": 0} | values
+        options = {"encoder": normed, "torch_threads": 1, "workers": 0, "precision": "float32"} | values
         return configure("quickstart", [source, *TINY, *overrides], task=task, **options)
 
     return make
@@ -126,23 +126,23 @@ def test_a_given_momentum_counts_for_every_encoder():
 @pytest.mark.parametrize("task", tasks.names())
 def test_the_papers_runs_have_as_many_streams_as_the_release_had_processes(task):
     config, plain = resolved(preset="paper", task=task), resolved(preset="paper", task=task, encoder="rrl")
-    assert plain.rollout.slots == PRESETS["paper"]["rollout"]["slots"]
+    assert plain.slots == PRESETS["paper"]["rollout"]["slots"]
     if MOMENTUM[task] == 0:
         assert (config.ema.streams, config.rollout) == (None, plain.rollout)
         return
     adroit = task in ("hammer", "door", "pen")
-    assert config.ema.streams == config.rollout.slots == (4 if adroit else 8)
+    assert config.ema.streams == config.slots == (4 if adroit else 8)
 
 
 def test_elsewhere_every_slot_is_a_stream():
     config = resolved("rollout.slots=7")
-    assert config.ema.streams == config.rollout.slots == 7
+    assert config.ema.streams == config.slots == 7
     assert (config.ema.scope, config.ema.reset) == ("stem", "iteration")
 
 
 def test_streams_that_are_set_are_the_slots():
-    assert resolved("ema.streams=3", preset="paper").rollout.slots == 3
-    assert resolved("ema.streams=3", "rollout.slots=9").rollout.slots == 3
+    assert resolved("ema.streams=3", preset="paper").slots == 3
+    assert resolved("ema.streams=3", "rollout.slots=9").slots == 3
 
 
 def test_resolving_twice_changes_nothing():
