@@ -408,7 +408,8 @@ def test_shifted_backgrounds_do_not_depend_on_those_before_them(configured, tmp_
 def test_hindex_on_hammer_moves_the_stem(demonstration_file, tmp_path):
     source = f"demonstrations.source={demonstration_file('hammer')}"
     overrides = [source, *TINY, "learner.iterations=1"]
-    config = configure("quickstart", overrides, task="hammer", encoder="hindex", torch_threads=1, workers=0)
+    fields = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0}
+    config = configure("quickstart", overrides, task="hammer", encoder="hindex", **fields)
     result = run(config, tmp_path)
     found = {name: array.shape for name, array in RunFolder(result.path).load_checkpoint()[0].items()}
     assert {name: shape for name, shape in found.items() if name.startswith("ema.")} == {
