@@ -15,6 +15,7 @@ import typer
 from . import assets_cli, encoders_cli, tasks_cli, weights_cli
 from .errors import BenchError, ConfigError, IntruderError
 from .pretrain_cli import pretrain
+from .probe_cli import probe
 
 HOUSE = ("benchmark", "encoders", "tasks")
 REHEARSAL = (
@@ -42,6 +43,7 @@ app.add_typer(demos, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
+app.command("probe")(probe)
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 
