@@ -18,28 +18,26 @@ total.sum()``, and the margin between two cells of the same frames comes from th
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 import torch
 
 import encoders
 import tasks
-from encoders import Encoder, WeightsOrigin, cache_dir
+from encoders import Encoder, WeightsOrigin
 from tasks.cards import Pack
 
 from . import atomic, versions
 from .errors import ConfigError, OutputError
 from .identity import identity_changes
 from .machine import choose_device
+from .probe_features import encode
 from .probe_frames import ProbeFrames, collect
 from .probe_score import Row, Scores, bootstrap_generator, compare, plain, score
 from .progress import Progress, Silent
@@ -50,7 +48,6 @@ __all__ = ["Cell", "ProbeSettings", "build_encoder", "compare", "probe", "read"]
 PROBE_VERSION = 1
 """Raised when the numbers of a probe change."""
 
-BATCH = 32
 MIN_EPISODES = 6
 
 
@@ -141,13 +138,7 @@ def probe(
         OutputError: a cell with another identity is there, or the folder cannot be written.
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
-    if settings.episodes < MIN_EPISODES or settings.frames < 1 or settings.seed < 0:
-        raise ConfigError(f"a probe needs at least {MIN_EPISODES} episodes, a frame of each, and a seed of 0 or more")
-    for name in names:
-        if not encoders.get(name).uses_images:
-            raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")
-        for task in task_names:  # missing weights are refused before any work
-            encoders.resolve(name, _weights(name, weights), task=task)
+    _check(names, task_names, weights, settings)
     check_writable(out)
     cells = []
     for task in task_names:
@@ -189,6 +180,17 @@ def read(path: Path) -> Cell:
         return Cell(path, content["title"], content["task"], Scores(rows, residual, total))
     except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
         raise OutputError(f"{path}: not a whole probe ({error}); probe again with --overwrite") from error
+
+
+def _check(names: Sequence[str], task_names: Sequence[str], weights: str, settings: ProbeSettings) -> None:
+    """Refuse before any work what cannot come to an end."""
+    if settings.episodes < MIN_EPISODES or settings.frames < 1 or settings.seed < 0:
+        raise ConfigError(f"a probe needs at least {MIN_EPISODES} episodes, a frame of each, and a seed of 0 or more")
+    for name in names:
+        if not encoders.get(name).uses_images:
+            raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")
+        for task in task_names:
+            encoders.resolve(name, _weights(name, weights), task=task)
 
 
 def _weights(name: str, weights: str) -> str:
@@ -251,45 +253,12 @@ def _measure(
         "rows": [plain(row) for row in scores.rows],
         "made_with": versions.record(),
     }
-    arrays = {f"{name}/residual": values for name, values in scores.residual.items()}
-    arrays |= {f"{name}/total": values for name, values in scores.total.items()}
+    by_kind = {"residual": scores.residual, "total": scores.total}
+    arrays = {  # safetensors writes a view's memory, not the view
+        f"{name}/{kind}": np.ascontiguousarray(values) for kind, of in by_kind.items() for name, values in of.items()
+    }
     with atomic.naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(path.with_suffix(".safetensors"), safetensors.numpy.save(arrays))
     atomic.write_json(path, content)
     return Cell(path, title, identity["task"], scores, found=False)
-
-
-def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDArray[np.float32]:
-    """The features (N, F) of all frames, in batches of 32; found again in the cache by all that they depend on.
-
-    Raises:
-        ConfigError: a feature is not finite.
-    """
-    made_by = {
-        "images": frames.images_sha256,
-        "encoder": encoder.describe(),
-        "batch": BATCH,
-        "threads": torch.get_num_threads(),
-        "device": str(encoder.device),
-        "versions": versions.package_versions(("torch", "torchvision", "timm")),
-    }
-    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-    path = cache_dir() / "features" / f"{digest[:32]}.safetensors"
-    try:
-        features: npt.NDArray[np.float32] = safetensors.numpy.load_file(path)["features"]
-        progress.advance(len(features))
-        return features
-    except (OSError, safetensors.SafetensorError, KeyError):  # not there, or damaged: made anew
-        pass
-    parts = []
-    for begin in range(0, len(frames.images), BATCH):
-        parts.append(encoder.encode(frames.images[begin : begin + BATCH]).cpu().numpy())
-        progress.advance(len(parts[-1]))
-    features = np.concatenate(parts)
-    if not np.isfinite(features).all():
-        raise ConfigError(f"encoder '{encoder.name}': a feature is not finite on frames of {frames.record['camera']}")
-    with atomic.naming_failures(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, safetensors.numpy.save({"features": features}))
-    return features

@@ -7,7 +7,7 @@ R² is pooled over the numbers of a quantity (weighted by their variance) and 0 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -81,7 +81,7 @@ def score(frames: ProbeFrames, features: npt.ArrayLike, generator: np.random.Gen
     train = frames.training
     varying = {name: _varying(name, values, train) for name, values in frames.targets.items()}
     columns = [values[:, varying[name]] for name, values in frames.targets.items()]
-    bounds = np.cumsum([0] + [values.shape[1] for values in columns])
+    bounds: list[int] = np.cumsum([0] + [values.shape[1] for values in columns]).tolist()
     groups = [slice(begin, end) for begin, end in pairwise(bounds) if end > begin]
     targets = np.concatenate(columns, axis=1)
     predicted, penalties = _held_out(frames, np.asarray(features, float), targets, groups)
@@ -91,26 +91,24 @@ def score(frames: ProbeFrames, features: npt.ArrayLike, generator: np.random.Gen
     sums = [episode_sums(error**2, episode) for error in errors]
     rows, residual, total = [], {}, {}
     for name, (begin, end) in zip(frames.targets, pairwise(bounds), strict=True):
-        if begin == end:
-            rows.append(Row(name, frames.dimensions[name], constant=True))
-            continue
-        own, clock, whole = (part[:, begin:end] for part in sums)
-        residual[name], total[name] = own, whole
-        rows.append(
-            Row(
-                name,
-                frames.dimensions[name],
-                *explained(own, whole, generator),
+        row = Row(name, frames.dimensions[name], constant=begin == end)
+        if not row.constant:
+            own, clock, whole = (part[:, begin:end] for part in sums)
+            residual[name], total[name] = own, whole
+            r2, low, high = explained(own, whole, generator)
+            row = replace(
+                row,
+                r2=r2,
+                low=low,
+                high=high,
                 r2_by_dimension=_by_dimension(own, whole, varying[name]),
                 penalty=float(penalties[begin]),
                 clock_r2=float(1.0 - clock.sum() / whole.sum()),
-                balanced_accuracy=(
-                    balanced_accuracy(predicted[:, begin] > mean[begin], truth[:, begin] > 0.5)
-                    if name == CONTACT
-                    else None
-                ),
             )
-        )
+            if name == CONTACT:
+                said = predicted[:, begin] > mean[begin]
+                row = replace(row, balanced_accuracy=balanced_accuracy(said, truth[:, begin] > 0.5))
+        rows.append(row)
     return Scores(rows, residual, total)
 
 
@@ -153,10 +151,13 @@ def _held_out(frames: ProbeFrames, inputs: Array, targets: Array, groups: list[s
 
 def _varying(name: str, values: Array, train: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(d,) which numbers of a quantity vary, in the training episodes and in the others."""
-    parts = values[train], values[~train]
-    if name == CONTACT:
-        return np.all([(part.mean(axis=0) >= RARE) & (part.mean(axis=0) <= 1.0 - RARE) for part in parts], axis=0)
-    return np.all([part.std(axis=0) >= STILL for part in parts], axis=0)
+    moves = np.ones(values.shape[1], bool)
+    for part in (values[train], values[~train]):
+        if name == CONTACT:
+            moves &= (part.mean(axis=0) >= RARE) & (part.mean(axis=0) <= 1.0 - RARE)
+        else:
+            moves &= part.std(axis=0) >= STILL
+    return moves
 
 
 def _by_dimension(own: Array, whole: Array, varying: npt.NDArray[np.bool_]) -> tuple[float | None, ...]:
