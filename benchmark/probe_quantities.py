@@ -154,7 +154,7 @@ def _axis(model: mujoco.MjModel, ends: tuple[str, str]) -> Reader:
 
 
 def _contact(model: mujoco.MjModel, thing: str) -> Reader:
-    """1 where a geom of the hand is within 1 mm of one of the thing, else 0."""
+    """1 where the engine has a contact of at most 1 mm between a geom of the hand and one of the thing, else 0."""
     hand, things = (_geoms_below(model, model.body(name).id) for name in (HAND_ROOT, thing))
 
     def read(data: mujoco.MjData) -> Values:

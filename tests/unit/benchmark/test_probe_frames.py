@@ -8,6 +8,7 @@ import tasks
 from benchmark import probe_frames
 from benchmark.probe_frames import NOISE_STEPS, collect, exploration, split
 from benchmark.probe_quantities import QUANTITIES, quantities
+from tasks import experts
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +132,25 @@ def test_contact_is_the_hand_on_the_thing():
     mujoco.mj_forward(task.model, data)
     assert data.ncon > 0
     assert values("relocate-mug", task, data)["contact"][0] == 0.0
+
+
+def test_near_is_not_contact():
+    task, expert = tasks.make("place_inside"), experts.shipped("place_inside")
+    model, data = task.model, mujoco.MjData(task.model)  # contacts are seen from 3 cm on, for the reward
+    hand = [geom for geom in range(model.ngeom) if model.geom(geom).name.startswith("C_")]
+    thing = [geom for geom in range(model.ngeom) if model.body(model.geom_bodyid[geom]).name == "banana"]
+    observation = task.reset([0]).observation
+    for _ in range(20):
+        observation = task.step(expert.mean(observation)).observation
+    task.load_data(0, data)
+    read, near = [], 0
+    for _ in range(40):
+        gap = min(mujoco.mj_geomDistance(model, data, a, b, 1.0, None) for a in hand for b in thing)
+        if not 0.0 < gap < 0.003:  # the two ways of measuring differ by a millimetre or two
+            read.append(values("place_inside", task, data)["contact"][0])
+            assert read[-1] == (gap < 0.001)
+        near += 0.003 < gap < 0.025 and data.ncon > 0
+        data.qpos[32] -= 0.003  # the banana sinks away from the hand
+        mujoco.mj_forward(model, data)
+    assert set(read) == {0.0, 1.0}
+    assert near > 0

@@ -70,6 +70,14 @@ def test_the_penalty_follows_the_noise(generator):
     assert chosen[2] == chosen[3] > 0.1
 
 
+def test_the_penalty_is_chosen_across_episodes(generator):
+    episode = np.repeat(np.arange(EPISODES), LENGTH)
+    signature, label = generator.standard_normal((EPISODES, 50)), generator.standard_normal((EPISODES, 1))
+    features = signature[episode] + 0.05 * generator.standard_normal((len(episode), 50))
+    # Frames of one episode in two folds would make the least penalty the best.
+    assert choose_penalties(features, label[episode], episode, [slice(0, 1)])[0] > 1.0
+
+
 # Scores.
 
 
