@@ -109,7 +109,7 @@ def _margins(by_task: Sequence[Sequence[Cell]], seed: int) -> Table:
     from .probe_score import bootstrap_generator, compare
 
     first, *others = (cell.title for cell in by_task[0])
-    title = f"Margin: R² of {first} minus R² of ... [paired 95 % interval over held-out episodes]"
+    title = f"Margin: R² of {first} minus that of the column [paired 95 % interval]"
     table = _table(title, ("task", "quantity"), others, "above 0: the first encoder sees more.")
     for leader, *rest in by_task:
         compared = [compare(leader.scores, cell.scores, bootstrap_generator(seed)) for cell in rest]

@@ -195,7 +195,7 @@ def test_the_command_prints_scores_and_margins(call, tiny_encoder, grey, tmp_pat
     assert done.exit_code == 0
     assert re.search(r"pen +│ hand joints +│ +-?\d\.\d\d \[-?\d+\.\d\d, -?\d+\.\d\d\]", done.stdout)
     assert re.search(r"target position +│ +constant +│ +constant", done.stdout)
-    assert "R² of tiny minus R² of" in done.stdout
+    assert "R² of tiny minus that of" in done.stdout
     assert re.search(r"hand joints +│ +[+-]\d\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", done.stdout)
     assert (tmp_path / "out" / "probe" / "grey" / "pen.json").is_file()
     again = call("--encoder", f"{tiny_encoder},{grey()}", "--task", "pen", "--out", "out", *FEW)
