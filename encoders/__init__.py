@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         EncoderContract,
         EncoderError,
         LicenceNotAccepted,
+        PrecisionRefused,
         UnknownEncoder,
         WeightsInvalid,
         WeightsMissing,
     )
     from .factory import build
+    from .precision import GateReport, check_precision, choose_precision
     from .registry import card, get, names
     from .weights import WeightsOrigin, cache_dir, resolve
 
@@ -31,7 +33,9 @@ __all__ = [
     "Encoder",
     "EncoderContract",
     "EncoderError",
+    "GateReport",
     "LicenceNotAccepted",
+    "PrecisionRefused",
     "UnknownEncoder",
     "WeightsInvalid",
     "WeightsMissing",
@@ -40,6 +44,8 @@ __all__ = [
     "cache_dir",
     "card",
     "check_encoder",
+    "check_precision",
+    "choose_precision",
     "fetch",
     "get",
     "import_file",
@@ -52,7 +58,9 @@ _HOMES = {
     "Encoder": "base",
     "EncoderContract": "errors",
     "EncoderError": "errors",
+    "GateReport": "precision",
     "LicenceNotAccepted": "errors",
+    "PrecisionRefused": "errors",
     "UnknownEncoder": "errors",
     "WeightsInvalid": "errors",
     "WeightsMissing": "errors",
@@ -61,6 +69,8 @@ _HOMES = {
     "cache_dir": "weights",
     "card": "registry",
     "check_encoder": "contract",
+    "check_precision": "precision",
+    "choose_precision": "precision",
     "fetch": "acquire",
     "get": "registry",
     "import_file": "acquire",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from . import registry
 from .cards import CARDS, Card, Normalisation
 from .checkpoint import state_sha256
 from .errors import EncoderContract, EncoderError
+from .precision import FLOAT32, computing
 from .weights import WeightsOrigin
 
 IMAGE_SIZE = 224
@@ -38,8 +38,11 @@ class Encoder(nn.Module):
         card: what is known about it; None where nobody wrote one.
         normalisation: what `normalise` does; None where ``forward`` sees to it alone.
         memory_format: the layout in which ``forward`` gets its images.
+        precision: the format in which `encode` computes; see `encoders.precision`.
+        compiled_forward: ``forward`` compiled by torch, or None where it runs as it is.
         random_weights: set by an ``__init__`` that found no weights and drew some instead.
         origin: where the weights came from, once `encoders.build` made the encoder.
+        adaptation: the sha256 of the tensors that Stage 2 put in place of the weights' own; None without Stage 2.
         plugin_file: the file the class came from, if loaded as ``file.py:Class``.
         plugin_sha256: the hash of that file.
     """
@@ -50,9 +53,12 @@ class Encoder(nn.Module):
     results_version: ClassVar[int] = 1
     card: ClassVar[Card | None] = None
     normalisation: Normalisation | None = None
-    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
+    memory_format: torch.memory_format = torch.contiguous_format
+    precision: str = FLOAT32
+    compiled_forward: Callable[[Tensor], Tensor] | None = None
     random_weights: bool = False
     origin: WeightsOrigin | None = None
+    adaptation: str | None = None
     plugin_file: ClassVar[str | None] = None
     plugin_sha256: ClassVar[str | None] = None
 
@@ -78,6 +84,11 @@ class Encoder(nn.Module):
         """Where the network is; the CPU if it has no numbers."""
         first = next(chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if first is None else first.device
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `encode` runs a compiled ``forward``."""
+        return self.compiled_forward is not None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Apply `normalisation` to RGB images.
@@ -116,10 +127,11 @@ class Encoder(nn.Module):
         frames = self._frames(images)
         if self.training:
             self.eval()
-        with torch.inference_mode(), full_precision():
+        forward = self.compiled_forward or self
+        with torch.inference_mode(), computing(self.precision, self.device):
             pixels = frames.to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
             pixels = pixels.contiguous(memory_format=self.memory_format)
-            features: Tensor = self(pixels) if len(frames) else pixels.new_empty(0, self.feature_dim)
+            features: Tensor = forward(pixels) if len(frames) else pixels.new_empty(0, self.feature_dim)
         if features.shape != (len(frames), self.feature_dim):
             raise EncoderContract(
                 f"encoder '{self.name}': forward gave shape {tuple(features.shape)} for {len(frames)} images; "
@@ -140,7 +152,10 @@ class Encoder(nn.Module):
             "normalisation": self.normalisation.name if self.normalisation else "own",
             "weights": self.origin.kind if self.origin else "own",
             "weights_sha256": self.origin.sha256 if self.origin else state_sha256(self.state_dict()),
+            "adaptation_sha256": self.adaptation,
             "plugin_sha256": self.plugin_sha256,
+            "precision": self.precision,
+            "compiled": self.compiled,
         }
 
     def _frames(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -155,15 +170,3 @@ class Encoder(nn.Module):
         if isinstance(images, Tensor):
             return images
         return torch.from_numpy(np.require(images, requirements=["C", "W"]))
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """True float32 and the same bits every time: no TF32, no choice of a convolution's algorithm by timing."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

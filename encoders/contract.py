@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import IMAGE_SIZE, Encoder, full_precision
+from .base import IMAGE_SIZE, Encoder
 from .errors import EncoderContract
+from .precision import FLOAT32, computing
 
 _IMAGES = 3
 _TOLERANCE = 1e-3
@@ -30,7 +31,7 @@ def check_encoder(encoder: Encoder) -> None:
     images = torch.rand(_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator).to(encoder.device)
     images = images.contiguous(memory_format=encoder.memory_format)
     untouched = images.clone()
-    with torch.inference_mode(), full_precision():
+    with torch.inference_mode(), computing(FLOAT32, encoder.device):
         first = _forward(encoder, images)
         if not torch.equal(images, untouched):
             raise _broken(encoder, "forward changed its input", "work on a copy, as in images = images - mean")

@@ -25,5 +25,9 @@ class EncoderContract(EncoderError):
     """An encoder that breaks the contract of `encoders.Encoder`."""
 
 
+class PrecisionRefused(EncoderError):
+    """A format to compute in that this machine, or this encoder's features, do not bear."""
+
+
 class LicenceNotAccepted(EncoderError):
     """Official weights whose licence restricts their use, and nobody here has said that they keep to it."""

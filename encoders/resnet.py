@@ -36,7 +36,7 @@ class ResNet50(Encoder):
     """
 
     feature_dim = 2048
-    memory_format: ClassVar[torch.memory_format] = torch.channels_last
+    memory_format = torch.channels_last
     layouts: ClassVar[tuple[Layout, ...]] = RESNET_LAYOUTS
     left_out: tuple[str, ...] = ()
 
