@@ -37,6 +37,8 @@ class AdaptConfig(Part):
         batch: pairs of frames a step.
         steps: updates.
         learning_rate: of Adam.
+        warm_up: steps in which the keypoints stay as they are, see `encoders.adapt.trainer`; None for a tenth
+            of all where heads are drawn, else 0.
         seed: of everything but the frames.
         perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
             encoder's own frozen features.
@@ -61,6 +63,7 @@ class AdaptConfig(Part):
     batch: Count = 4
     steps: Count = 300
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    warm_up: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     perceptual: Literal["auto", "vgg16", "stage1"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -97,7 +100,10 @@ class AdaptConfig(Part):
             heads = str(files.penn_path()) if files.penn_path().is_file() else "drawn"
         if heads != "drawn" and not Path(heads).expanduser().is_file():
             raise ConfigError(f"no heads at {heads}; expected auto, drawn, or the path of penn_joint.pth")
-        return self.model_copy(update={"perceptual": perceptual, "heads": heads})
+        warm_up = self.warm_up
+        if warm_up is None:
+            warm_up = self.steps // 10 if heads == "drawn" else 0
+        return self.model_copy(update={"perceptual": perceptual, "heads": heads, "warm_up": warm_up})
 
     @property
     def heads_path(self) -> Path | None:
