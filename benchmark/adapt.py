@@ -201,6 +201,7 @@ class _Adaptation:
             perceptual=config.perceptual,
             precision=config.precision,
             warm_up=config.warm_up or 0,
+            map_rate=config.map_rate or 1.0,
         )
         return AdaptationTrainer(
             adaptable(self.encoder),

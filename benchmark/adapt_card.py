@@ -75,6 +75,7 @@ def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]
             "batch": config.batch,
             "learning_rate": config.learning_rate,
             "warm_up": config.warm_up,
+            "map_rate": config.map_rate,
             "precision": config.precision,
             "seconds": round(position.seconds, 1),
             "sessions": position.sessions,

@@ -51,6 +51,8 @@ class AdaptationSettings:
         keypoints: how many.
         train_maps: whether the 1 x 1 convolution that gives the maps is trained; None: in mode ``all`` only, as
             released.
+        map_rate: learning rate of the layers between trunk and keypoints, as a part of ``learning_rate``. Maps are
+            summed before their softmax, which saturates for good if they grow faster than the renderer learns.
         warm_up: steps in which only image encoder, pose encoder and renderer learn; in as many more, the learning rate
             of the rest rises to its value. A renderer that knows nothing drives drawn keypoints to constant places.
     """
@@ -65,6 +67,7 @@ class AdaptationSettings:
     precision: Precision = "float32"
     keypoints: int = KEYPOINTS
     train_maps: bool | None = None
+    map_rate: float = 1.0
     warm_up: int = 0
 
     def __post_init__(self) -> None:
@@ -146,9 +149,7 @@ class AdaptationTrainer:
         self.loss.to(memory_format=torch.channels_last)
         self.trained = self._choose()
         on_gpu = device.type == "cuda"
-        pose = [value for name, value in self.trained.items() if name.startswith("pose_net.")]
-        rest = [value for name, value in self.trained.items() if not name.startswith("pose_net.")]
-        groups = [{"params": pose}, {"params": rest}]
+        groups = [{"params": [self.trained[name] for name in names]} for names in self._groups()]
         self.optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True, capturable=on_gpu)
         self.steps = 0
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -196,7 +197,8 @@ class AdaptationTrainer:
             total = quotients.sum()
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
-        self.optimiser.param_groups[0]["lr"] = self.settings.learning_rate * self._warmth()
+        for group, rate in zip(self.optimiser.param_groups, self._rates(), strict=True):
+            group["lr"] = rate
         self.optimiser.step()
         self.steps += 1
         terms = terms.detach()
@@ -221,9 +223,17 @@ class AdaptationTrainer:
         """The trunk's BatchNorm scales and offsets as they are now, see `affine.extract`."""
         return affine.extract(self.model.pose_net.trunk)
 
-    def _warmth(self) -> float:
-        warm_up = self.settings.warm_up
-        return min(1.0, max(0.0, self.steps / warm_up - 1.0)) if warm_up else 1.0
+    def _groups(self) -> tuple[list[str], list[str], list[str]]:
+        """Names of what is trained: the trunk's, those of the other layers before the keypoints, and the rest."""
+        trunk = [name for name in self.trained if name.startswith(_TRUNK)]
+        maps = [name for name in self.trained if name.startswith("pose_net.") and name not in trunk]
+        return trunk, maps, [name for name in self.trained if not name.startswith("pose_net.")]
+
+    def _rates(self) -> tuple[float, float, float]:
+        """The learning rate of each of `_groups` in the coming step."""
+        settings, rate = self.settings, self.settings.learning_rate
+        warmth = min(1.0, max(0.0, self.steps / settings.warm_up - 1.0)) if settings.warm_up else 1.0
+        return rate * warmth, rate * warmth * settings.map_rate, rate
 
     # Going on later.
 
