@@ -24,6 +24,7 @@ from encoders.adapt import affine
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
+from encoders.checkpoint import state_sha256
 
 from . import adapt_evaluation as evaluation
 from . import adapt_pictures as pictures
@@ -60,6 +61,7 @@ class Position:
     step: int = 0
     seconds: float = 0.0
     sessions: int = 1
+    frames_sha256: str = ""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -212,14 +214,18 @@ class _Adaptation:
         )
 
     def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
+        drawn = state_sha256({"train": self.train.videos, "held_out": self.held_out.videos})
         if saved is not None:
             self.trainer.load(saved[0])
             self.position = Position(**saved[1])
             self.position.sessions += 1
             self.progress.say(f"go on from step {self.position.step}")
+            if self.position.frames_sha256 != drawn:
+                self.progress.say("another driver draws other frames: not what one uninterrupted adaptation gives")
         elif not self.trainer.calibrated:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
             self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
+        self.position.frames_sha256 = drawn
         self._rewind_metrics()
         self.progress.advance(self.position.step)
 

@@ -65,6 +65,7 @@ def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]
             "frames": made.train.frames,
             "held_out_videos": len(made.held_out),
             "frames_a_video": settings.limit,
+            "sha256": position.frames_sha256,
             "camera": settings.camera_name,
             "quality": config.quality,
             "size": config.size,
