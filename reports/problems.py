@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .scores import main_rows
+
 if TYPE_CHECKING:
     import pandas
 
@@ -132,7 +134,8 @@ def _missing(suite: str, used: pandas.DataFrame) -> Iterator[Finding]:
 
 
 def _negative(suite: str, used: pandas.DataFrame) -> Iterator[Finding]:
-    best = used.groupby(["task", "row"])["return_best"].mean().groupby("task").max()
+    compared = used[used["row"].isin(main_rows(used))]
+    best = compared.groupby(["task", "row"])["return_best"].mean().groupby("task").max()
     tasks = sorted(best[best <= 0].index)
     if tasks:
         text = f"the best return is not positive on {_some(tasks)} in {suite}; scores there are min-max over encoders"

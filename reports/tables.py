@@ -176,9 +176,8 @@ def weights_table(runs: pandas.DataFrame) -> Table:
         group = runs[(runs["row"] == row) & (runs["status"] != "unreadable")]
         card, hashes = group["card"].iloc[0], _hashes(group["weights_sha256"])
         adapted = ", ".join(sorted({_adaptation(one) for one in group["adaptation"] if one}))
-        commercial = {True: "yes", False: "no"}.get(card.get("commercial_use"), "unclear")
         kinds = ", ".join(sorted(set(group["weights_kind"]) - {""})) or "not recorded"
-        licence = card.get("licence") or "not recorded"
+        licence, commercial = _licence(kinds, card)
         rows.append([row, card.get("architecture") or NOTHING, kinds, hashes, adapted or NOTHING, licence, commercial])
         about = {"row": row, "kind": kinds, "adaptation": adapted, "licence": licence, "commercial_use": commercial}
         about["sha256"] = " ".join(sorted(set(group["weights_sha256"]) - {""}))
@@ -244,6 +243,16 @@ def _interval(estimate: dict[Any, Any], digits: int = DIGITS) -> str:
 def _hashes(column: pandas.Series) -> str:
     hashes = sorted(set(column) - {""})
     return hashes[0][:12] if len(hashes) == 1 else f"{len(hashes)} files" if hashes else NOTHING
+
+
+def _licence(kind: str, card: dict[str, Any]) -> tuple[str, str]:
+    """The licence of a row's weights, and whether it permits commercial use; a card names that of official ones."""
+    if kind in ("random", "none"):
+        return NOTHING, NOTHING
+    if kind == "builtin":
+        return "that of this package", "yes"
+    commercial = {True: "yes", False: "no"}.get(card.get("commercial_use"), "unclear")
+    return card.get("licence") or "not recorded", commercial
 
 
 def _adaptation(record: dict[str, Any]) -> str:

@@ -108,8 +108,9 @@ def test_weights_say_where_they_come_from_and_what_they_permit(runs):
     made = tables.weights_table(runs)
     shown = made.shown.set_index("encoder")
     assert shown.loc["hindex (builtin)", ["weights", "adaptation", "commercial use"]].tolist() == [
-        *("builtin", "affine (shipped)", "no")
+        *("builtin", "affine (shipped)", "yes")
     ]
+    assert shown.loc["vc1", ["licence", "commercial use"]].tolist() == ["CC BY-NC 4.0", "no"]
     assert shown.loc["r3m", "commercial use"] == "yes"
     assert made.data.set_index("row").loc["vc1", "sha256"].startswith(shown.loc["vc1", "sha256"])
     assert made.synthetic
