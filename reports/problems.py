@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .scores import main_rows
+from .scores import FEW_SEEDS, main_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -25,10 +25,6 @@ Kind = Literal[
     "stand-in",
     "synthetic",
 ]
-
-FEW_SEEDS = 3
-"""Below so many seeds an interval says too little."""
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -34,6 +34,9 @@ AGGREGATES = {
 NUMBERS = ("value", "low", "high", "corrected_low", "corrected_high", "freedom")
 """The columns of an `Estimate`."""
 
+FEW_SEEDS = 3
+"""Below so many seeds an interval says too little."""
+
 THRESHOLDS = np.linspace(0.0, 100.0, 51)
 
 

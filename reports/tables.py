@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas
 
 from . import statistics
-from .scores import Comparison, row_order
+from .scores import FEW_SEEDS, Comparison, row_order
 from .shift import ALL_SHIFTED
 from .statistics import Coverage
 from .table import Table
@@ -72,7 +72,8 @@ def aggregate_table(aggregates: pandas.DataFrame, synthetic: bool = False) -> Ta
     for row, group in aggregates.groupby("row", sort=False):
         first = group.iloc[0]
         cells = [_interval(one) for one in group.to_dict("records")]
-        rows.append([row, *cells, f"{first['tasks']}/{first['of_tasks']}", str(first["seeds"])])
+        seeds = f"{first['seeds']}{' (too few)' if first['seeds'] < FEW_SEEDS else ''}"
+        rows.append([row, *cells, f"{first['tasks']}/{first['of_tasks']}", seeds])
     names = list(dict.fromkeys(aggregates["statistic"]))
     kind = aggregates["normaliser"].iloc[0] if len(aggregates) else "fixed"
     held = {"fixed": "held fixed", "resampled": "redrawn with the runs"}[kind]

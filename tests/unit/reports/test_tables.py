@@ -66,6 +66,7 @@ def test_aggregates_show_corrected_intervals(comparison):
     shown = f"{numbers['value']:.1f} [{numbers['corrected_low']:.1f}, {numbers['corrected_high']:.1f}]"
     assert made.shown["mean"].iloc[0] == shown
     assert made.shown["tasks"].tolist() == ["3/3", "3/3", "2/3"]
+    assert made.shown["seeds"].tolist() == ["3", "1 (too few)", "3"]
     assert "held fixed" in made.caption
     assert "redrawn" in tables.aggregate_table(scores.aggregates(comparison, resample_normaliser=True)).caption
 
