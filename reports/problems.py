@@ -26,6 +26,7 @@ Kind = Literal[
     "synthetic",
 ]
 
+
 @dataclass(frozen=True)
 class Finding:
     """One thing to know.

@@ -252,7 +252,8 @@ def _licence(kind: str, card: dict[str, Any]) -> tuple[str, str]:
         return NOTHING, NOTHING
     if kind == "builtin":
         return "that of this package", "yes"
-    commercial = {True: "yes", False: "no"}.get(card.get("commercial_use"), "unclear")
+    permitted = card.get("commercial_use")
+    commercial = "unclear" if permitted is None else "yes" if permitted else "no"
     return card.get("licence") or "not recorded", commercial
 
 
