@@ -42,7 +42,9 @@ def settle_precision(
 def outcome(report: GateReport) -> str:
     """What came of a comparison, in a line."""
     if report.passed:
-        return f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
+        return (
+            f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
+        )
     return f"precision float32: {report.verdict()}"
 
 
