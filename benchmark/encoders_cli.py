@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,6 +118,7 @@ def speed(
     precision: Annotated[str, typer.Option(help="The fast format: auto, tf32, bfloat16 or float16.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Images in a batch; fewer for large networks on a CPU.")] = BATCH,
     compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for the fast format.")] = False,
+    cpu_time: Annotated[bool, typer.Option("--cpu-time", help="Count processor time: for a busy machine.")] = False,
     weights: Annotated[str, typer.Option(help="auto takes random ones where there are no others.")] = "auto",
 ) -> None:
     """Time encoders in float32 and in the fast format, on frames of three tasks, and compare their features."""
@@ -129,13 +131,16 @@ def speed(
     names = [name for name in names if name != "state"]
     if not names:
         raise ConfigError(f"no encoder matches '{pattern}'; `bench encoders` lists all")
+    clock = time.process_time if cpu_time else time.perf_counter
     frames, failed = speeds.task_frames(batch), 0
     typer.echo("\n".join(speeds.markdown([])))
     for name in names:
         try:
             encoder, origin = encoders.build(name, weights=weights, allow_random=True, device=device)
             title = origin.title(encoder.name)
-            row = speeds.measure(encoder, title, frames, precision=precision, batch=batch, compiled=compiled)
+            row = speeds.measure(
+                encoder, title, frames, precision=precision, batch=batch, compiled=compiled, clock=clock
+            )
         except EncoderError as error:
             failed += 1
             typer.echo(f"bench: {error}", err=True)
@@ -222,7 +227,7 @@ def _weights_here(card: Card) -> str:
         return "not needed"
     cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
     if cached:
-        return "official" if len(card.sources) == 1 else f"official {cached}/{len(card.sources)}"
+        return "official" if card.files_needed == 1 else f"official {cached}/{card.files_needed}"
     return "builtin" if weights.builtin_path(card).is_file() else "none"
 
 

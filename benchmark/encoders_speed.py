@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ from .simulators import Frames, SceneSettings
 TASKS = ("door", "pen", "relocate-mug")
 ACTS = 40  # control steps of an expert that the frames are taken from
 SECONDS = 1.0
-LEAST_RUNS = 2
 
 SMALLER_BATCHES = ((500_000_000, 3), (50_000_000, 6))
 """Parameters from which a batch is smaller on a CPU; three frames are one of every task."""
@@ -47,7 +46,14 @@ class Speed:
 
 
 def measure(
-    encoder: Encoder, title: str, frames: Frames, *, precision: str, batch: int, compiled: bool = False
+    encoder: Encoder,
+    title: str,
+    frames: Frames,
+    *,
+    precision: str,
+    batch: int,
+    compiled: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
     """Time an encoder on task frames, and compare its features in both formats.
 
@@ -58,6 +64,7 @@ def measure(
         precision: the fast format, one of `encoders.precision.PRECISIONS`.
         batch: images in a batch, at most ``len(frames)``; fewer for large networks on a CPU.
         compiled: whether the network is compiled for the fast format.
+        clock: seconds; `time.process_time` counts the processor's own, of all threads, on a machine with other work.
     """
     numbers = sum(parameter.numel() for parameter in encoder.parameters())
     if encoder.device.type == "cpu":
@@ -65,22 +72,23 @@ def measure(
     images = frames[:batch]
     resolved = resolve_precision(precision, encoder.device)
     if resolved == FLOAT32 and not compiled:
-        return Speed(title, len(images), images_per_second(encoder, images), None, None)
-    gate = check_precision(encoder, images, resolved, compiled=compiled)
-    exact = images_per_second(encoder, images)
+        encoder.encode(images).cpu()
+        return Speed(title, len(images), images_per_second(encoder, images, clock), None, None)
+    gate = check_precision(encoder, images, resolved, compiled=compiled)  # which also warms both formats up
+    exact = images_per_second(encoder, images, clock)
     set_precision(encoder, resolved, compiled=compiled)
-    return Speed(title, len(images), exact, images_per_second(encoder, images), gate)
+    if compiled:
+        encoder.encode(images).cpu()
+    return Speed(title, len(images), exact, images_per_second(encoder, images, clock), gate)
 
 
-def images_per_second(encoder: Encoder, images: Frames) -> float:
-    """The best of some batches: other work of the machine only ever makes one slower."""
-    encoder.encode(images).cpu()
-    best, began, runs = float("inf"), time.perf_counter(), 0
-    while runs < LEAST_RUNS or time.perf_counter() - began < SECONDS:
-        before = time.perf_counter()
+def images_per_second(encoder: Encoder, images: Frames, clock: Callable[[], float]) -> float:
+    """The best batch of a second or so: other work of the machine only ever makes one slower."""
+    best, began = float("inf"), clock()
+    while best == float("inf") or clock() - began < SECONDS:
+        before = clock()
         encoder.encode(images).cpu()  # waits for the device
-        best = min(best, time.perf_counter() - before)
-        runs += 1
+        best = min(best, clock() - before)
     return len(images) / best
 
 
