@@ -24,9 +24,14 @@ def unpack(
     arrays: Mapping[str, npt.NDArray[Any]], policy: GaussianPolicy, baseline: ValueBaseline, generator: torch.Generator
 ) -> None:
     """Bring a learner back to where `pack` left it, bit for bit."""
-    policy.load_state_dict(_part(arrays, POLICY))
+    unpack_policy(arrays, policy)
     baseline.load_state_tensors(_part(arrays, BASELINE))
     generator.set_state(torch.from_numpy(arrays[GENERATOR]))
+
+
+def unpack_policy(arrays: Mapping[str, npt.NDArray[Any]], policy: GaussianPolicy) -> None:
+    """Bring a policy back to where `pack` left it, bit for bit."""
+    policy.load_state_dict(_part(arrays, POLICY))
 
 
 def _part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, torch.Tensor]:

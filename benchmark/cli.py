@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from . import assets_cli, encoders_cli, tasks_cli, weights_cli
+from . import assets_cli, demos_cli, encoders_cli, tasks_cli, weights_cli
+from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
+from .eval_cli import evaluate
 from .pretrain_cli import pretrain
 
 HOUSE = ("benchmark", "encoders", "tasks")
@@ -37,18 +39,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-demos = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)
-app.add_typer(demos, name="demos")
+app.add_typer(demos_cli.app, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
+app.command("eval")(evaluate)
+app.command("adapt")(adapt)
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
 BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
-TaskName = Annotated[str, typer.Option("--task", help="Task.")]
 
 
 @app.command()
@@ -63,6 +65,18 @@ def run(
     ] = "quickstart",
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
+    adapt: Annotated[
+        str | None, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")
+    ] = None,
+    adapted: Annotated[str | None, typer.Option(help="Stage 2 from: official files, or own training.")] = None,
+    ema_momentum: Annotated[
+        float | None,
+        typer.Option(help="Stage 3: momentum; 0 for none, by default the task's where the card asks for it."),
+    ] = None,
+    ema_scope: Annotated[str | None, typer.Option(help="Stage 3: stem (as released) or all BatchNorm layers.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="Input: imagenet, unit or native; the card's by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32, tf32, bfloat16 or float16.")] = None,
     objects: ObjectsPack = None,
@@ -81,10 +95,13 @@ def run(
     from . import config as configuration
 
     given = {"workers": workers, "objects": objects, "background": background, "precision": precision}
+    given |= {"adapt": adapt, "adapted": adapted, "normalise": normalise}
+    stage_3 = {"ema.momentum": ema_momentum, "ema.scope": ema_scope}
+    overrides = [*(set_ or []), *(f"{name}={value}" for name, value in stage_3.items() if value is not None)]
     options: dict[str, Any] = {"weights": weights, "device": device}
     options |= {name: value for name, value in given.items() if value is not None}
     configs = [
-        configuration.configure(preset, set_ or [], encoder=name, task=each, seed=number, **options)
+        configuration.configure(preset, overrides, encoder=name, task=each, seed=number, **options)
         for name in _listed(encoder)
         for each in _task_names(task)
         for number in _seeds(seed)
@@ -137,96 +154,6 @@ def doctor() -> None:
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
-
-
-@demos.command("list")
-def list_demonstrations() -> None:
-    """The shipped experts and the imported demonstrations."""
-    from . import demo_commands
-
-    for line in demo_commands.overview():
-        typer.echo(line)
-
-
-@demos.command("collect")
-def collect_demonstrations(
-    task: TaskName,
-    out: Annotated[Path, typer.Option(help="The file to write (.npz).")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes to keep.")] = 25,
-    seed: Annotated[int | None, typer.Option(min=0, help="Reset seed of the first episode.")] = None,
-    expert: Annotated[Path | None, typer.Option(help="An expert's file; the shipped one by default.")] = None,
-    keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed episodes too.")] = False,
-    mean: Annotated[bool, typer.Option("--mean", help="The expert's mean action, without its noise.")] = False,
-    objects: ObjectsPack = None,
-    scene: Annotated[
-        str, typer.Option(help="matched to the rollouts, or released: the paper's demonstration scene.")
-    ] = "matched",
-) -> None:
-    """Roll out an expert and store its episodes."""
-    from . import demo_commands
-
-    found = demo_commands.collect_to(
-        task,
-        out,
-        episodes=episodes,
-        seed=seed,
-        expert=expert,
-        successful_only=not keep_failures,
-        stochastic=not mean,
-        objects=objects,
-        scene=scene,
-    )
-    counts = found.metadata["counts"]
-    typer.echo(
-        f"{out}: {len(found)} episodes of {task} ({counts['successes']} successes in {counts['attempts']} attempts)"
-    )
-
-
-@demos.command("play")
-def play_demonstrations(
-    task: TaskName,
-    out: Annotated[Path, typer.Option(help="The film to write (.mp4).")],
-    source: Annotated[Path | None, typer.Option(help="A demonstrations file; the shipped expert by default.")] = None,
-    episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
-    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
-    objects: ObjectsPack = None,
-    background: BackgroundNumber = 0,
-) -> None:
-    """Film one demonstration through the task's camera."""
-    from . import demo_commands
-
-    typer.echo(
-        demo_commands.play(
-            task, out, source=source, episode=episode, quality=quality, objects=objects, background=background or 0
-        )
-    )
-
-
-@demos.command("import")
-def import_demonstrations(
-    file: Annotated[Path, typer.Argument(help="A DAPG demonstrations pickle, an mjrl policy pickle, or our .npz.")],
-    task: TaskName,
-    episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
-    ] = None,
-    objects: ObjectsPack = None,
-) -> None:
-    """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
-    from . import demo_commands
-
-    typer.echo(demo_commands.import_to_cache(file, task, episodes, objects))
-
-
-@demos.command("export")
-def export_expert(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run with --encoder state.")],
-    out: Annotated[Path, typer.Option(help="The expert's file to write (.safetensors).")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes that its card reports.")] = 100,
-) -> None:
-    """Make an expert from a state-based run and evaluate it."""
-    from . import demo_commands
-
-    typer.echo(demo_commands.export_expert(folder, out, episodes))
 
 
 def _listed(text: str) -> list[str]:

@@ -10,10 +10,12 @@ import difflib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import encoders
+from encoders.errors import EncoderError
 from tasks.cards import Pack, TaskCard
 
 from .errors import ConfigError
@@ -26,7 +28,13 @@ PresetName = Literal["quickstart", "small", "paper"]
 RANDOM_ALLOWED = ("quickstart",)
 """Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
 
-OPTIONS = ("preset", "task", "encoder", "seed", "weights", "device", "workers", "objects", "background", "precision")
+BUILTIN_REFUSED = ("paper",)
+"""Presets under which the weights that ship with the package are taken only if they are asked for."""
+
+OPTIONS = (
+    *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
+    *("device", "precision", "workers", "objects", "background"),
+)
 """Settings that are options of their own on the command line."""
 
 NAMED_SOURCES = ("expert", "imported")
@@ -45,6 +53,9 @@ class Part(BaseModel):
     """A part of the configuration: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+PartT = TypeVar("PartT", bound=Part)
 
 
 class LearnerSettings(Part):
@@ -136,12 +147,60 @@ class EvaluationSettings(Part):
     video: bool = True
 
 
+class AdaptationSettings(Part):
+    """How Stage 2 trains, where a run has to adapt its encoder itself; see `benchmark.adapt_config.AdaptConfig`.
+
+    Attributes:
+        size: height and width of the frames in pixels; the network sees 224 afterwards.
+        steps: updates.
+        batch: pairs of frames a step.
+        learning_rate: Adam's.
+        videos: episodes of the expert that the frames are taken from.
+        shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
+            0.18 % of the parameters.
+
+    Source: H-InDex, section 3.2, and its released configuration.
+    """
+
+    size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
+    steps: Count = 300
+    batch: Count = 4
+    learning_rate: Positive = 1e-4
+    videos: Annotated[int, Field(ge=2)] = 50
+    shortcuts: bool = True
+
+
+class EMASettings(Part):
+    """Stage 3: how BatchNorm's statistics follow what the encoder sees.
+
+    Attributes:
+        momentum: weight of the newest observation; 0 leaves the network as it is. By default the task's for an
+            encoder whose card asks for it (``hindex``), 0 for all others.
+        scope: the ``stem``'s BatchNorm alone, as released, or ``all`` of them, as the paper says.
+        reset: ``iteration`` begins anew from the checkpoint at every sampling and every evaluation, as released;
+            ``never`` lets training's statistics and evaluation's go on to the end of the run, as the paper says.
+        streams: sets of statistics, one an environment; so where set, there are as many environments, whatever
+            ``rollout.slots`` says. By default the slots', but under ``paper`` the released run's sampling processes.
+    """
+
+    momentum: Fraction | None = None
+    scope: Literal["stem", "all"] = "stem"
+    reset: Literal["iteration", "never"] = "iteration"
+    streams: Count | None = None
+
+
 class RunConfig(Part):
     """One run: an encoder on a task with a seed.
 
     Attributes:
         encoder: a registered name, or ``path/to/file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
+        normalise: the encoder's input: ``auto`` (its card's), ``imagenet``, ``unit`` or ``native``.
+        adapt: Stage 2: ``none``, ``affine`` (BatchNorm's scales and offsets), ``all`` parameters, or ``auto``: what the
+            encoder's card asks for.
+        adapted: where Stage 2 comes from: the authors' ``official`` files, ``own`` training, or ``auto``: official
+            where they are cached.
+        adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
         compiled: whether the encoder's network is compiled, too.
@@ -158,6 +217,10 @@ class RunConfig(Part):
     encoder: str
     seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED)] = 0
     weights: str = "auto"
+    normalise: Literal["auto", "imagenet", "unit", "native"] = "auto"
+    adapt: Literal["auto", "none", "affine", "all"] = "auto"
+    adapted: Literal["auto", "official", "own"] = "auto"
+    adaptation: AdaptationSettings = AdaptationSettings()
     physics: Literal["paper", "native"] = "paper"
     reward: Literal["paper", "dense"] = "paper"
     objects: Pack = "builtin"
@@ -173,6 +236,12 @@ class RunConfig(Part):
     rollout: RolloutSettings = RolloutSettings()
     learner: LearnerSettings = LearnerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    ema: EMASettings = EMASettings()
+
+    @property
+    def slots(self) -> int:
+        """Environments in lockstep: as many as there are streams of moving statistics, where there are any."""
+        return self.ema.streams or self.rollout.slots
 
     def task_options(self) -> dict[str, Any]:
         """Options of the rollouts' task, of a resolved configuration."""
@@ -194,11 +263,13 @@ class RunConfig(Part):
             if option not in card.scene:
                 there = ", ".join(card.scene) or "none"
                 raise ConfigError(f"{card.name} has no scene option '{option}'; it has {there}")
+        ema = self._resolved_ema(card)
         return self.model_copy(
             update={
                 "scene": {**card.scene, **self.scene},
                 "demonstrations": _filled(self.demonstrations, episodes=card.demonstrations),
                 "rollout": _filled(self.rollout, horizon=card.horizon),
+                "ema": ema,
                 "learner": _filled(
                     self.learner,
                     iterations=card.iterations,
@@ -206,6 +277,13 @@ class RunConfig(Part):
                 ),
             }
         )
+
+    def _resolved_ema(self, card: TaskCard) -> EMASettings:
+        """The same settings with a momentum and, where statistics move, a number of streams."""
+        ema = _filled(self.ema, momentum=card.ema_momentum if _moves_statistics(self.encoder) else 0.0)
+        if ema.momentum == 0:
+            return ema
+        return _filled(ema, streams=card.ema_streams if self.preset == "paper" else self.rollout.slots)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -218,12 +296,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "rollout": {"slots": 10},
         "learner": {"iterations": 20, "trajectories_per_iteration": 20},
+        "adaptation": {"steps": 3000, "batch": 8},
         "evaluation": {"episodes": 10, "every": 5, "untrained": True},
     },
     "paper": {
         "objects": "ycb",
         "precision": "float32",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
+        "adaptation": {"size": 224, "steps": 100_000, "batch": 8},
         "rollout": {"slots": 25, "quality": "paper"},
         "evaluation": {"seeds": "training"},
     },
@@ -300,6 +380,17 @@ def _nearest(wrong: str, right: Mapping[str, Any] | Sequence[str], prefix: str =
     return f"there are {', '.join(right)}"
 
 
-def _filled(part: Any, **defaults: Any) -> Any:
+def _moves_statistics(encoder: str) -> bool:
+    """Whether an encoder's card asks for Stage 3; a class in a file has no card."""
+    if ":" in encoder or encoder.endswith(".py"):
+        return False
+    try:
+        card = encoders.card(encoder)
+    except EncoderError:  # whoever builds the encoder says what is wrong with it
+        return False
+    return card is not None and card.moving_average
+
+
+def _filled(part: PartT, **defaults: Any) -> PartT:
     missing = {key: value for key, value in defaults.items() if getattr(part, key) is None}
     return part.model_copy(update=missing)

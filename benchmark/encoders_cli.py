@@ -228,7 +228,7 @@ def _weights_here(card: Card) -> str:
     cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
     if cached:
         return "official" if card.files_needed == 1 else f"official {cached}/{card.files_needed}"
-    return "builtin" if weights.builtin_path(card).is_file() else "none"
+    return "builtin" if card.builtin else "none"
 
 
 def _of_card(card: Card) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,7 @@ def demonstration_pairs(
     made_by: Mapping[str, Any],
     clock: Clock,
     on_steps: Callable[[int], None],
+    on_begin: Callable[[Sequence[int]], None] | None = None,
 ) -> Pairs:
     """Replay demonstrations open loop and observe every step as the policy will.
 
@@ -52,6 +53,7 @@ def demonstration_pairs(
         made_by: what the features depend on besides the demonstrations: encoder, scene, renderer, batch.
         clock: filled with timings.
         on_steps: told the number of steps taken, cached ones at once.
+        on_begin: told the slots that begin an episode.
     """
     episodes = demonstrations.episodes
     path = cache_path(demonstrations, made_by) if encode is not None else None
@@ -73,6 +75,7 @@ def demonstration_pairs(
         encode=encode,
         clock=clock,
         on_steps=on_steps,
+        on_begin=on_begin,
     )
     pairs = Pairs(
         np.concatenate([trajectory.observations for trajectory in trajectories]),

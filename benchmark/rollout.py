@@ -114,6 +114,7 @@ def rollout(
     clock: Clock | None = None,
     on_steps: Callable[[int], None] | None = None,
     on_frame: Callable[[int, Frames], None] | None = None,
+    on_begin: Callable[[Sequence[int]], None] | None = None,
 ) -> list[Trajectory]:
     """Run episodes and return their trajectories in the order of ``starts``.
 
@@ -128,6 +129,7 @@ def rollout(
         clock: filled with timings.
         on_steps: told the number of steps taken after every tick.
         on_frame: given (episode, frame (224, 224, 3)) for every observed frame.
+        on_begin: told the slots that begin an episode, before any frame of it is encoded.
     """
     clock = clock or Clock()
     shares = _shares(len(starts), simulators.settings.slots)
@@ -150,6 +152,8 @@ def rollout(
                 reading = simulators.begin(chosen, [starts[running[slot].number] for slot in chosen])
             rows = reading.proprioception if encode else reading.observation
             newest.update(zip(chosen, rows, strict=True))
+            if on_begin is not None:
+                on_begin(chosen)
 
     begin(range(len(queues)))
     while running:

@@ -41,6 +41,7 @@ class SceneSettings:
         images: whether frames are drawn.
         quality: rendering quality.
         device: index of the EGL device, or None for any.
+        camera: the camera that draws; None for the task's.
     """
 
     task: str
@@ -49,6 +50,7 @@ class SceneSettings:
     images: bool = True
     quality: Quality = "fast"
     device: int | None = None
+    camera: str | None = None
 
 
 class SlotGroup:
@@ -68,7 +70,8 @@ class SlotGroup:
         if settings.images:
             import mujoco
 
-            self.renderer = Renderer(self.task.model, self.task.card.camera, settings.quality, settings.device)
+            camera = settings.camera or self.task.card.camera
+            self.renderer = Renderer(self.task.model, camera, settings.quality, settings.device)
             self._data = mujoco.MjData(self.task.model)
 
     @property

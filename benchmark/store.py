@@ -34,6 +34,7 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 CONFIG = "config.json"
 IDENTITY = "identity.json"
+ENCODER = "encoder.json"
 MACHINE = "machine.json"
 METRICS = "metrics.jsonl"
 EPISODES = "episodes.parquet"
@@ -89,6 +90,7 @@ class RunFolder:
         self,
         config: Mapping[str, Any],
         identity: Mapping[str, Any],
+        encoder: Mapping[str, Any] | None = None,
         *,
         overwrite: bool = False,
     ) -> Status:
@@ -97,6 +99,7 @@ class RunFolder:
         Args:
             config: the resolved configuration, JSON values only; a resumed run records the latest.
             identity: what makes the numbers, JSON values only; compared with the one stored.
+            encoder: what is known of the encoder: title, weights, adaptation, card; JSON values only.
             overwrite: delete whatever run is there and begin anew.
 
         Returns:
@@ -121,6 +124,8 @@ class RunFolder:
             atomic.remove_partials(self.path)
             atomic.write_json(self.path / CONFIG, config)
             atomic.write_json(self.path / MACHINE, versions.record())
+            if encoder is not None:
+                atomic.write_json(self.path / ENCODER, encoder)
             if found == "absent":
                 atomic.write_json(self.path / IDENTITY, identity)
         except BaseException:
@@ -133,6 +138,16 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def reopen(self) -> None:
+        """Hold a finished folder, to add episodes to it; `finish` has to follow.
+
+        Raises:
+            OutputError: there is no finished run, or another process holds it.
+        """
+        if self.status != "finished":
+            raise OutputError(f"{self.path} holds no finished run; give the folder of one, seed-N")
+        self._lock = self._lock or hold(self.path)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one line to the metrics: JSON values with an integer `iteration`.

@@ -10,9 +10,10 @@ from .config import NAMED_SOURCES, RunConfig, configure
 from .identity import identity_hash
 from .versions import RESULTS_VERSION
 
-# The cell's coordinates, what the suite's name says already, and what changes no number.
+# The cell's coordinates, what its title or the suite's name says already, and what changes no number.
 NOT_COMPARED = {
     *("task", "encoder", "seed", "weights", "preset", "physics", "objects"),
+    *("normalise", "adapt", "adapted", "ema"),
     *("device", "torch_threads", "workers", "egl_device"),
 }
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tasks
-from encoders import EncoderError, resolve
+from encoders import EncoderError
 from tasks import ycb
 from tasks.errors import AssetError, TaskError
 
-from .config import RANDOM_ALLOWED, RunConfig
+from . import stages
+from .config import RunConfig
 from .dapg import LearningDiverged
 from .demonstrations import locate
 from .errors import BenchError, ConfigError, SimulationError
@@ -36,9 +37,8 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
     """
     missing: dict[str, None] = {}
     for config in configs:
-        random_allowed = config.preset in RANDOM_ALLOWED
         checks: list[Callable[[], object]] = [
-            partial(resolve, config.encoder, config.weights, allow_random=random_allowed, task=config.task),
+            partial(stages.plan, config),
             partial(locate, config),
             partial(check_objects, config),
             partial(config.resolve, tasks.card(config.task)),

@@ -42,6 +42,7 @@ class Encoder(nn.Module):
         compiled_forward: ``forward`` compiled by torch, or None where it runs as it is.
         random_weights: set by an ``__init__`` that found no weights and drew some instead.
         origin: where the weights came from, once `encoders.build` made the encoder.
+        adaptation: the sha256 of the tensors that Stage 2 put in place of the weights' own; None without Stage 2.
         plugin_file: the file the class came from, if loaded as ``file.py:Class``.
         plugin_sha256: the hash of that file.
     """
@@ -57,6 +58,7 @@ class Encoder(nn.Module):
     compiled_forward: Callable[[Tensor], Tensor] | None = None
     random_weights: bool = False
     origin: WeightsOrigin | None = None
+    adaptation: str | None = None
     plugin_file: ClassVar[str | None] = None
     plugin_sha256: ClassVar[str | None] = None
 
@@ -150,6 +152,7 @@ class Encoder(nn.Module):
             "normalisation": self.normalisation.name if self.normalisation else "own",
             "weights": self.origin.kind if self.origin else "own",
             "weights_sha256": self.origin.sha256 if self.origin else state_sha256(self.state_dict()),
+            "adaptation_sha256": self.adaptation,
             "plugin_sha256": self.plugin_sha256,
             "precision": self.precision,
             "compiled": self.compiled,

@@ -14,6 +14,7 @@ VIT_SMALL_12 = "ViT-S/16 with 12 heads of 32"
 VIT_BASE = "ViT-B/16"
 CLASS_TOKEN = "class token after the final norm"
 MAE_UNUSED = ("decoder*", "mask_token", "all beside 'model'")
+STAGE1 = "stage1"
 
 _ADAPTED_ARCHIVE = "https://drive.google.com/file/d/1TPCAnZMOcgErMruZ45R8MAg7b4iWu5DT"
 _ADAPTED_FILES = {
@@ -78,6 +79,9 @@ CARDS = (
             "module.pose_encoder.",
             "module.image_renderer.",
         ),
+        builtin=STAGE1,
+        adapts="frankmocap_hand",
+        moving_average=True,
     ),
     Card(
         name="frankmocap_hand",
@@ -98,6 +102,7 @@ CARDS = (
         citation=_FRANKMOCAP,
         deviations=("trained on BGR in [-1, 1]; H-InDex feeds ImageNet-normalised RGB",),
         unused=("main_encoder.fc1.", "feat_encoder.", "regressor."),
+        builtin=STAGE1,
     ),
     Card(
         name="frankmocap_body",

@@ -21,6 +21,7 @@ def build(
     *,
     weights: str | os.PathLike[str] = "auto",
     allow_random: bool = False,
+    allow_builtin: bool = True,
     task: str | None = None,
     device: str | torch.device = "cpu",
     normalise: str = "auto",
@@ -31,6 +32,7 @@ def build(
         name: the encoder's name, or ``file.py:Class``.
         weights: as in `encoders.resolve`.
         allow_random: as in `encoders.resolve`.
+        allow_builtin: as in `encoders.resolve`.
         task: the task, for encoders with one weights file each.
         device: where the encoder goes.
         normalise: ``auto`` (what the card says), ``imagenet``, ``unit``, or ``native`` (what the weights were trained
@@ -39,7 +41,18 @@ def build(
     Raises:
         EncoderError: there is no such encoder, its weights are missing or invalid, or it cannot be built.
     """
-    origin = resolve(name, weights, allow_random=allow_random, task=task)
+    origin = resolve(name, weights, allow_random=allow_random, allow_builtin=allow_builtin, task=task)
+    return assemble(name, origin, device=device, normalise=normalise)
+
+
+def assemble(
+    name: str, origin: WeightsOrigin, *, device: str | torch.device = "cpu", normalise: str = "auto"
+) -> tuple[Encoder, WeightsOrigin]:
+    """A frozen encoder in evaluation mode from weights that `encoders.resolve` found; arguments as in `build`.
+
+    Raises:
+        EncoderError: it cannot be built, or the device cannot be used.
+    """
     encoder = construct(name, origin.path)
     if origin.kind == "own":
         origin = replace(origin, sha256=state_sha256(encoder.state_dict()))

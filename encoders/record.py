@@ -75,6 +75,9 @@ class Card:
         deviations: where this encoder differs from what its authors trained, in words.
         results_version: raised when the numbers that this encoder gives change.
         unused: what an official file holds beside the encoder and loading leaves out, in words or starts of names.
+        builtin: name of the weights file that ships with the package, without its suffix; empty where none does.
+        adapts: the encoder that this one is after Stage 2; empty for all that are used as they are.
+        moving_average: whether its runs move BatchNorm's statistics with the task's momentum (Stage 3).
     """
 
     name: str
@@ -91,6 +94,9 @@ class Card:
     deviations: tuple[str, ...] = field(default=())
     results_version: int = 1
     unused: tuple[str, ...] = ()
+    builtin: str = ""
+    adapts: str = ""
+    moving_average: bool = False
 
     @property
     def files_needed(self) -> int:

@@ -56,9 +56,9 @@ def cached_path(card: Card, source: Source) -> Path:
     return cache_dir() / "weights" / card.name / source.filename
 
 
-def builtin_path(card: Card) -> Path:
-    """Where weights would lie that ship with the package; most encoders have none."""
-    return Path(__file__).parent / "builtin" / f"{card.name}.safetensors"
+def builtin_path(card: Card) -> Path | None:
+    """The weights that ship with the package; None for most encoders."""
+    return Path(__file__).parent / "builtin" / f"{card.builtin}.safetensors" if card.builtin else None
 
 
 def resolve(
@@ -66,6 +66,7 @@ def resolve(
     weights: str | os.PathLike[str] = "auto",
     *,
     allow_random: bool = False,
+    allow_builtin: bool = True,
     task: str | None = None,
 ) -> WeightsOrigin:
     """Decide which weights an encoder gets, without building it (except to hash random weights, once a process).
@@ -75,6 +76,7 @@ def resolve(
         weights: ``auto``, ``official``, ``builtin``, ``random``, or the path of a file; of a folder, for an encoder
             with one official file a task.
         allow_random: whether ``auto`` may end with random weights (the rehearsal preset).
+        allow_builtin: whether ``auto`` may end with the weights that ship with the package (not for the paper's runs).
         task: the task, for encoders with one file each.
 
     Raises:
@@ -99,7 +101,7 @@ def resolve(
             f"encoder '{name}': has no {choice} weights, it sees to its own; use --weights auto or --weights PATH"
         )
     found = None if choice == "builtin" else _official(card, task)
-    if found is None and choice != "official":
+    if found is None and (choice == "builtin" or (choice == "auto" and allow_builtin)):
         found = _builtin(card)
     if found is not None:
         return found
@@ -178,7 +180,7 @@ def _official(card: Card, task: str | None) -> WeightsOrigin | None:
 
 def _builtin(card: Card) -> WeightsOrigin | None:
     path = builtin_path(card)
-    return WeightsOrigin("builtin", path, file_sha256(path), "(builtin)") if path.is_file() else None
+    return WeightsOrigin("builtin", path, file_sha256(path), "(builtin)") if path is not None else None
 
 
 def _from_path(name: str, card: Card | None, path: Path, task: str | None) -> WeightsOrigin:

@@ -13,7 +13,7 @@ import safetensors.numpy
 import torch
 
 import benchmark
-from benchmark import runner
+from benchmark import runner, session
 from benchmark.config import HELD_OUT_SEED, configure
 from benchmark.dapg import LearningDiverged
 from benchmark.dapg.policy import MIN_LOG_STD
@@ -66,6 +66,7 @@ def final(result):
 
 ALWAYS = {
     "config.json",
+    "encoder.json",
     "identity.json",
     "machine.json",
     "metrics.jsonl",
@@ -295,8 +296,8 @@ def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_en
         raise Interruption
 
     monkeypatch.setattr(runner, "demonstration_pairs", ask)
-    monkeypatch.setattr(runner, "Simulators", Undrawn)
-    monkeypatch.setattr(runner, "require_gl", lambda: None)
+    monkeypatch.setattr(session, "Simulators", Undrawn)
+    monkeypatch.setattr(session, "require_gl", lambda: None)
     changes = [
         (),
         ("rollout.quality=paper",),
@@ -347,9 +348,9 @@ def test_the_update_gets_the_demonstrations_as_they_were_cloned(configured, demo
 
 
 def test_trajectories_have_noise_of_their_own_and_evaluations_none(configured, tmp_path, monkeypatch):
-    noises, original = [], runner.PolicyActor
+    noises, original = [], session.PolicyActor
     monkeypatch.setattr(
-        runner, "PolicyActor", lambda policy, noise=None: noises.append(noise) or original(policy, noise)
+        session, "PolicyActor", lambda policy, noise=None: noises.append(noise) or original(policy, noise)
     )
     run(configured("evaluation.every=1"), tmp_path)
     assert [noise is None for noise in noises] == [True, False, True, False, True]
@@ -636,7 +637,7 @@ def test_the_package_exports_the_runner():
 
 @pytest.mark.slow
 def test_a_resnet_with_random_weights_is_called_so(configured, tmp_path):
-    config = configured("learner.iterations=1", encoder="hindex")
+    config = configured("learner.iterations=1", encoder="hindex", weights="random")
     result = run(config, tmp_path)
     assert result.title == "hindex (random)"
     assert result.path.parent.name == "hindex (random)"
@@ -645,7 +646,7 @@ def test_a_resnet_with_random_weights_is_called_so(configured, tmp_path):
     identity = json.loads((result.path / "identity.json").read_text())
     assert identity["encoder"]["weights"] == "random"
     assert len(identity["encoder"]["weights_sha256"]) == 64
-    assert final(run(configured("learner.iterations=1", encoder="hindex", workers=2), tmp_path / "two")) == final(
+    assert final(run(configured("learner.iterations=1", encoder="hindex", weights="random", workers=2), tmp_path / "two")) == final(
         result
     )
 

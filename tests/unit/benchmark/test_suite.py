@@ -89,3 +89,22 @@ def test_changed_settings_are_named():
 def test_where_a_demonstrations_file_lies_does_not_count():
     here, there = suite("demonstrations.source=a.npz"), suite("demonstrations.source=/elsewhere/b.npz")
     assert here == there != suite()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"adapt": "none"}, {"adapt": "all"}, {"adapted": "own"}, {"normalise": "imagenet"}],
+    ids=str,
+)
+def test_stages_are_told_by_the_title_and_not_by_the_suite(values):
+    assert suite(encoder="hindex", **values) == suite()
+
+
+def test_momentum_and_streams_are_told_by_the_title_and_not_by_the_suite():
+    for preset in PRESETS:
+        for overrides in (("ema.momentum=0.01",), ("ema.momentum=0", "ema.scope=all"), ("ema.streams=3",)):
+            assert suite(*overrides, preset=preset, encoder="hindex", task="hammer") == suite(preset=preset)
+
+
+def test_how_stage_2_trains_is_a_setting_like_others():
+    assert suite("adaptation.steps=7") != suite()

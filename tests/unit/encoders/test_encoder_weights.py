@@ -1,4 +1,5 @@
 import hashlib
+import json
 import pickle
 import shutil
 from dataclasses import replace
@@ -250,6 +251,25 @@ def test_auto_falls_back_to_random_only_where_allowed_and_says_so():
         resolve("rrl")
     with pytest.raises(WeightsMissing, match="fetch rrl"):
         resolve("rrl", "official", allow_random=True)
+
+
+@pytest.mark.parametrize("name", ["hindex", "frankmocap_hand"])
+def test_what_ships_is_taken_where_nothing_official_is_cached_and_is_called_so(name, cache):
+    for choice, options in (("auto", {}), ("auto", {"allow_random": True}), ("builtin", {"allow_builtin": False})):
+        origin = resolve(name, choice, task="door", **options)
+        assert (origin.kind, origin.title(name)) == ("builtin", f"{name} (builtin)")
+        assert origin.sha256 == json.loads(origin.path.with_suffix(".json").read_text())["sha256"]
+    with pytest.raises(WeightsMissing, match=f"bench weights fetch {name}"):
+        resolve(name, task="door", allow_builtin=False)
+    with pytest.raises(WeightsMissing, match="no weights ship with the package"):
+        resolve("rrl", "builtin")
+
+
+def test_hindex_and_the_hand_it_adapts_ship_the_same_network(cache):
+    hand, adapted = (build(name, weights="builtin")[0] for name in ("frankmocap_hand", "hindex"))
+    assert (hand.normalisation.name, adapted.normalisation.name) == ("imagenet", "unit")
+    for name, tensor in hand.state_dict().items():
+        assert torch.equal(adapted.state_dict()[name], tensor), name
 
 
 def test_a_cached_file_that_is_not_the_published_one_is_refused(cache):

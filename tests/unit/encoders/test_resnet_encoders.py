@@ -61,7 +61,7 @@ def test_features_equal_an_independent_computation(name, normalise, prepared, fr
 
 
 def test_every_resnet_keeps_the_contract():
-    encoder, _ = build("hindex", allow_random=True)
+    encoder, _ = build("hindex", weights="builtin")
     check_encoder(encoder)
 
 
@@ -83,7 +83,7 @@ def test_random_weights_follow_the_seed():
 @pytest.mark.parametrize("name", ["hindex", "random"])
 def test_random_features_have_a_trained_networks_scale(name, frames):
     """Neither vanishing nor beyond 10, where the learner's value function clips."""
-    encoder, _ = build(name, allow_random=True)
+    encoder, _ = build(name, weights="random" if name != "random" else "auto")
     features = encoder.encode(frames)
     assert 0.05 < float(features.mean()) < 2.0
     assert float(features.max()) < 10.0
@@ -104,7 +104,7 @@ def test_controls_take_no_weights(name, weights):
 
 
 def test_description_names_what_makes_the_numbers():
-    encoder, _ = build("hindex", allow_random=True)
+    encoder, _ = build("hindex", weights="random")
     assert encoder.describe() == {
         "name": "hindex",
         "class": "encoders.resnet.HInDex",
@@ -114,6 +114,7 @@ def test_description_names_what_makes_the_numbers():
         "normalisation": "unit",
         "weights": "random",
         "weights_sha256": RANDOM_SHA256,
+        "adaptation_sha256": None,
         "plugin_sha256": None,
         "precision": "float32",
         "compiled": False,

@@ -1,0 +1,355 @@
+"""Stage 2: an encoder adapts to a task's frames; what comes out is a folder with its BatchNorm and a card.
+
+Source: H-InDex, section 3.2; encoders.md, section 8.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import tasks
+from encoders import Encoder, WeightsOrigin
+from encoders.adapt import affine
+from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
+from encoders.adapt.trunk import adaptable
+from encoders.cards import UNIT
+
+from . import adapt_evaluation as evaluation
+from . import atomic
+from .adapt_card import card
+from .adapt_config import AdaptConfig, folder_title, identity
+from .adapt_frames import render_videos
+from .errors import OutputError
+from .identity import identity_changes, same_identity
+from .lock import hold
+from .machine import choose_device
+from .progress import Progress, Silent
+from .signals import stop_signals
+
+IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
+BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
+TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
+
+CHECKPOINT_SECONDS = 60.0
+LOG_STEPS = 20
+EVALUATIONS = 10
+EVALUATION_PAIRS = 4
+CALIBRATION_PAIRS = 16
+_CALIBRATION_SEED = 1
+
+
+@dataclass
+class Position:
+    """How far an adaptation is; part of the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    sessions: int = 1
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+
+def adapted_path(out: Path, task: str, title: str) -> Path:
+    """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
+    return out / "adapt" / task / title
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether an adaptation's folder is complete."""
+    return (folder / CARD).is_file()
+
+
+def adapt(
+    encoder: Encoder,
+    origin: WeightsOrigin,
+    task: str,
+    out: Path,
+    config: AdaptConfig,
+    progress: Progress | None = None,
+) -> Path:
+    """Adapt an encoder to a task, go on with a killed adaptation, or find a finished one.
+
+    Args:
+        encoder: stays as it is; put the result into it with `load_adapted`.
+        origin: where its weights came from.
+        task: the task's name.
+        out: the folder of all runs.
+        config: the adaptation.
+        progress: told how it goes.
+
+    Returns:
+        The adaptation's folder.
+
+    Raises:
+        BenchError, EncoderError, TaskError: something the user can mend.
+        KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
+    """
+    adaptable(encoder)
+    tasks.card(task)
+    folder = adapted_path(out, task, folder_title(config, origin, encoder.name))
+    config = config.resolve()
+    wanted = identity(config, encoder.describe(), task)
+    with atomic.naming_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder):
+        atomic.remove_partials(folder)
+        if (folder / IDENTITY).is_file():
+            found = atomic.read_json(folder / IDENTITY)
+            if not same_identity(found, wanted):
+                changes = "; ".join(identity_changes(found, wanted)[:3])
+                raise OutputError(f"{folder} holds another adaptation ({changes}); delete it or choose another --out")
+        if is_finished(folder):
+            return folder
+        atomic.write_json(folder / IDENTITY, wanted)
+        atomic.write_json(folder / CONFIG, config.model_dump(mode="json"))
+        _Adaptation(encoder, origin, task, folder, config, wanted, progress or Silent()).execute()
+    return folder
+
+
+def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
+    """Put a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
+
+    Returns:
+        The adaptation's card.
+
+    Raises:
+        OutputError: there is none, or it is not finished.
+        EncoderError: it is of another network.
+    """
+    from encoders.adapt.files import read_affine
+
+    if not is_finished(folder):
+        raise OutputError(f"{folder} holds no finished adaptation; run `bench adapt`")
+    network = adaptable(encoder)
+    if (folder / TRUNK).is_file():
+        network.load_state_dict(safetensors.torch.load_file(folder / TRUNK))
+    affine.apply(network, read_affine(folder / BATCHNORM))
+    encoder.normalisation = UNIT
+    return atomic.read_json(folder / CARD)
+
+
+class _Adaptation:
+    """An adaptation in progress."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        origin: WeightsOrigin,
+        task: str,
+        folder: Path,
+        config: AdaptConfig,
+        identity: dict[str, Any],
+        progress: Progress,
+    ) -> None:
+        self.encoder, self.origin, self.task, self.folder = deepcopy(encoder), origin, task, folder
+        self.config, self.identity, self.progress = config, identity, progress
+        self.device = choose_device(config.device)
+        if self.device.type == "cpu" and config.torch_threads:
+            torch.set_num_threads(config.torch_threads)
+        self.position = Position()
+        self.stopped = False
+
+    def execute(self) -> None:
+        """Render, train, evaluate, write."""
+        config, progress = self.config, self.progress
+        saved = self._read_checkpoint()
+        settings = config.frames(self.task)
+        name = self.origin.title(self.encoder.name)
+        progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", config.steps + settings.limit)
+        progress.stage("render frames")
+        frames = render_videos(settings, config.workers, config.egl_device, lambda: progress.advance(1))
+        drawn_by = frames.device.name if frames.device else "nothing"
+        progress.say(f"{frames.frames} frames of {len(frames)} videos, drawn by {drawn_by}")
+        self.train, self.held_out = (part.to(self.device) for part in frames.split(config.held_out))
+        self.blind = evaluation.mean_image(self.train)
+        self.trainer = self._trainer()
+        self._resume(saved)
+        with stop_signals(self._stop):
+            self._train()
+        if self.stopped:
+            progress.close()
+            raise KeyboardInterrupt
+        self._finish()
+        progress.end()
+
+    def _trainer(self) -> AdaptationTrainer:
+        config = self.config
+        assert config.perceptual != "auto"
+        normalisation = self.encoder.normalisation or UNIT
+        self.encoder.normalisation = UNIT
+        settings = AdaptationSettings(
+            mode=config.mode,
+            shortcuts=config.shortcuts,
+            size=config.size,
+            batch=config.batch,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            perceptual=config.perceptual,
+            precision=config.precision,
+        )
+        return AdaptationTrainer(
+            adaptable(self.encoder),
+            settings,
+            self.device,
+            heads=config.heads_path,
+            normalisation=normalisation,
+        )
+
+    def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
+        if saved is not None:
+            self.trainer.load(saved[0])
+            self.position = Position(**saved[1])
+            self.position.sessions += 1
+            self.progress.say(f"go on from step {self.position.step}")
+        elif not self.trainer.calibrated:
+            generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
+            self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
+        self._rewind_metrics()
+        self.progress.advance(self.position.step)
+
+    def _train(self) -> None:
+        config, position, trainer = self.config, self.position, self.trainer
+        self.progress.stage("adapt")
+        began, before = time.monotonic(), position.seconds
+        saved = logged = began
+        losses: list[Losses] = []
+        while position.step < config.steps and not self.stopped:
+            losses.append(trainer.step(*self.train.pairs(trainer.generator, config.batch)))
+            position.step += 1
+            self.progress.advance(1)
+            last = position.step == config.steps
+            due = time.monotonic() - saved > CHECKPOINT_SECONDS
+            if position.step % LOG_STEPS == 0 or last or due or self.stopped:
+                steps = len(losses)
+                row = self._means(losses)
+                now = time.monotonic()
+                position.seconds = before + now - began
+                self._log(row, steps / max(now - logged, 1e-9))
+                logged = now
+            if self._evaluation_due() and not last:
+                self._evaluate()
+                logged = time.monotonic()
+            if due or self.stopped:
+                self._checkpoint()
+                saved = logged = time.monotonic()
+
+    def _evaluation_due(self) -> bool:
+        step, steps = self.position.step, self.config.steps
+        return step * EVALUATIONS // steps > (step - 1) * EVALUATIONS // steps
+
+    def _means(self, losses: list[Losses]) -> dict[str, Any]:
+        """The mean losses since the last line, which are then forgotten."""
+        terms, quotients, total, psnr = (torch.stack(column).mean(dim=0).cpu() for column in zip(*losses, strict=True))
+        losses.clear()
+        if not torch.isfinite(total):
+            raise OutputError(
+                f"Stage 2 of {self.task}: the loss is {float(total)} at step {self.position.step}; "
+                "take a smaller --learning-rate or another --seed"
+            )
+        return {
+            "step": self.position.step,
+            "loss": round(float(total), 5),
+            "psnr": round(float(psnr), 3),
+            "terms": [float(f"{value:.5g}") for value in terms.tolist()],
+            "quotients": [round(value, 4) for value in quotients.tolist()],
+        }
+
+    def _log(self, row: dict[str, Any], rate: float) -> None:
+        row |= {"seconds": round(self.position.seconds, 2), "steps_per_second": round(rate, 3)}
+        with (self.folder / METRICS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.progress.stage(f"loss {row['loss']:.2f} PSNR {row['psnr']:.1f}")
+
+    def _evaluate(self) -> None:
+        summary = evaluation.evaluate(self.trainer, self.held_out, self.blind, EVALUATION_PAIRS).summary()
+        means = {name: round(row["mean"], 3) for name, row in summary.items()}
+        self.position.evaluations.append({"step": self.position.step, **means})
+        atomic.append_line(self.folder / METRICS, json.dumps({"held_out": True, "step": self.position.step, **means}))
+        self.progress.say(f"step {self.position.step}: {evaluation.line(summary)}")
+
+    def _stop(self) -> None:
+        self.stopped = True
+
+    # Files.
+
+    def _checkpoint(self) -> None:
+        """One file, so that tensors and numbers belong together."""
+        header = {"identity": json.dumps(self.identity), "position": json.dumps(asdict(self.position))}
+        atomic.write_bytes(self.folder / CHECKPOINT, safetensors.torch.save(self.trainer.state(), header))
+
+    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                header = file.metadata()
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            identity, position = json.loads(header["identity"]), json.loads(header["position"])
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise OutputError(f"cannot read {path}: {error}; delete it to begin anew") from error
+        if not same_identity(identity, self.identity):
+            raise OutputError(f"{path} is of another adaptation; delete it to begin anew")
+        return state, position
+
+    def _rewind_metrics(self) -> None:
+        """Drop the rows that no checkpoint committed."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= self.position.step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        atomic.write_bytes(path, "".join(kept).encode())
+
+    def _finish(self) -> None:
+        """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""
+        self.progress.stage("evaluate")
+        drawings = evaluation.evaluate(self.trainer, self.held_out, self.blind)
+        summary = drawings.summary()
+        self.progress.say(evaluation.line(summary))
+        about = {"task": self.task, "encoder": self.origin.title(self.encoder.name), "input": "RGB in [0, 1]"}
+        for name, tensors in (
+            (BATCHNORM, self.trainer.adapted()),
+            (PRETRAINED, self.trainer.pretrained),
+            (HEADS, heads_for_storage(self.trainer)),
+        ):
+            atomic.write_bytes(self.folder / name, safetensors.torch.save(tensors, about))
+        if self.config.mode == "all":
+            trunk = self.trainer.model.pose_net.trunk.state_dict()
+            stored = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.items()}
+            atomic.write_bytes(self.folder / TRUNK, safetensors.torch.save(stored, about))
+        written = card(self, summary)
+        atomic.write_json(self.folder / CARD, written)
+        atomic.remove(self.folder / CHECKPOINT)
+
+
+def heads_for_storage(trainer: AdaptationTrainer) -> dict[str, Tensor]:
+    """What `AdaptationTrainer.load` needs to draw again: all but the optimiser, convolutions as float16."""
+    return {
+        name: tensor.half() if tensor.ndim == 4 else tensor
+        for name, tensor in trainer.state().items()
+        if not name.startswith("optimiser.")
+    }
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a finished adaptation.
+
+    Raises:
+        OutputError: there is none.
+    """
+    return atomic.read_json(folder / CARD)

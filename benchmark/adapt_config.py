@@ -1,0 +1,152 @@
+"""What an adaptation of Stage 2 is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+import tasks
+from encoders import WeightsOrigin
+from encoders.files import file_sha256
+from tasks import experts
+from tasks.cards import Pack
+
+from .adapt_frames import FrameSettings
+from .config import Count, Part, usable_cores
+from .errors import ConfigError
+from .identity import identity_hash
+
+RESULTS_VERSION = 1
+"""Raised only when the numbers of an adaptation change."""
+
+PAPER_STEPS, PAPER_BATCH, PAPER_SIZE = 100_000, 8, 224
+NOT_COMPARED = {"device", "workers", "egl_device", "torch_threads"}
+
+
+class AdaptConfig(Part):
+    """An adaptation. The defaults are for minutes on a CPU; the paper's are 100,000 steps of 8 pairs at 224 pixels.
+
+    Attributes:
+        mode: what of the encoder is trained: ``none`` (the heads alone), the ``affine`` parameters of its BatchNorm
+            layers, or ``all`` of it.
+        shortcuts: whether ``affine`` includes a ResNet's shortcuts, as released; the paper's 0.18 % leave them out.
+        size: of the frames in pixels.
+        batch: pairs of frames a step.
+        steps: updates.
+        learning_rate: of Adam.
+        seed: of everything but the frames.
+        perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
+            encoder's own frozen features.
+        precision: of the training; evaluation is in float32.
+        heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else they are drawn; ``drawn``;
+            or the path of a file of the authors.
+        videos: episodes of the task's expert.
+        held_out: the last so many of them are for evaluation.
+        camera: through which the frames are seen: the ``task``'s, as the policy, or the ``released`` Stage 2's.
+        quality: of the rendering.
+        physics: of the task.
+        objects: of the task.
+        device: auto, cpu, cuda or cuda:N.
+        workers: rendering processes; 0 for none.
+        egl_device: the EGL device that draws.
+        torch_threads: of torch on a CPU; None leaves it alone.
+    """
+
+    mode: Literal["none", "affine", "all"] = "affine"
+    shortcuts: bool = True
+    size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
+    batch: Count = 4
+    steps: Count = 300
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    seed: Annotated[int, Field(ge=0)] = 0
+    perceptual: Literal["auto", "vgg16", "stage1"] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    heads: str = "auto"
+    videos: Annotated[int, Field(ge=2)] = 50
+    held_out: Count = 10
+    camera: Literal["task", "released"] = "task"
+    quality: Literal["paper", "fast"] = "fast"
+    physics: Literal["paper", "native"] = "paper"
+    objects: Pack = "builtin"
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: int | None = None
+    torch_threads: Count | None = None
+
+    def frames(self, task: str) -> FrameSettings:
+        """The frames of a task."""
+        return FrameSettings(task, self.size, self.videos, self.camera, self.quality, self.objects, self.physics)
+
+    def resolve(self) -> AdaptConfig:
+        """The same with ``auto`` decided for this machine's cache.
+
+        Raises:
+            ConfigError: the file of the heads is not there, or too few videos are left to train on.
+        """
+        from encoders.adapt import files, loss
+
+        if self.held_out >= self.videos:
+            raise ConfigError(f"{self.videos} videos, {self.held_out} of them held out: none is left to train on")
+        perceptual, heads = self.perceptual, self.heads
+        if perceptual == "auto":
+            perceptual = "vgg16" if loss.vgg16_path().is_file() else "stage1"
+        if heads == "auto":
+            heads = str(files.penn_path()) if files.penn_path().is_file() else "drawn"
+        if heads != "drawn" and not Path(heads).expanduser().is_file():
+            raise ConfigError(f"no heads at {heads}; expected auto, drawn, or the path of penn_joint.pth")
+        return self.model_copy(update={"perceptual": perceptual, "heads": heads})
+
+    @property
+    def heads_path(self) -> Path | None:
+        """The file of the heads, once resolved; None where they are drawn."""
+        return None if self.heads == "drawn" else Path(self.heads).expanduser()
+
+
+def identity(config: AdaptConfig, encoder: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What makes the numbers of an adaptation.
+
+    Args:
+        config: resolved.
+        encoder: what `encoders.Encoder.describe` says.
+        task: the task's name.
+    """
+    settings = config.model_dump(mode="json", exclude=NOT_COMPARED | {"heads"})
+    heads = config.heads_path
+    return {
+        "results_version": RESULTS_VERSION,
+        "task": {"name": task, "results_version": tasks.card(task).results_version},
+        "expert_sha256": experts.shipped(task).sha256 if task in experts.shipped_names() else None,
+        "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
+        "heads_sha256": file_sha256(heads) if heads else None,
+        **settings,
+    }
+
+
+def folder_title(config: AdaptConfig, origin: WeightsOrigin, encoder: str) -> str:
+    """The name of an adaptation's folder: the encoder as legends show it; unusual settings add a hash of them.
+
+    >>> folder_title(AdaptConfig(), WeightsOrigin("builtin", label="(builtin)"), "frankmocap_hand")
+    'frankmocap_hand (builtin)'
+    """
+    usual = AdaptConfig().model_dump(mode="json")
+    given = config.model_dump(mode="json", exclude=NOT_COMPARED)
+    changed = {name: value for name, value in given.items() if value != usual[name]}
+    name = origin.title(encoder)
+    return f"{name}+{identity_hash(changed)[:8]}" if changed else name
+
+
+def configure(**values: Any) -> AdaptConfig:
+    """A configuration from the command line's values.
+
+    Raises:
+        ConfigError: one of them cannot be used; the message is one line.
+    """
+    try:
+        return AdaptConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error

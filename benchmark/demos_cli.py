@@ -1,0 +1,104 @@
+"""``bench demos``: demonstrations and experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
+BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
+TaskName = Annotated[str, typer.Option("--task", help="Task.")]
+
+app = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_demonstrations() -> None:
+    """The shipped experts and the imported demonstrations."""
+    from . import demo_commands
+
+    for line in demo_commands.overview():
+        typer.echo(line)
+
+
+@app.command("collect")
+def collect_demonstrations(
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="The file to write (.npz).")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to keep.")] = 25,
+    seed: Annotated[int | None, typer.Option(min=0, help="Reset seed of the first episode.")] = None,
+    expert: Annotated[Path | None, typer.Option(help="An expert's file; the shipped one by default.")] = None,
+    keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed episodes too.")] = False,
+    mean: Annotated[bool, typer.Option("--mean", help="The expert's mean action, without its noise.")] = False,
+    objects: ObjectsPack = None,
+    scene: Annotated[
+        str, typer.Option(help="matched to the rollouts, or released: the paper's demonstration scene.")
+    ] = "matched",
+) -> None:
+    """Roll out an expert and store its episodes."""
+    from . import demo_commands
+
+    found = demo_commands.collect_to(
+        task,
+        out,
+        episodes=episodes,
+        seed=seed,
+        expert=expert,
+        successful_only=not keep_failures,
+        stochastic=not mean,
+        objects=objects,
+        scene=scene,
+    )
+    counts = found.metadata["counts"]
+    typer.echo(
+        f"{out}: {len(found)} episodes of {task} ({counts['successes']} successes in {counts['attempts']} attempts)"
+    )
+
+
+@app.command("play")
+def play_demonstrations(
+    task: TaskName,
+    out: Annotated[Path, typer.Option(help="The film to write (.mp4).")],
+    source: Annotated[Path | None, typer.Option(help="A demonstrations file; the shipped expert by default.")] = None,
+    episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
+    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    objects: ObjectsPack = None,
+    background: BackgroundNumber = 0,
+) -> None:
+    """Film one demonstration through the task's camera."""
+    from . import demo_commands
+
+    typer.echo(
+        demo_commands.play(
+            task, out, source=source, episode=episode, quality=quality, objects=objects, background=background or 0
+        )
+    )
+
+
+@app.command("import")
+def import_demonstrations(
+    file: Annotated[Path, typer.Argument(help="A DAPG demonstrations pickle, an mjrl policy pickle, or our .npz.")],
+    task: TaskName,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
+    ] = None,
+    objects: ObjectsPack = None,
+) -> None:
+    """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
+    from . import demo_commands
+
+    typer.echo(demo_commands.import_to_cache(file, task, episodes, objects))
+
+
+@app.command("export")
+def export_expert(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run with --encoder state.")],
+    out: Annotated[Path, typer.Option(help="The expert's file to write (.safetensors).")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes that its card reports.")] = 100,
+) -> None:
+    """Make an expert from a state-based run and evaluate it."""
+    from . import demo_commands
+
+    typer.echo(demo_commands.export_expert(folder, out, episodes))

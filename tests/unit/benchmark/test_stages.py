@@ -1,0 +1,127 @@
+"""Stages 1 and 2 of a run's encoder: whose weights, adapted by whom, and what the tables call it."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from benchmark import stages
+from benchmark.config import configure
+from benchmark.errors import ConfigError
+from benchmark.progress import Silent
+from encoders import WeightsMissing, build, cards, licences
+from encoders.adapt import affine, shipped
+
+
+def planned(*overrides, preset="quickstart", task="door", encoder="hindex", **options):
+    config = configure(preset, list(overrides), task=task, encoder=encoder, **options)
+    found = stages.plan(config)
+    return found, stages.title(config, found)
+
+
+def put(cache, encoder, filename):
+    licences.require(cards.CARDS[encoder], accept=True)
+    path = cache / "weights" / encoder / filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    return path
+
+
+def test_out_of_the_box_hindex_is_what_ships(cache):
+    found, title = planned()
+    assert (found.encoder, found.origin.kind, found.mode, found.source) == ("hindex", "builtin", "affine", "shipped")
+    assert title == "hindex (builtin)"
+
+
+def test_the_authors_adapted_files_come_first(cache):
+    path = put(cache, "hindex", "door-v0.pth")
+    for preset in ("quickstart", "paper"):
+        found, title = planned(preset=preset)
+        assert (found.origin.path, found.mode, found.source) == (path, "affine", "official")
+        assert title == "hindex"
+    assert planned(task="pen")[0].source == "shipped"
+
+
+def test_without_them_the_run_adapts_the_official_hand_itself_and_says_so(cache):
+    path = put(cache, "frankmocap_hand", "frankmocap_hand.pth")
+    found, title = planned()
+    assert (found.encoder, found.origin.path, found.mode, found.source) == ("hindex", path, "affine", "own")
+    assert title == "hindex+adapted-own"
+    with pytest.raises(WeightsMissing, match="bench weights fetch hindex"):
+        planned(preset="paper")
+    assert planned(preset="paper", adapted="own")[0].source == "own"
+
+
+def test_paper_takes_nothing_that_ships_unless_asked(cache):
+    with pytest.raises(WeightsMissing, match="bench weights fetch hindex"):
+        planned(preset="paper")
+    assert planned(preset="paper", weights="builtin")[0].origin.kind == "builtin"
+
+
+def test_without_stage_2_it_is_the_encoder_that_it_adapts(cache):
+    found, title = planned(adapt="none")
+    assert (found.encoder, found.mode, found.source) == ("frankmocap_hand", "none", "none")
+    assert title == "hindex+adapt-none (builtin)"
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "title"),
+    [
+        ({"adapt": "all"}, "all", "hindex+adapt-all (builtin)"),
+        ({"adapt": "affine"}, "affine", "hindex (builtin)"),
+        ({"adapted": "own"}, "affine", "hindex+adapted-own (builtin)"),
+        ({"normalise": "imagenet"}, "affine", "hindex+imagenet (builtin)"),
+        ({"encoder": "frankmocap_hand"}, "none", "frankmocap_hand (builtin)"),
+        ({"encoder": "frankmocap_hand", "adapt": "affine"}, "affine", "frankmocap_hand+adapt-affine (builtin)"),
+        ({"encoder": "rrl", "adapt": "none"}, "none", "rrl (random)"),
+        ({"weights": "random"}, "none", "hindex (random)"),
+        ({"weights": "random", "adapt": "affine"}, "affine", "hindex (random)"),
+    ],
+    ids=str,
+)
+def test_every_stage_that_is_not_the_cards_own_is_in_the_name(options, mode, title, cache):
+    found, called = planned(**options)
+    assert (found.mode, called) == (mode, title)
+
+
+def test_official_adaptations_exist_of_hindex_and_its_batchnorm_alone(cache):
+    for options in ({"encoder": "rrl"}, {"adapt": "all"}):
+        with pytest.raises(ConfigError, match="--adapted official: the authors adapted"):
+            planned(adapted="official", **options)
+    with pytest.raises(WeightsMissing, match="no official adapted weights for door"):
+        planned(adapted="official")
+
+
+def test_a_file_with_the_whole_stage_2_model_is_not_adapted_again(cache, tmp_path):
+    for name, source in (("module.pose_net.conv1.weight", "file"), ("main_encoder.conv1.weight", "own")):
+        torch.save({name: torch.zeros(1)}, tmp_path / "w.pth")
+        assert planned(weights=str(tmp_path / "w.pth"))[0].source == source
+
+
+def test_what_ships_replaces_scales_and_offsets_and_nothing_else(cache, tmp_path):
+    config = configure("quickstart", task="door", encoder="hindex")
+    prepared = stages.prepare(config, tmp_path, torch.device("cpu"), Silent())
+    plain, _ = build("hindex", weights="builtin")
+    tensors = safetensors.torch.load_file(shipped.path("door"))
+    assert sum(tensor.numel() for tensor in tensors.values()) == 53_120
+    before, after = plain.trunk.state_dict(), prepared.encoder.trunk.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed <= set(tensors) == set(affine.affine_parameters(plain.trunk))
+    assert len(changed) > 100
+    for name, tensor in tensors.items():
+        assert torch.equal(after[name], tensor.float()), name
+    assert prepared.encoder.normalisation.name == "unit"
+    assert prepared.encoder.describe()["adaptation_sha256"] == prepared.record["adaptation"]["sha256"]
+    assert not list(tmp_path.iterdir())
+    json.dumps(prepared.record)
+
+
+def test_all_twelve_tasks_ship_with_a_card_that_fits(cache):
+    import tasks
+
+    for task in tasks.names():
+        found, _ = planned(task=task)
+        assert found.source == "shipped", task
+        card = json.loads(shipped.path(task).with_suffix(".json").read_text())
+        assert card["task"] == task
