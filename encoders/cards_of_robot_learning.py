@@ -205,7 +205,8 @@ CARDS = (
         ),
         licence="not stated; code MIT",
         commercial_use=None,
-        citation="Dasari et al., An unbiased look at datasets for visuo-motor pre-training, CoRL 2023, arXiv 2310.09289",
+        citation="Dasari et al., An unbiased look at datasets for visuo-motor pre-training, CoRL 2023, "
+        "arXiv 2310.09289",
         unused=("decoder*", "mask_token", "all beside 'features' or 'model'"),
     ),
     _hand(

@@ -330,7 +330,9 @@ def test_cached_demonstrations_change_no_bit(configured, tmp_path, monkeypatch):
     assert final(second) == final(first)
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_workers_change_no_bit(workers, configured, tmp_path):
     overrides = (*MOVING, "ema.reset=never", "rollout.slots=4")
     alone = run(configured(*overrides), tmp_path / "alone")

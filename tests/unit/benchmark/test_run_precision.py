@@ -8,8 +8,8 @@ import pytest
 import encoders.precision
 from benchmark import runner
 from benchmark.config import configure
-from benchmark.errors import OutputError
-from benchmark.precision import demonstrated_frames
+from benchmark.errors import ConfigError, OutputError
+from benchmark.precision import demonstrated_frames, settle_precision
 from benchmark.runner import run
 from benchmark.simulators import SceneSettings
 from benchmark.suite import suite_name
@@ -135,6 +135,12 @@ def test_workers_change_no_bit_in_bfloat16(configured, instructions, tmp_path):
 
 def test_another_precision_than_the_presets_is_another_suite(configured):
     assert suite_name(configured(precision="float32")) != suite_name(configured())
+
+
+def test_compiling_and_moving_statistics_are_told_apart_before_any_work(tmp_path):
+    config = configure("small", ["ema.momentum=0.1", "compiled=true"], task="pen", encoder="random")
+    with pytest.raises(ConfigError, match=r"compiled=true does not go with .*\(ema\.momentum 0\.1\): leave"):
+        settle_precision(None, config, None, None)
 
 
 def test_frames_are_of_different_moments_of_different_episodes(demonstration_file):

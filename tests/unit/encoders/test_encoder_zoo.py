@@ -6,6 +6,7 @@ import timm
 import torch
 
 import encoders
+from benchmark.encoders_speed import task_frames
 from encoders import UnknownEncoder, WeightsInvalid, build, check_encoder, licences, timm_encoder
 from encoders.cards import CARDS
 from encoders.random_weights import random_state
@@ -26,19 +27,26 @@ def frames():
     return np.stack([first, second]).astype(np.uint8)
 
 
+@pytest.fixture(scope="module")
+def rendered():
+    """One frame of each of three tasks, as an expert's episode begins."""
+    return task_frames(3)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_encoder_runs_and_is_what_its_card_says(name, frames):
-    encoder, origin = build(name, allow_random=True)
+def test_every_encoder_runs_on_frames_of_three_tasks_and_is_what_its_card_says(name, rendered):
+    encoder, origin = build(name, weights="random")
     card = CARDS[name]
     assert origin.kind == "random"
     assert sum(parameter.numel() for parameter in encoder.parameters()) == card.parameters
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    features = encoder.encode(frames)
-    assert features.shape == (2, card.feature_dim)
+    features = encoder.encode(rendered)
+    assert features.shape == (3, card.feature_dim)
     assert encoder.normalisation == card.normalisation
     assert 0.05 < float(features.abs().mean()) < 2.0
     assert float(features.abs().max()) < 5.0
-    assert float((features[0] - features[1]).abs().max()) > 0.002
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert float((features[one] - features[other]).abs().max()) > 0.002
 
 
 @pytest.mark.parametrize("name", IMAGES)
