@@ -17,6 +17,7 @@ from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
 from .pretrain_cli import pretrain
+from .probe_cli import probe
 
 HOUSE = ("benchmark", "encoders", "tasks", "reports")
 REHEARSAL = (
@@ -43,6 +44,7 @@ app.add_typer(demos_cli.app, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
+app.command("probe")(probe)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)
 app.add_typer(tasks_cli.app, name="tasks")

@@ -128,9 +128,9 @@ def _weights_rows() -> list[Row]:
         card = registry.card(name)
         if card is None or not card.sources:
             continue
-        cached = sum(cached_path(card, source).is_file() for source in card.sources)
-        remedy = "" if cached == len(card.sources) else f"bench weights fetch {name}"
-        rows.append(Row(f"weights {name}", f"{cached} of {len(card.sources)} official files", remedy=remedy))
+        cached = min(sum(cached_path(card, source).is_file() for source in card.sources), card.files_needed)
+        remedy = "" if cached == card.files_needed else f"bench weights fetch {name}"
+        rows.append(Row(f"weights {name}", f"{cached} of {card.files_needed} official files", remedy=remedy))
     return rows
 
 

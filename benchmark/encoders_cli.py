@@ -1,4 +1,4 @@
-"""``bench encoders``: a table of the encoders, one card in full, and the contract checks on an encoder of one's own."""
+"""``bench encoders``: a table of the encoders, one card in full, checks of an encoder of one's own, and speeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHECKS = (
     "the same images give the same bits",
     "an image's feature depends on no other image of its batch",
 )
-BATCH, SECONDS = 16, 1.5
+BATCH = 16
 LEAST_LICENCE = 10  # characters; below, licences have no room in the table
 _USE = {True: "yes", False: "no", None: "unclear"}
 
@@ -60,7 +60,7 @@ app = typer.Typer(
 
 @app.callback()
 def all_encoders(context: typer.Context) -> None:
-    """List the encoders; `show` prints one, `check` tests one."""
+    """List the encoders; `show` prints one, `check` tests one, `speed` times them."""
     if context.invoked_subcommand is None:
         print_encoders("*")
 
@@ -91,6 +91,7 @@ def check(
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task, for encoders with one weights file each.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="The format to time beside float32; auto is the fast one.")] = "auto",
 ) -> None:
     """Hold an encoder to its contract with three images of noise, and measure its size and speed here."""
     import encoders
@@ -107,7 +108,46 @@ def check(
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in held) / 1e6
     typer.echo(f"size   {numbers:,} parameters, {megabytes:.1f} MB with buffers")
     if encoder.uses_images:
-        typer.echo(f"speed  {_images_per_second(encoder):.1f} images/s in batches of {BATCH} on {encoder.device}")
+        _print_speed(encoder, precision)
+
+
+@app.command()
+def speed(
+    pattern: Annotated[str, typer.Argument(help="Encoders, comma-separated; * matches anything.")] = "*",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="The fast format: auto, tf32, bfloat16 or float16.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Images in a batch; fewer for large networks on a CPU.")] = BATCH,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for the fast format.")] = False,
+    cpu_time: Annotated[bool, typer.Option("--cpu-time", help="Count processor time: for a busy machine.")] = False,
+    weights: Annotated[str, typer.Option(help="auto takes random ones where there are no others.")] = "auto",
+) -> None:
+    """Time encoders in float32 and in the fast format, on frames of three tasks, and compare their features."""
+    import encoders
+    from encoders.errors import EncoderError
+
+    from . import encoders_speed as speeds
+
+    names = [name for each in pattern.split(",") for name in ([each] if ":" in each else encoders.names(each))]
+    names = [name for name in names if name != "state"]
+    if not names:
+        raise ConfigError(f"no encoder matches '{pattern}'; `bench encoders` lists all")
+    clock = time.process_time if cpu_time else time.perf_counter
+    frames, failed = speeds.task_frames(batch), 0
+    typer.echo("\n".join(speeds.markdown([])))
+    for name in names:
+        try:
+            encoder, origin = encoders.build(name, weights=weights, allow_random=True, device=device)
+            title = origin.title(encoder.name)
+            row = speeds.measure(
+                encoder, title, frames, precision=precision, batch=batch, compiled=compiled, clock=clock
+            )
+        except EncoderError as error:
+            failed += 1
+            typer.echo(f"bench: {error}", err=True)
+        else:
+            typer.echo(speeds.markdown([row])[-1])
+    if failed:
+        raise typer.Exit(1)
 
 
 def print_encoders(pattern: str) -> None:
@@ -187,7 +227,7 @@ def _weights_here(card: Card) -> str:
         return "not needed"
     cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
     if cached:
-        return "official" if len(card.sources) == 1 else f"official {cached}/{len(card.sources)}"
+        return "official" if card.files_needed == 1 else f"official {cached}/{card.files_needed}"
     return "builtin" if card.builtin else "none"
 
 
@@ -248,13 +288,15 @@ def _normalisation(how: Any) -> str:
     return f"{how.name}: {order}minus {how.mean}, over {how.std}"
 
 
-def _images_per_second(encoder: Encoder) -> float:
-    import torch
+def _print_speed(encoder: Encoder, precision: str) -> None:
+    """The speed in float32 and in the fast format, with what the latter does to the features."""
+    from . import encoders_speed as speeds
 
-    images = torch.randint(0, 256, (BATCH, 224, 224, 3), dtype=torch.uint8)
-    encoder.encode(images)
-    done, began = 0, time.perf_counter()
-    while not done or time.perf_counter() - began < SECONDS:
-        encoder.encode(images).cpu()  # waits for the device
-        done += len(images)
-    return done / (time.perf_counter() - began)
+    row = speeds.measure(encoder, encoder.name, speeds.task_frames(BATCH), precision=precision, batch=BATCH)
+    typer.echo(f"speed  {row.exact:.1f} images/s in float32, batches of {row.batch} on {encoder.device}")
+    if row.gate is None:
+        typer.echo("       float32 is the fast format here")
+    else:
+        refused = "" if row.gate.passed else ", which a run refuses"
+        typer.echo(f"       {row.fast:.1f} images/s in {row.gate.way}{refused}")
+        typer.echo(f"       {row.gate.verdict()}")

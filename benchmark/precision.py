@@ -10,6 +10,7 @@ from encoders import Encoder, GateReport, choose_precision
 from tasks.demonstrations import Demonstrations
 
 from .config import RunConfig
+from .errors import ConfigError
 from .simulators import Frames, SceneSettings, Simulators
 
 EPISODES, FRAMES_EACH = 2, 4
@@ -30,8 +31,14 @@ def settle_precision(
         The comparison with float32; None where there was nothing to compare.
 
     Raises:
+        ConfigError: the network is to be compiled while statistics inside it move.
         PrecisionRefused: the precision that was asked for cannot be had.
     """
+    if config.compiled and config.ema.momentum:
+        raise ConfigError(
+            f"compiled=true does not go with BatchNorm statistics that move (ema.momentum {config.ema.momentum:g}): "
+            "leave the compiling out"
+        )
 
     def frames() -> Frames:
         return demonstrated_frames(demonstrations, scene, config.workers)
@@ -42,7 +49,9 @@ def settle_precision(
 def outcome(report: GateReport) -> str:
     """What came of a comparison, in a line."""
     if report.passed:
-        return f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
+        return (
+            f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
+        )
     return f"precision float32: {report.verdict()}"
 
 

@@ -79,7 +79,7 @@ def list_weights() -> None:
         if card is None:
             continue
         cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
-        total = len(card.sources)
+        total = card.files_needed
         files = card.sources[0].filename if total == 1 else f"{cached} of {total} files"
         state = "cached" if cached else "not here"
         how = "" if card.sources[0].direct else "; by hand"

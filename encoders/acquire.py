@@ -102,7 +102,7 @@ def import_file(
 
     Args:
         name: the encoder's name.
-        file: the official file under whatever name; or a folder or archive (zip, tar) with official names in it.
+        file: the official file under any name; or a folder or archive (zip, tar) with official names in it.
         task: the task it is of, for encoders with one file each; known from the official names otherwise.
         accept_licence: as in `fetch`.
         check: as in `fetch`.
@@ -121,7 +121,7 @@ def import_file(
     path = Path(file).expanduser()
     if not path.exists():
         raise WeightsMissing(f"encoder '{name}': there is no file {path} to import; give the one that you downloaded")
-    wanted = _of_task(card, task)
+    wanted = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
     licences.require(card, accept=accept_licence)
     check = check or _makes_encoder(card)
     if path.is_dir():
@@ -130,7 +130,9 @@ def import_file(
     if _is_archive(path):
         return _import_archive(card, wanted, path, check)
     named = [source for source in wanted if source.filename == path.name]
-    if len(wanted) > 1 and not named:
+    if card.files_needed == 1:
+        named = named or [source for source in wanted if Path(source.filename).suffix == path.suffix]
+    elif len(wanted) > 1 and not named:
         raise WeightsMissing(
             f"encoder '{name}': has one official file a task, and {path.name} is the name of none; "
             f"say which it is with --task, or give it its name, such as {wanted[0].filename}"
@@ -171,7 +173,8 @@ def path(name: str, task: str | None = None) -> Path:
         WeightsMissing: the file is not in the cache, or is one of several and no task was named.
     """
     card = _card(name)
-    wanted = _of_task(card, task)
+    cached = [source for source in card.sources if card.files_needed == 1 and cached_path(card, source).is_file()]
+    wanted = cached[:1] or _of_task(card, task)
     if len(wanted) > 1:
         raise WeightsMissing(
             f"encoder '{name}': has {len(wanted)} official files, one a task; name the task with --task"
@@ -381,11 +384,8 @@ def _held_to(card: Card, source: Source) -> str:
         return "published sha256"
     if weights.first_use_record(card, source).is_file():
         return "sha256 recorded at first use"
-    published = [
-        name
-        for name, value in (("start of the sha256", source.sha256_prefix), ("md5", source.md5))
-        if value is not None
-    ]
+    known = {"start of the sha256": source.sha256_prefix, "md5": source.md5}
+    published = [name for name, value in known.items() if value is not None]
     return f"published {' and '.join(published)}" if published else "nothing; its sha256 was recorded now"
 
 

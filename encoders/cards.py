@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from . import cards_of_the_paper, cards_of_today
+from . import cards_of_robot_learning, cards_of_the_paper, cards_of_today
 from .record import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source
 
 __all__ = ["CARDS", "CLIP", "HALF", "IMAGENET", "UNIT", "Card", "Normalisation", "Source"]
 
 CARDS: dict[str, Card] = {
-    card.name: card for card in (*cards_of_the_paper.CARDS, *cards_of_today.CARDS, *cards_of_the_paper.CONTROLS)
+    card.name: card
+    for card in (
+        *cards_of_the_paper.CARDS,
+        *cards_of_today.CARDS,
+        *cards_of_robot_learning.CARDS,
+        *cards_of_the_paper.CONTROLS,
+    )
 }

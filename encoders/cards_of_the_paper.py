@@ -13,6 +13,7 @@ RESNET50_PARAMETERS = 23_508_032
 VIT_SMALL_12 = "ViT-S/16 with 12 heads of 32"
 VIT_BASE = "ViT-B/16"
 CLASS_TOKEN = "class token after the final norm"
+MAE_UNUSED = ("decoder*", "mask_token", "all beside 'model'")
 STAGE1 = "stage1"
 
 _ADAPTED_ARCHIVE = "https://drive.google.com/file/d/1TPCAnZMOcgErMruZ45R8MAg7b4iWu5DT"
@@ -43,7 +44,6 @@ _ALPHAPOSE = Card(
         Source(
             "fast_res50_256x192.pth",
             "https://drive.google.com/file/d/1kQhnMRURFiy7NsdS8EFL-8vtqEXOgECn",
-            direct=False,
         ),
     ),
     licence="AlphaPose's own: academic and non-commercial, no redistribution",
@@ -153,7 +153,6 @@ CARDS = (
             Source(
                 "r3m_50.pt",
                 "https://drive.google.com/file/d/1Xu0ssuG0N1zjZS54wmWzJ7-nb0-7XzbA",
-                direct=False,
                 md5="aa8e41a52670aaacbafe8e4532052d15",
             ),
         ),
@@ -182,7 +181,7 @@ CARDS = (
         commercial_use=None,
         citation="Xiao et al., Masked visual pre-training for motor control, 2022, arXiv 2203.06173",
         deviations=("timm's ViT-S has 6 heads and the same tensor shapes; this one has the 12 it was trained with",),
-        unused=("decoder*", "mask_token", "all beside 'model'"),
+        unused=MAE_UNUSED,
     ),
     Card(
         name="vc1",
@@ -201,7 +200,7 @@ CARDS = (
         licence="CC BY-NC 4.0",
         commercial_use=False,
         citation="Majumdar et al., VC-1, NeurIPS 2023, arXiv 2303.18240",
-        unused=("decoder*", "mask_token", "all beside 'model'"),
+        unused=MAE_UNUSED,
     ),
     Card(
         name="rrl",

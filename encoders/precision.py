@@ -115,7 +115,7 @@ def choose_precision(
     elif asked == AUTO and not compiled:
         set_precision(encoder, FLOAT32)
     else:
-        remedy = "leave the compiling out" if compiled else "use --precision float32"
+        remedy = "use --precision float32" + (" and leave the compiling out" if compiled else "")
         raise PrecisionRefused(f"encoder '{encoder.name}': {report.verdict()}; {remedy}")
     return report
 

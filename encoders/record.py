@@ -67,7 +67,8 @@ class Card:
         normalisation: the input that the paper's numbers need.
         native: the input that the weights were trained with, if another.
         parameters: numbers in the network, classifier left out.
-        sources: the official weights files; empty where there are none by definition.
+        sources: the official weights files, one a task or several of which any will do, the one that is fetched first;
+            empty where there are none by definition.
         licence: of the weights.
         commercial_use: whether the licence permits it; None where unclear.
         citation: the work to cite.
@@ -96,6 +97,11 @@ class Card:
     builtin: str = ""
     adapts: str = ""
     moving_average: bool = False
+
+    @property
+    def files_needed(self) -> int:
+        """How many of the sources it takes."""
+        return sum(source.task is not None for source in self.sources) or min(1, len(self.sources))
 
     @property
     def uses_images(self) -> bool:

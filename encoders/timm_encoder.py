@@ -25,6 +25,7 @@ from .record import Card, Normalisation, Source
 
 PREFIX = "timm:"
 TIMM = Layout("timm")
+_PERMISSIVE = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "dinov3-license"}
 _REPOSITORY = "https://github.com/huggingface/pytorch-image-models"
 
 
@@ -141,11 +142,19 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         sources=(_source(configuration),),
         licence=configuration.license or "not stated by timm",
-        commercial_use=None,
+        commercial_use=_commercial_use(configuration.license),
         citation=f"timm {timm.__version__}",
         deviations=() if size == IMAGE_SIZE else (f"made for {size} pixels, sees {IMAGE_SIZE}",),
         unused=tuple(f"{one}." for one in classifiers),
     )
+
+
+def _commercial_use(licence: str | None) -> bool | None:
+    """What a licence's short name says of commercial use; None where it says too little."""
+    short = (licence or "").lower()
+    if "-nc" in short or "noncommercial" in short:
+        return False
+    return True if short in _PERMISSIVE else None
 
 
 def _source(configuration: Any) -> Source:

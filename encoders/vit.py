@@ -9,12 +9,20 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import IMAGE_SIZE
 from .checkpoint import Layout
 from .timm_encoder import TIMM, TimmEncoder, resize_positions
+from .today_layouts import (
+    CLIP_OPENAI,
+    CLIP_TRANSFORMERS,
+    DINOV3,
+    DINOV3_CONVNEXT,
+    SIGLIP_TRANSFORMERS,
+    join_attention,
+)
 
 _MAE = Layout("MAE", unused=("decoder", "mask_token"), container="model")
 _MAE_FLAT = Layout("timm", unused=("decoder", "mask_token", "head."))
@@ -34,6 +42,25 @@ class MVP(TimmEncoder, name="mvp"):
     model = "vit_small_patch16_224"
     options = _TWELVE_HEADS
     layouts = (_MAE, _MAE_FLAT)
+
+
+class MVPBase(TimmEncoder, name="mvp_base"):
+    """MVP's ViT-B, pretrained on egocentric and other videos; 12 heads, as in timm."""
+
+    model = "vit_base_patch16_224"
+    layouts = (_MAE, _MAE_FLAT)
+
+
+class MVPLarge(TimmEncoder, name="mvp_large"):
+    """MVP's ViT-L, which sees 256 x 256 pixels."""
+
+    model = "vit_large_patch16_224"
+    options: ClassVar[Mapping[str, Any]] = {"global_pool": "token", "img_size": 256}
+    layouts = (_MAE, _MAE_FLAT)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
+        return super().forward(F.interpolate(images, size=(256, 256), mode="bilinear", align_corners=False))
 
 
 class VC1(TimmEncoder, name="vc1"):
@@ -102,22 +129,40 @@ class DINOv2Base(DINOv2, name="dinov2_base"):
     model = "vit_base_patch14_dinov2.lvd142m"
 
 
-class DINOv3Small(TimmEncoder, name="dinov3_small"):
-    """DINOv3 with a ViT-S/16; the class token, where timm would pool patches."""
+class DINOv2Large(DINOv2, name="dinov2_large"):
+    """DINOv2 with a ViT-L/14."""
+
+    model = "vit_large_patch14_dinov2.lvd142m"
+
+
+class DINOv3(TimmEncoder):
+    """DINOv3: the class token, where timm would pool patches."""
+
+    layouts = (DINOV3,)
+
+
+class DINOv3Small(DINOv3, name="dinov3_small"):
+    """DINOv3 with a ViT-S/16."""
 
     model = "vit_small_patch16_dinov3.lvd1689m"
 
 
-class DINOv3SmallPlus(TimmEncoder, name="dinov3_small_plus"):
+class DINOv3SmallPlus(DINOv3, name="dinov3_small_plus"):
     """DINOv3 with a ViT-S+/16."""
 
     model = "vit_small_plus_patch16_dinov3.lvd1689m"
 
 
-class DINOv3Base(TimmEncoder, name="dinov3_base"):
+class DINOv3Base(DINOv3, name="dinov3_base"):
     """DINOv3 with a ViT-B/16."""
 
     model = "vit_base_patch16_dinov3.lvd1689m"
+
+
+class DINOv3Large(DINOv3, name="dinov3_large"):
+    """DINOv3 with a ViT-L/16."""
+
+    model = "vit_large_patch16_dinov3.lvd1689m"
 
 
 class DINOv3ConvNeXt(TimmEncoder, name="dinov3_convnext_tiny"):
@@ -125,30 +170,22 @@ class DINOv3ConvNeXt(TimmEncoder, name="dinov3_convnext_tiny"):
 
     model = "convnext_tiny.dinov3_lvd1689m"
     options: ClassVar[Mapping[str, Any]] = {}
+    layouts = (DINOV3_CONVNEXT,)
 
 
 class SigLIP2(TimmEncoder, name="siglip2_base"):
-    """SigLIP 2 with a ViT-B/16 and its own attention pooling."""
+    """SigLIP 2 with a ViT-B/16, its own attention pooling and the approximate GELU that it was trained with."""
 
     model = "vit_base_patch16_siglip_224.v2_webli"
-    options: ClassVar[Mapping[str, Any]] = {}
+    options: ClassVar[Mapping[str, Any]] = {"act_layer": "gelu_tanh"}  # timm's own has the exact one here
+    layouts = (SIGLIP_TRANSFORMERS, TIMM)
 
 
 class CLIP(TimmEncoder, name="clip_base"):
     """OpenAI's CLIP with a ViT-B/16, before the projection; with the fast GELU that it was trained with."""
 
     model = "vit_base_patch16_clip_quickgelu_224.openai"
-    layouts = (Layout("timm", unused=("head.",)),)
-
-
-def _join_attention(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the separate queries, keys and values of transformers' layers as timm keeps them."""
-    joined = dict(state)
-    for name in expected:
-        parts = [name.replace(".qkv.", f".{one}.") for one in ("query", "key", "value")]
-        if ".qkv." in name and all(part in state for part in parts):
-            joined[name] = torch.cat([joined.pop(part) for part in parts])
-    return joined
+    layouts = (CLIP_TRANSFORMERS, CLIP_OPENAI, Layout("timm", unused=("head.",)))
 
 
 class Theia(TimmEncoder):
@@ -178,7 +215,7 @@ class Theia(TimmEncoder):
                 (r"layernorm_after\.", "norm2."),
                 (r"^layernorm\.", "norm."),
             ),
-            convert=_join_attention,
+            convert=join_attention,
         ),
     )
 

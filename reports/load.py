@@ -168,9 +168,9 @@ def _has_a_file_a_task(card: dict[str, Any]) -> bool:
 
 def _used(runs: pandas.DataFrame) -> list[bool]:
     """The first finished run of each row, task and seed of a suite."""
-    finished = runs["status"] == "finished"
-    first = ~runs[finished].duplicated(["suite", "task", "row", "seed"])
-    return list(finished & first.reindex(runs.index, fill_value=False))
+    finished = runs[runs["status"] == "finished"]
+    first = ~finished.duplicated(["suite", "task", "row", "seed"])
+    return list(first.reindex(runs.index, fill_value=False))
 
 
 def _read_episodes(folder: RunFolder) -> pandas.DataFrame:

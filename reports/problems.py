@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .scores import FEW_SEEDS, main_rows
+
 if TYPE_CHECKING:
     import pandas
 
@@ -23,9 +25,6 @@ Kind = Literal[
     "stand-in",
     "synthetic",
 ]
-
-FEW_SEEDS = 3
-"""Below so many seeds an interval says too little."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,8 @@ def _missing(suite: str, used: pandas.DataFrame) -> Iterator[Finding]:
 
 
 def _negative(suite: str, used: pandas.DataFrame) -> Iterator[Finding]:
-    best = used.groupby(["task", "row"])["return_best"].mean().groupby("task").max()
+    compared = used[used["row"].isin(main_rows(used))]
+    best = compared.groupby(["task", "row"])["return_best"].mean().groupby("task").max()
     tasks = sorted(best[best <= 0].index)
     if tasks:
         text = f"the best return is not positive on {_some(tasks)} in {suite}; scores there are min-max over encoders"

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 from benchmark.episodes import OWN_BACKGROUND
 from benchmark.errors import BenchError
 from benchmark.identity import identity_hash
-from benchmark.store import CONFIG, IDENTITY, MACHINE, RunFolder
+from benchmark.store import CONFIG, ENCODER, IDENTITY, MACHINE, RunFolder
 
 if TYPE_CHECKING:
     import pandas
 
 Row = dict[str, Any]
-
-ENCODER = "encoder.json"
-"""What a run says of its encoder, card and licence included; missing in the oldest folders."""
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, BenchError)
 """What reading a damaged, foreign or half-written file may raise."""

@@ -34,6 +34,9 @@ AGGREGATES = {
 NUMBERS = ("value", "low", "high", "corrected_low", "corrected_high", "freedom")
 """The columns of an `Estimate`."""
 
+FEW_SEEDS = 3
+"""Below so many seeds an interval says too little."""
+
 THRESHOLDS = np.linspace(0.0, 100.0, 51)
 
 
@@ -142,8 +145,9 @@ def aggregates(
     Args:
         comparison: of `compare`.
         resample_normaliser: whether the best encoder's mean is redrawn with the runs, or held fixed at its estimate.
-            Fixed, an interval says how certain an encoder's returns are on the scale drawn; redrawn, it also holds what
-            the scale's own uncertainty adds.
+            Fixed, an interval holds the score on the scale as drawn, with the coverage of `simulate_coverage`. The
+            scale's top is the best of noisy means, so of the score on the true scale it holds too little where another
+            encoder is best; redrawn it does better there, and worse for the best, which cannot be redrawn above 100.
         repetitions: bootstrap resamples.
         seed: of them.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas
 
 from . import statistics
-from .scores import Comparison, row_order
+from .scores import FEW_SEEDS, Comparison, row_order
 from .shift import ALL_SHIFTED
 from .statistics import Coverage
 from .table import Table
@@ -72,7 +72,8 @@ def aggregate_table(aggregates: pandas.DataFrame, synthetic: bool = False) -> Ta
     for row, group in aggregates.groupby("row", sort=False):
         first = group.iloc[0]
         cells = [_interval(one) for one in group.to_dict("records")]
-        rows.append([row, *cells, f"{first['tasks']}/{first['of_tasks']}", str(first["seeds"])])
+        seeds = f"{first['seeds']}{' (too few)' if first['seeds'] < FEW_SEEDS else ''}"
+        rows.append([row, *cells, f"{first['tasks']}/{first['of_tasks']}", seeds])
     names = list(dict.fromkeys(aggregates["statistic"]))
     kind = aggregates["normaliser"].iloc[0] if len(aggregates) else "fixed"
     held = {"fixed": "held fixed", "resampled": "redrawn with the runs"}[kind]
@@ -176,9 +177,8 @@ def weights_table(runs: pandas.DataFrame) -> Table:
         group = runs[(runs["row"] == row) & (runs["status"] != "unreadable")]
         card, hashes = group["card"].iloc[0], _hashes(group["weights_sha256"])
         adapted = ", ".join(sorted({_adaptation(one) for one in group["adaptation"] if one}))
-        commercial = {True: "yes", False: "no"}.get(card.get("commercial_use"), "unclear")
         kinds = ", ".join(sorted(set(group["weights_kind"]) - {""})) or "not recorded"
-        licence = card.get("licence") or "not recorded"
+        licence, commercial = _licence(kinds, card)
         rows.append([row, card.get("architecture") or NOTHING, kinds, hashes, adapted or NOTHING, licence, commercial])
         about = {"row": row, "kind": kinds, "adaptation": adapted, "licence": licence, "commercial_use": commercial}
         about["sha256"] = " ".join(sorted(set(group["weights_sha256"]) - {""}))
@@ -244,6 +244,17 @@ def _interval(estimate: dict[Any, Any], digits: int = DIGITS) -> str:
 def _hashes(column: pandas.Series) -> str:
     hashes = sorted(set(column) - {""})
     return hashes[0][:12] if len(hashes) == 1 else f"{len(hashes)} files" if hashes else NOTHING
+
+
+def _licence(kind: str, card: dict[str, Any]) -> tuple[str, str]:
+    """The licence of a row's weights, and whether it permits commercial use; a card names that of official ones."""
+    if kind in ("random", "none"):
+        return NOTHING, NOTHING
+    if kind == "builtin":
+        return "that of this package", "yes"
+    permitted = card.get("commercial_use")
+    commercial = "unclear" if permitted is None else "yes" if permitted else "no"
+    return card.get("licence") or "not recorded", commercial
 
 
 def _adaptation(record: dict[str, Any]) -> str:

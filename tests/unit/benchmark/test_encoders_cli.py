@@ -5,10 +5,12 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 import encoders
-from benchmark import cli, encoders_cli
+from benchmark import cli, encoders_cli, encoders_speed
 from encoders import cards, licences, registry
 
 PLUG_IN = """
@@ -36,10 +38,17 @@ class Mine(Encoder, name="{name}"):
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("HINDEX_BENCH_CACHE", str(folder))
-    monkeypatch.setattr(encoders_cli, "SECONDS", 0.0)
+    monkeypatch.setattr(encoders_speed, "SECONDS", 0.0)
     monkeypatch.setattr(encoders_cli, "BATCH", 2)
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+@pytest.fixture
+def no_frames(monkeypatch):
+    """Noise in the place of rendered frames, where they do not matter."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 224, 224, 3), dtype=np.uint8)
+    monkeypatch.setattr(encoders_speed, "task_frames", lambda count: noise[:count])
 
 
 @pytest.fixture
@@ -165,8 +174,55 @@ def test_a_plug_in_that_keeps_its_contract_is_told_so(bench, tmp_path):
     lines = done.out.splitlines()
     assert lines[0] == "good: feature of 48 numbers"
     assert [line[4:] for line in lines if line.startswith("ok  ")] == list(encoders_cli.CHECKS)
-    assert lines[-2] == "size   0 parameters, 0.0 MB with buffers"
-    assert re.fullmatch(r"speed  [\d.]+ images/s in batches of 2 on cpu", lines[-1])
+    size, speed, *fast = lines[len(encoders_cli.CHECKS) + 1 :]
+    assert size == "size   0 parameters, 0.0 MB with buffers"
+    assert re.fullmatch(r"speed  [\d.]+ images/s in float32, batches of 2 on cpu", speed)
+    assert fast == ["       float32 is the fast format here"] or "images/s in bfloat16" in fast[0]
+
+
+def test_the_speed_in_another_format_comes_with_the_similarity_of_the_features(bench, tmp_path, no_frames):
+    (tmp_path / "mine.py").write_text(PLUG_IN.format(name="timed", size=48, change=""))
+    lines = bench("encoders", "check", "mine.py:Mine", "--precision", "bfloat16").out.splitlines()
+    assert re.fullmatch(r" +[\d.]+ images/s in bfloat16", lines[-2])
+    assert re.search(r"lowest cosine similarity of \d\.\d{6} to those in float32 on 2 frames", lines[-1])
+
+
+def test_speeds_are_a_table_in_markdown(bench, no_frames):
+    done = bench("encoders", "speed", "theia_t*,timm:resnet18", "--precision", "bfloat16")
+    header, rule, *rows = (line.split("|")[1:-1] for line in done.out.splitlines())
+    assert done.code == 0
+    assert set(rule) == {"---"}
+    assert [cell.strip() for cell in header][:2] == ["encoder", "batch"]
+    assert [row[0].strip() for row in rows] == ["theia_tiny (random)", "timm-resnet18 (random)"]
+    for row in rows:
+        assert len(row) == len(header)
+        assert float(row[2]) > 0 < float(row[3])
+        assert row[4].strip() == "bfloat16"
+        assert 0.999 < float(row[5]) < 1
+    refused(bench("encoders", "speed", "nothing"), "no encoder matches 'nothing'")
+    failed = bench("encoders", "speed", "random", "--precision", "tf32")
+    assert failed.code == 1
+    assert failed.err == "bench: precision 'tf32' cannot be had on cpu; use --precision auto\n"
+
+
+def test_frames_for_speeds_are_of_three_tasks_in_turn():
+    frames = encoders_speed.task_frames(7)
+    assert frames.shape == (7, 224, 224, 3)
+    assert len(np.unique(frames.reshape(7, -1), axis=0)) == 7
+    distance = np.abs(frames[:, None].astype(float) - frames[None]).mean((2, 3, 4))
+    same_task = np.arange(7)[:, None] % 3 == np.arange(7) % 3
+    assert distance[same_task].max() < distance[~same_task].min()
+
+
+@pytest.mark.parametrize(("numbers", "batch"), [(40_000_000, 16), (90_000_000, 6), (600_000_000, 3)])
+def test_large_networks_are_timed_on_fewer_images(numbers, batch, monkeypatch):
+    encoder = encoders.build("state")[0]
+    monkeypatch.setattr(type(encoder), "parameters", lambda self: iter([SimpleNamespace(numel=lambda: numbers)]))
+    monkeypatch.setattr(type(encoder), "device", SimpleNamespace(type="cpu"))
+    encoder.encode = torch.as_tensor
+    monkeypatch.setattr(encoders_speed, "images_per_second", lambda encoder, images, clock: len(images))
+    row = encoders_speed.measure(encoder, "x", np.zeros((16, 1)), precision="float32", batch=16)
+    assert row.batch == row.exact == batch
 
 
 @pytest.mark.parametrize(

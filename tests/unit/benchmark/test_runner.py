@@ -646,9 +646,9 @@ def test_a_resnet_with_random_weights_is_called_so(configured, tmp_path):
     identity = json.loads((result.path / "identity.json").read_text())
     assert identity["encoder"]["weights"] == "random"
     assert len(identity["encoder"]["weights_sha256"]) == 64
-    assert final(run(configured("learner.iterations=1", encoder="hindex", weights="random", workers=2), tmp_path / "two")) == final(
-        result
-    )
+    assert final(
+        run(configured("learner.iterations=1", encoder="hindex", weights="random", workers=2), tmp_path / "two")
+    ) == final(result)
 
 
 def test_random_weights_are_for_the_rehearsal_only(demonstration_file, tmp_path):

@@ -450,6 +450,51 @@ def test_pages_before_a_file_are_gone_around(page, file):
     assert direct_url(page) == file
 
 
+@pytest.mark.parametrize("name", ["alphapose", "alphapose_se", "r3m"])
+def test_a_file_on_google_drive_is_fetched_and_its_warning_page_refused(name, server, cache, monkeypatch):
+    """Drive answers for a large file with a page that asks, unless it is told at once that one is sure."""
+    asked = []
+
+    def redirected(url):
+        asked.append(direct_url(url))
+        return f"{server.url}/w.pth"
+
+    monkeypatch.setattr("encoders.download.direct_url", redirected)
+    server.files["w.pth"], server.faults["w.pth"] = b"<html>Google Drive can't scan this file</html>", "html"
+    with pytest.raises(WeightsMissing) as caught:
+        fetch(name, accept_licence=True, check=nothing)
+    place = cards.CARDS[name].sources[0].url
+    one_line(caught, f"{place} (a web page came instead of the file)", f"`bench weights import {name} FILE`")
+    key = place.rpartition("/")[2]
+    assert set(asked) == {f"https://drive.usercontent.google.com/download?id={key}&export=download&confirm=t"}
+    assert [file for file in files(cache) if file.startswith("weights")] == []
+    server.files["w.pth"] = b"weights"
+    del server.faults["w.pth"]
+    if name == "r3m":  # of which an md5 is published
+        with pytest.raises(WeightsInvalid, match="md5 is another than the published aa8e41a52670"):
+            fetch(name, check=nothing)
+    else:
+        assert fetch(name, accept_licence=True, check=nothing).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("file", ["dinov3_vits16_pretrain_lvd1689m-08c60483.pth", "got.pth", "got.safetensors"])
+def test_of_two_files_that_will_do_either_is_imported_under_its_own_name(file, cache, tmp_path, monkeypatch):
+    card = cards.CARDS["dinov3_small"]
+    own, metas = card.sources
+    unpinned = replace(card, sources=(own, replace(metas, sha256_prefix=None)))
+    monkeypatch.setitem(cards.CARDS, "dinov3_small", unpinned)
+    (tmp_path / file).write_bytes(b"weights")
+    right = own if file.endswith("safetensors") else metas
+    (kept,) = import_file("dinov3_small", tmp_path / file, check=nothing)
+    assert kept.name == right.filename
+    assert encoders.acquire.path("dinov3_small") == kept
+    assert encoders.acquire.verify("dinov3_small")[0].path == kept
+    monkeypatch.setitem(cards.CARDS, "dinov3_small", card)
+    if right is metas:
+        with pytest.raises(WeightsInvalid, match=r"published was 08c60483\.\.\."):
+            encoders.acquire.verify("dinov3_small")
+
+
 # Licences.
 
 

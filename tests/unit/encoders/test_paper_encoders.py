@@ -293,6 +293,44 @@ def test_a_checkpoint_whose_norm_stands_after_pooling_is_refused(file):
         build("mvp", weights=file)
 
 
+def mae_decoder():
+    """What MAE stores beside a ViT-B's encoder: 8 blocks of width 512."""
+    names = [f"decoder_blocks.{block}.{part}" for block in range(8) for part in ("norm1", "attn.qkv", "mlp.fc1")]
+    names = [f"{name}.weight" for name in ("decoder_embed", *names, "decoder_norm", "decoder_pred")]
+    return surplus("mask_token", "decoder_pos_embed", *names)
+
+
+@pytest.mark.parametrize("with_decoder", [True, False])
+@pytest.mark.parametrize("container", [True, False])
+def test_vc1_is_taken_with_its_decoder_and_without(with_decoder, container, file, frames, transformer):
+    """Whether the official file has 448 MB or 343 MB nobody says; the features are the same."""
+    name, tensors, _, features, _ = transformer
+    if name != "vc1":
+        pytest.skip("of the tensors of vc1")
+    others = mae_decoder() if with_decoder else {}
+    torch.save({"model": tensors | others, "epoch": 182} if container else tensors | others, file)
+    encoder, _ = build("vc1", weights=file)
+    assert set(encoder.left_out) == {*others, *(["epoch"] if container else [])}
+    assert torch.equal(encoder.encode(frames), features)
+
+
+def test_vc1_refuses_half_an_encoder_and_another_size(file):
+    """A decoder in the file does not excuse what is missing of the encoder, nor a head what nobody expects."""
+    tensors = vit_tensors(768)
+    gone = tensors.pop("blocks.11.mlp.fc2.bias")
+    torch.save({"model": tensors | mae_decoder()}, file)
+    with pytest.raises(
+        WeightsInvalid, match=r"1 missing: blocks\.11\.mlp\.fc2\.bias; expected timm's vit_base_patch16"
+    ):
+        build("vc1", weights=file)
+    torch.save({"model": tensors | {"blocks.11.mlp.fc2.bias": gone, "head.weight": torch.zeros(1)}}, file)
+    with pytest.raises(WeightsInvalid, match=r"1 not expected: head\.weight;"):
+        build("vc1", weights=file)
+    torch.save({"model": vit_tensors(384)}, file)
+    with pytest.raises(WeightsInvalid, match=r"of wrong shape: cls_token \(1, 1, 384\) instead of \(1, 1, 768\)"):
+        build("vc1", weights=file)
+
+
 @pytest.mark.parametrize("name", [*RESNETS, "mvp"])
 def test_missing_extra_and_misshaped_tensors_are_named(name, file, se_tensors, trunk_tensors):
     tensors = vit_tensors(384) if name == "mvp" else se_tensors if name.startswith("alphapose") else trunk_tensors

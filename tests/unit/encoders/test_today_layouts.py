@@ -210,10 +210,13 @@ def test_vip_gives_the_output_of_its_linear_layer(frames):
     close(features, pooled @ trunk.weight.T + trunk.bias)
 
 
-@pytest.mark.parametrize("name", ["vc1_permissive", "vc1_large", "mae_base", "soup", "mocov3_base"])
-def test_todays_vits_take_their_official_layout(name, file):
+@pytest.mark.parametrize(
+    "name", ["vc1_permissive", "vc1_large", "mvp_base", "mvp_large", "mae_base", "soup", "mocov3_base"]
+)
+def test_todays_vits_take_their_official_layout(name, file, frames):
     """With a small network in the place of theirs: its layouts are the encoder's."""
-    small = type("Small", (encoders.get(name),), {"model": "vit_tiny_patch16_224", "feature_dim": 192})
+    small = type("Small", (encoders.get(name),), {"model": "vit_tiny_patch16_224"})
+    small.feature_dim, small.normalisation = 192, CARDS[name].normalisation
     tensors = filled(small().trunk)
     if name == "mocov3_base":
         state = {f"module.base_encoder.{inner}": tensor for inner, tensor in tensors.items()}
@@ -227,6 +230,12 @@ def test_todays_vits_take_their_official_layout(name, file):
     loaded = encoder.trunk.state_dict()
     assert all(torch.equal(loaded[inner], tensor) for inner, tensor in tensors.items())
     assert encoder.left_out == (*surplus, *list(content)[1:])
+    side = 256 if name == "mvp_large" else 224
+    assert loaded["pos_embed"].shape == (1, (side // 16) ** 2 + 1, 192)
+    pixels = F.interpolate(prepared(frames, name), size=(side, side), mode="bilinear")
+    tokens = torch.cat([tensors["cls_token"], embedded(tensors, pixels)], 1)
+    tokens = blocks(tensors, tokens + tensors["pos_embed"], depth=12, heads=3, epsilon=1e-6)
+    close(frozen(encoder).encode(frames), norm(tensors, "norm", tokens, 1e-6)[:, 0])
 
 
 def dropped(pattern):

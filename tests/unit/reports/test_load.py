@@ -46,7 +46,7 @@ def test_300_folders_load_in_seconds(whole_suite):
     runs = load.load_runs(whole_suite)
     load.load_curves(runs)
     load.load_episodes(runs)
-    assert time.process_time() - began < 15
+    assert time.process_time() - began < 20
 
 
 def test_a_run_is_told_by_its_files(synthetic, write, run):

@@ -97,6 +97,29 @@ def test_the_normaliser_can_be_redrawn_with_the_runs(comparison):
     assert redrawn.loc[best, "high"] <= 100.0 + 1e-9 < fixed.loc[best, "high"]
 
 
+@pytest.mark.slow
+def test_which_normaliser_covers_the_score_on_the_true_scale():
+    held = {(redrawn, encoder): [] for redrawn in (False, True) for encoder in (0, 2)}
+    for case in range(150):
+        random = np.random.default_rng(case)
+        true = 100 * np.clip(np.array([[0.95], [0.8], [0.6]]) + 0.12 * random.standard_normal((3, 12)), 0.05, None)
+        returns = true[:, None] + 10 * random.standard_normal((3, 5, 12))
+        norm = statistics.normaliser(returns)
+        tasks = tuple(map(str, range(12)))
+        made = scores.Comparison(("a", "b", "c"), tasks, "return_best", returns, norm(returns), norm.fallback)
+        score = (100 * true / true.max(axis=0)).mean(axis=1)
+        for redrawn in (False, True):
+            table = scores.aggregates(made, resample_normaliser=redrawn, repetitions=300, seed=case)
+            means = table[table["statistic"] == "mean"]
+            for encoder in (0, 2):
+                one = means.iloc[encoder]
+                held[redrawn, encoder].append(one["corrected_low"] <= score[encoder] <= one["corrected_high"])
+    best, worst = 0, 2
+    covered = {key: np.mean(values) for key, values in held.items()}
+    assert covered[True, worst] > covered[False, worst]
+    assert covered[False, best] > covered[True, best]
+
+
 def test_profiles_fall_from_one(comparison):
     profile = scores.profiles(comparison)
     for _, line in profile.groupby("row"):

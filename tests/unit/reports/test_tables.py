@@ -66,6 +66,7 @@ def test_aggregates_show_corrected_intervals(comparison):
     shown = f"{numbers['value']:.1f} [{numbers['corrected_low']:.1f}, {numbers['corrected_high']:.1f}]"
     assert made.shown["mean"].iloc[0] == shown
     assert made.shown["tasks"].tolist() == ["3/3", "3/3", "2/3"]
+    assert made.shown["seeds"].tolist() == ["3", "1 (too few)", "3"]
     assert "held fixed" in made.caption
     assert "redrawn" in tables.aggregate_table(scores.aggregates(comparison, resample_normaliser=True)).caption
 
@@ -108,8 +109,9 @@ def test_weights_say_where_they_come_from_and_what_they_permit(runs):
     made = tables.weights_table(runs)
     shown = made.shown.set_index("encoder")
     assert shown.loc["hindex (builtin)", ["weights", "adaptation", "commercial use"]].tolist() == [
-        *("builtin", "affine (shipped)", "no")
+        *("builtin", "affine (shipped)", "yes")
     ]
+    assert shown.loc["vc1", ["licence", "commercial use"]].tolist() == ["CC BY-NC 4.0", "no"]
     assert shown.loc["r3m", "commercial use"] == "yes"
     assert made.data.set_index("row").loc["vc1", "sha256"].startswith(shown.loc["vc1", "sha256"])
     assert made.synthetic
