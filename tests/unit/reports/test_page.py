@@ -211,7 +211,7 @@ def test_several_suites_have_parts_and_folders_of_their_own(synthetic, write, tm
     check(html := made.page.read_text())
     for name in (synthetic.SUITE, synthetic.OTHER_SUITE):
         assert f"Suite {name}" in html
-        assert (tmp_path / "out" / name / "figures" / "fig01_average_score.png").is_file()
+        assert (tmp_path / "out" / name / "figures" / "success_rates.png").is_file()
     assert "rehearsal of the pipeline" in html
 
 
