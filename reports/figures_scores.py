@@ -15,11 +15,11 @@ import numpy as np
 
 from . import style
 from .looks import PAPER, Look, looks
-from .notes import interval_note
+from .notes import interval_note, mean_note
 from .scores import task_order
 from .style import COLUMN, INK, MUTED, SMALL
 
-CUT = "some run on beyond the axis"
+CUT = "some cut off"
 
 if TYPE_CHECKING:
     import pandas
@@ -105,6 +105,8 @@ def task_dots(
         variants: looks and order of the rows where these are variants of one method; a line joins them then.
     """
     frame = scores.dropna(subset=["value"])
+    if variants:
+        frame = frame.drop(columns=["low", "high"], errors="ignore")  # the line between two dots is no interval
     drawn = dict(variants) if variants else looks(scores["row"])
     tasks = task_order(list(frame["task"]))
     rows = [row for row in drawn if row in set(frame["row"])]
@@ -120,7 +122,7 @@ def task_dots(
     for row, shift in zip(rows, shifts, strict=False):
         look, cells = drawn[row], frame[frame["row"] == row]
         heights = np.array([places[task] + shift for task in cells["task"]])
-        if {"low", "high"} <= set(cells) and not variants:
+        if {"low", "high"} <= set(cells):
             axes.hlines(heights, cells["low"], cells["high"], color=look.colour, lw=0.8, alpha=0.7)
         handles += axes.plot(
             cells["value"], heights, look.marker, color=look.colour, mfc=look.marker_fill, ms=4.0, label=row, zorder=3
@@ -131,10 +133,11 @@ def task_dots(
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(tasks) - 0.3)
     axes.set_xlabel(label)
-    told = interval_note(_column(frame, "seeds")) if note is None else note
+    usual = mean_note if variants else interval_note
+    told = usual(_column(frame, "seeds")) if note is None else note
     cut = _limit(axes, frame, limits)
     style.legend_below(figure, handles)
-    style.subtitle(figure, f"{told}; {CUT}" if cut and told and not variants else told)
+    style.subtitle(figure, f"{told}; {CUT}" if cut and told else told)
     style.stamp(figure, scores)
     return figure
 

@@ -28,6 +28,20 @@ def interval_note(seeds: Sequence[float], kind: str = "interval") -> str:
     return f"95 % {kind}s, {number} seeds"
 
 
+def mean_note(seeds: Sequence[float]) -> str:
+    """The same for means that are drawn without intervals.
+
+    >>> mean_note([2, 3]), mean_note([1])
+    ('mean over 2 to 3 seeds', '1 seed')
+    """
+    if not seeds:
+        return "mean over seeds"
+    fewest, most = int(min(seeds)), int(max(seeds))
+    if most < 2:
+        return "1 seed"
+    return f"mean over {fewest} seeds" if fewest == most else f"mean over {fewest} to {most} seeds"
+
+
 def band_note(seeds: Sequence[int]) -> str:
     """The same for learning curves, whose seeds are drawn one by one where there are too few for a band.
 

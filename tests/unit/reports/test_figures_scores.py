@@ -8,6 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from reports import figures_costs, figures_scores, style
+from reports.looks import ramp
 from reports.notes import band_note, interval_note
 
 
@@ -76,7 +77,7 @@ def test_one_seed_has_no_interval_and_says_so():
 
 def test_an_interval_that_runs_on_beyond_the_axis_is_told():
     figure = figures_scores.score_bars(bars(high=[900.0, 52.0, 60.0]))
-    assert any("beyond the axis" in text for text in words(figure))
+    assert any("some cut off" in text for text in words(figure))
     assert figure.axes[0].get_xlim()[1] < 300
 
 
@@ -106,6 +107,20 @@ def test_dots_stand_at_the_numbers_in_the_papers_order_of_tasks():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["hammer", "relocate mug"]
     dots = {line.get_label(): sorted(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert dots == {"hindex": [90.0], "vc1": [20.0, 70.0]}  # no dot for hindex on the mug
+
+
+def test_two_variants_are_joined_by_a_line_that_is_no_interval():
+    cells = pandas.DataFrame(
+        [("pen", "without", 40.0, -900.0, 900.0, 3), ("pen", "with", 100.0, -900.0, 900.0, 3)],
+        columns=["task", "row", "value", "low", "high", "seeds"],
+    )
+    variants = dict(zip(("without", "with"), ramp(2), strict=True))
+    figure = figures_scores.task_dots(cells, variants=variants)
+    (axes,) = figure.axes
+    (line,) = axes.collections
+    assert line.get_segments()[0][:, 0].tolist() == [40.0, 100.0]
+    assert axes.get_xlim()[1] < 120
+    assert "mean over 3 seeds" in words(figure)
 
 
 def test_an_empty_frame_is_an_empty_figure_not_a_crash():
