@@ -19,7 +19,7 @@ from .eval_cli import evaluate
 from .pretrain_cli import pretrain
 from .probe_cli import probe
 
-HOUSE = ("benchmark", "encoders", "tasks")
+HOUSE = ("benchmark", "encoders", "tasks", "reports")
 REHEARSAL = (
     "quickstart is a rehearsal of the pipeline, not a result: episodes of {steps} steps, {demonstrations} "
     "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
@@ -141,6 +141,21 @@ def run(
         typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Where to write; the folder `report` in RUNS by default.")] = None,
+    suite: Annotated[str | None, typer.Option(help="The only suite wanted; all by default, each apart.")] = None,
+) -> None:
+    """Make the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""
+    from reports.build import build
+
+    from .config import usable_cores
+
+    made = build(runs, out, suite, processes=min(usable_cores(), 4))
+    typer.echo(f"{made.page.resolve()}\n{made.summary}")
 
 
 @app.command()
