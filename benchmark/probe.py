@@ -139,7 +139,7 @@ def probe(
         OutputError: a cell with another identity is there, or the folder cannot be written.
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
-    _check(names, task_names, settings)
+    _check(names, settings)
     for name in names:
         for task in task_names:
             plan(asked(name, task, weights=weights, adapt=adapt, objects=settings.objects))
@@ -149,7 +149,8 @@ def probe(
         frames: ProbeFrames | None = None
         for name in names:
             config = asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
-            encoder, title, *_ = prepare(config.model_copy(update={"device": device}), Path(out), where, progress)
+            prepared = prepare(config.model_copy(update={"device": device}), Path(out), where, progress)
+            encoder, title = prepared.encoder, prepared.title
             encoders.check_encoder(encoder)
             path, identity = cell_path(out, title, task), _identity(encoder, task, settings, where)
             found = None if overwrite else _finished(path, identity)
