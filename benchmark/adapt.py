@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -23,8 +24,11 @@ from encoders.adapt import affine
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
+from encoders.checkpoint import state_sha256
 
 from . import adapt_evaluation as evaluation
+from . import adapt_pictures as pictures
+from . import adapt_segments as segments
 from . import atomic
 from .adapt_card import card
 from .adapt_config import AdaptConfig, folder_title, identity
@@ -39,6 +43,8 @@ from .signals import stop_signals
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
 BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
 TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
+STRIP, PICTURES = "strip.png", "keypoints"
+STRIP_ROWS = 4
 
 CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 20
@@ -55,6 +61,7 @@ class Position:
     step: int = 0
     seconds: float = 0.0
     sessions: int = 1
+    frames_sha256: str = ""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -195,6 +202,8 @@ class _Adaptation:
             seed=config.seed,
             perceptual=config.perceptual,
             precision=config.precision,
+            warm_up=config.warm_up or 0,
+            map_rate=config.map_rate or 1.0,
         )
         return AdaptationTrainer(
             adaptable(self.encoder),
@@ -205,14 +214,18 @@ class _Adaptation:
         )
 
     def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
+        drawn = state_sha256({"train": self.train.videos, "held_out": self.held_out.videos})
         if saved is not None:
             self.trainer.load(saved[0])
             self.position = Position(**saved[1])
             self.position.sessions += 1
             self.progress.say(f"go on from step {self.position.step}")
+            if self.position.frames_sha256 != drawn:
+                self.progress.say("another driver draws other frames: not what one uninterrupted adaptation gives")
         elif not self.trainer.calibrated:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
             self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
+        self.position.frames_sha256 = drawn
         self._rewind_metrics()
         self.progress.advance(self.position.step)
 
@@ -318,23 +331,57 @@ class _Adaptation:
     def _finish(self) -> None:
         """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""
         self.progress.stage("evaluate")
-        drawings = evaluation.evaluate(self.trainer, self.held_out, self.blind)
-        summary = drawings.summary()
-        self.progress.say(evaluation.line(summary))
+        psnr = evaluation.evaluate(self.trainer, self.held_out, self.blind).summary()
+        self.progress.say(evaluation.line(psnr))
+        keypoints = self._keypoints()
+        rate, uniform = (keypoints[name]["mean"] for name in ("keypoints", "uniform_points"))
+        self.progress.say(f"keypoints on hand or object: {rate:.1%} (uniformly placed ones {uniform:.1%})")
+        self._strip()
+        self._write_tensors()
+        atomic.write_json(self.folder / CARD, card(self, psnr, keypoints))
+        atomic.remove(self.folder / CHECKPOINT)
+
+    def _keypoints(self) -> dict[str, dict[str, float]]:
+        """Where keypoints lie on held-out frames, as numbers; as pictures, those of the first video."""
+        config, held_out = self.config, self.held_out
+        steps = segments.even_steps(held_out)
+        masks = segments.masks(config.frames(self.task), held_out, steps, config.egl_device)
+        chosen = torch.from_numpy(steps)
+        found = []
+        for number, row in enumerate(chosen):
+            frames = held_out.videos[number, row.to(held_out.videos.device)]
+            points = self.trainer.reconstruct(frames, frames).keypoints.cpu().numpy()
+            found.append(segments.hits(points, masks[number], config.size))
+            if number == 0:
+                for step, frame, keypoints in zip(row.tolist(), frames.cpu().numpy(), points, strict=True):
+                    path = self.folder / PICTURES / f"{step:03d}.png"
+                    pictures.save(path, pictures.with_keypoints(frame, keypoints))
+        return segments.summary(np.stack(found), masks)
+
+    def _strip(self) -> None:
+        places = evaluation.held_out_places(self.held_out, 1)[:STRIP_ROWS, 0]
+        source, target = self.held_out.take(places)
+        drawn = self.trainer.reconstruct(source, target)
+        columns = (
+            source.cpu().numpy(),
+            target.cpu().numpy(),
+            pictures.unbounded(drawn.images.cpu().numpy()),
+            drawn.keypoints.cpu().numpy(),
+        )
+        pictures.save(self.folder / STRIP, pictures.strip(list(zip(*columns, strict=True))))
+
+    def _write_tensors(self) -> None:
         about = {"task": self.task, "encoder": self.origin.title(self.encoder.name), "input": "RGB in [0, 1]"}
-        for name, tensors in (
-            (BATCHNORM, self.trainer.adapted()),
-            (PRETRAINED, self.trainer.pretrained),
-            (HEADS, heads_for_storage(self.trainer)),
-        ):
-            atomic.write_bytes(self.folder / name, safetensors.torch.save(tensors, about))
+        contents = {
+            BATCHNORM: self.trainer.adapted(),
+            PRETRAINED: self.trainer.pretrained,
+            HEADS: heads_for_storage(self.trainer),
+        }
         if self.config.mode == "all":
             trunk = self.trainer.model.pose_net.trunk.state_dict()
-            stored = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.items()}
-            atomic.write_bytes(self.folder / TRUNK, safetensors.torch.save(stored, about))
-        written = card(self, summary)
-        atomic.write_json(self.folder / CARD, written)
-        atomic.remove(self.folder / CHECKPOINT)
+            contents[TRUNK] = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.items()}
+        for name, tensors in contents.items():
+            atomic.write_bytes(self.folder / name, safetensors.torch.save(tensors, about))
 
 
 def heads_for_storage(trainer: AdaptationTrainer) -> dict[str, Tensor]:

@@ -23,7 +23,10 @@ PENN = "trained on Penn Action"
 DRAWN = "random, their BatchNorm statistics those of a first batch; the authors begin with heads trained on Penn Action"
 
 
-def card(made: _Adaptation, psnr: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+Summary = Mapping[str, Mapping[str, float]]
+
+
+def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]:
     """The card, ready for JSON."""
     config, trainer, position, origin = made.config, made.trainer, made.position, made.origin
     gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
@@ -62,6 +65,7 @@ def card(made: _Adaptation, psnr: Mapping[str, Mapping[str, float]]) -> dict[str
             "frames": made.train.frames,
             "held_out_videos": len(made.held_out),
             "frames_a_video": settings.limit,
+            "sha256": position.frames_sha256,
             "camera": settings.camera_name,
             "quality": config.quality,
             "size": config.size,
@@ -71,6 +75,8 @@ def card(made: _Adaptation, psnr: Mapping[str, Mapping[str, float]]) -> dict[str
             "steps": position.step,
             "batch": config.batch,
             "learning_rate": config.learning_rate,
+            "warm_up": config.warm_up,
+            "map_rate": config.map_rate,
             "precision": config.precision,
             "seconds": round(position.seconds, 1),
             "sessions": position.sessions,
@@ -78,7 +84,9 @@ def card(made: _Adaptation, psnr: Mapping[str, Mapping[str, float]]) -> dict[str
         },
         "held_out": {
             "psnr": psnr,
-            "meaning": "decibels, peak 1; means with 95 % bootstrap intervals over held-out episodes",
+            "keypoints_on_hand_or_object": keypoints,
+            "meaning": "PSNR in decibels, peak 1; share of keypoints on hand or handled object, by the segmentation "
+            "rendering; means with 95 % bootstrap intervals over held-out episodes",
             "evaluations": position.evaluations,
         },
         "machine": {"device": gpu or "cpu", **versions.record(), **peak_memory(made.device)},

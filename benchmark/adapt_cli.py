@@ -27,6 +27,12 @@ def adapt(
     batch: Annotated[int | None, typer.Option(help="Pairs of frames a step (paper: 8).")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates (paper: 100000).")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam (paper: 1e-4).")] = None,
+    warm_up: Annotated[
+        int | None, typer.Option(help="Steps before the keypoints move; a tenth of all by default (paper: 0).")
+    ] = None,
+    map_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of the layers that give the maps, relative (paper: 1).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything but the frames.")] = 0,
     perceptual: Annotated[str, typer.Option(help="Network of the perceptual loss: auto, vgg16, stage1.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
@@ -57,6 +63,8 @@ def adapt(
         "batch": batch,
         "steps": steps,
         "learning_rate": learning_rate,
+        "warm_up": warm_up,
+        "map_rate": map_rate,
         "videos": videos,
         "held_out": held_out,
         "workers": workers,

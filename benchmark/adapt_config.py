@@ -22,7 +22,10 @@ from .identity import identity_hash
 RESULTS_VERSION = 1
 """Raised only when the numbers of an adaptation change."""
 
-PAPER_STEPS, PAPER_BATCH, PAPER_SIZE = 100_000, 8, 224
+DRAWN_MAP_RATE = 0.02
+LONGEST_WARM_UP = 1000
+"""Differs: the authors' heads come trained and need neither."""
+
 NOT_COMPARED = {"device", "workers", "egl_device", "torch_threads"}
 
 
@@ -37,6 +40,10 @@ class AdaptConfig(Part):
         batch: pairs of frames a step.
         steps: updates.
         learning_rate: of Adam.
+        warm_up: steps in which the keypoints stay as they are, see `encoders.adapt.trainer`; None for a tenth
+            of all where heads are drawn, else 0.
+        map_rate: learning rate of the layers between encoder and keypoints, as a part of ``learning_rate``; None for
+            `DRAWN_MAP_RATE` where heads are drawn, else 1.
         seed: of everything but the frames.
         perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
             encoder's own frozen features.
@@ -61,6 +68,8 @@ class AdaptConfig(Part):
     batch: Count = 4
     steps: Count = 300
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    warm_up: Annotated[int, Field(ge=0)] | None = None
+    map_rate: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     perceptual: Literal["auto", "vgg16", "stage1"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -97,7 +106,15 @@ class AdaptConfig(Part):
             heads = str(files.penn_path()) if files.penn_path().is_file() else "drawn"
         if heads != "drawn" and not Path(heads).expanduser().is_file():
             raise ConfigError(f"no heads at {heads}; expected auto, drawn, or the path of penn_joint.pth")
-        return self.model_copy(update={"perceptual": perceptual, "heads": heads})
+        drawn = heads == "drawn"
+        warm_up, map_rate = self.warm_up, self.map_rate
+        if warm_up is None:
+            warm_up = min(self.steps // 10, LONGEST_WARM_UP) if drawn else 0
+        if map_rate is None:
+            map_rate = DRAWN_MAP_RATE if drawn else 1.0
+        return self.model_copy(
+            update={"perceptual": perceptual, "heads": heads, "warm_up": warm_up, "map_rate": map_rate}
+        )
 
     @property
     def heads_path(self) -> Path | None:

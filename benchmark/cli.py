@@ -6,9 +6,9 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,13 @@ from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
 from .pretrain_cli import pretrain
+from .probe_cli import probe
 
-HOUSE = ("benchmark", "encoders", "tasks")
+if TYPE_CHECKING:
+    from .config import RunConfig
+    from .runner import RunResult
+
+HOUSE = ("benchmark", "encoders", "tasks", "reports")
 REHEARSAL = (
     "quickstart is a rehearsal of the pipeline, not a result: episodes of {steps} steps, {demonstrations} "
     "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
@@ -43,6 +48,7 @@ app.add_typer(demos_cli.app, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.command("pretrain")(pretrain)
+app.command("probe")(probe)
 app.command("eval")(evaluate)
 app.command("adapt")(adapt)
 app.add_typer(tasks_cli.app, name="tasks")
@@ -106,38 +112,59 @@ def run(
         for each in _task_names(task)
         for number in _seeds(seed)
     ]
-    import encoders
+    if len(_sweep(configs, out, overwrite)) < len(configs):
+        raise typer.Exit(1)
 
-    for name in _listed(encoder):
-        encoders.card(name)  # an unknown one is refused before anything is touched
-    from .doctor import require_gl
-    from .store import check_writable
 
-    check_writable(out)
-    if any(name != "state" for name in _listed(encoder)):
-        require_gl()
+@app.command()
+def report(
+    runs: Annotated[Path, typer.Argument(help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="Where to write; the folder `report` in RUNS by default.")] = None,
+    suite: Annotated[str | None, typer.Option(help="The only suite wanted; all by default, each apart.")] = None,
+) -> None:
+    """Make the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""
+    from reports.build import build
 
-    from .console import ConsoleProgress, print_results
-    from .sweep import sweep
+    from .config import usable_cores
 
-    progress = ConsoleProgress()
-    outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
-    finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
-    if finished:
-        caption = f"Run folders in {out.resolve()}."
-        if preset == "quickstart":
-            c = configs[0]
-            caption = (
-                REHEARSAL.format(
-                    steps=c.rollout.horizon, demonstrations=c.demonstrations.episodes, iterations=c.learner.iterations
-                )
-                + f" {caption}"
-            )
-        print_results(finished, caption)
-    failed = [o for o in outcomes if o.result is None]
-    for outcome in failed:
-        typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
-    if failed:
+    made = build(runs, out, suite, processes=min(usable_cores(), 4))
+    typer.echo(f"{made.page.resolve()}\n{made.summary}")
+
+
+@app.command()
+def ablate(
+    name: Annotated[str, typer.Argument(help="stages, momentum, adaptation, vanilla or background.")],
+    task: Annotated[str | None, typer.Option(help="Tasks, comma-separated, or all; by default the paper's.")] = None,
+    seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    preset: Annotated[str, typer.Option(help="quickstart, small or paper.")] = "quickstart",
+    out: Out = Path("runs"),
+    weights: Annotated[str, typer.Option(help="auto, official, builtin or random.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of all runs.")
+    ] = None,
+) -> None:
+    """Do the runs of one of the paper's ablations, skip those that are done, and write the report with its figure."""
+    from . import ablations
+
+    chosen = ablations.ablation(name)
+    given = {"weights": weights, "device": device, "workers": workers}
+    configs = ablations.runs_of(
+        chosen,
+        preset=preset,
+        task_names=_task_names(task) if task else (),
+        seeds=_seeds(seed),
+        overrides=set_ or [],
+        **{key: value for key, value in given.items() if value is not None},
+    )
+    typer.echo(f"{chosen.name}: {chosen.question} ({chosen.figures}); {len(configs)} runs")
+    finished = _sweep(configs, out)
+    if chosen.evaluate_backgrounds:
+        for result in finished:
+            evaluate(result.path)
+    report(out)
+    if len(finished) < len(configs):
         raise typer.Exit(1)
 
 
@@ -154,6 +181,37 @@ def doctor() -> None:
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
+
+
+def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> list[RunResult]:
+    """Do the runs, print their results and what failed, and give those that went well."""
+    import encoders
+
+    names = list(dict.fromkeys(config.encoder for config in configs))
+    for name in names:
+        encoders.card(name)  # an unknown one is refused before anything is touched
+    from .doctor import require_gl
+    from .store import check_writable
+
+    check_writable(out)
+    if any(name != "state" for name in names):
+        require_gl()
+
+    from .console import ConsoleProgress, print_results
+    from .sweep import sweep
+
+    outcomes = sweep(configs, out, overwrite=overwrite, progress=ConsoleProgress())
+    finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
+    if finished:
+        caption, c = f"Run folders in {out.resolve()}.", configs[0]
+        if c.preset == "quickstart":
+            steps, shown, iterations = c.rollout.horizon, c.demonstrations.episodes, c.learner.iterations
+            caption = f"{REHEARSAL.format(steps=steps, demonstrations=shown, iterations=iterations)} {caption}"
+        print_results(finished, caption)
+    for outcome in outcomes:
+        if outcome.result is None:
+            typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
+    return [result for *_, result in finished]
 
 
 def _listed(text: str) -> list[str]:

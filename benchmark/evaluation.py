@@ -23,7 +23,7 @@ from .errors import ConfigError, OutputError
 from .identity import same_identity
 from .progress import Progress, Silent
 from .session import Session, mean_scores
-from .store import RunFolder
+from .store import RunFolder, Tensors
 
 BACKGROUNDS = range(11)
 
@@ -134,7 +134,8 @@ class _Evaluator:
                 f"{str(session.encoder.describe()['weights_sha256'])[:12]}, the run had "
                 f"{str(recorded['weights_sha256'])[:12]}); give back the weights of the run"
             )
-        policy = self._policy(session)
+        checkpoint = self._checkpoint()
+        policy = self._policy(session, checkpoint)
         horizon = int(config.rollout.horizon or 0)
         self.progress.begin(
             f"{session.title} · {config.task} · seed {config.seed} · backgrounds",
@@ -142,6 +143,7 @@ class _Evaluator:
         )
         for number in backgrounds:
             self.progress.stage(f"background {number}")
+            session.streams.load(checkpoint)  # so that backgrounds do not depend on those before them
             with session.simulators(config.task_options() | {"background": number}) as simulators:
                 found = session.evaluate(
                     simulators,
@@ -161,15 +163,18 @@ class _Evaluator:
             self.progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
         self.progress.end()
 
-    def _policy(self, session: Session) -> GaussianPolicy:
+    def _checkpoint(self) -> Tensors:
         checkpoint = self.store.load_checkpoint()
         if checkpoint is None:
             raise OutputError(f"{self.store.path} has no checkpoint; run it again with --overwrite")
-        observations = int(checkpoint[0]["policy.observation_shift"].shape[0])
+        return checkpoint[0]
+
+    def _policy(self, session: Session, checkpoint: Tensors) -> GaussianPolicy:
+        observations = int(checkpoint["policy.observation_shift"].shape[0])
         policy = GaussianPolicy(
             observations, session.card.action_dim, self.config.learner.policy_hidden, generator=torch.Generator()
         )
-        unpack_policy(checkpoint[0], policy)
+        unpack_policy(checkpoint, policy)
         return policy.to(session.device)
 
     def _name(self, number: int) -> str:

@@ -128,9 +128,10 @@ class EMABatchNorm2d(nn.Module):
         # Not torch.var: on a CPU it takes three times as long.
         variance = (values - mean[:, :, None, None]).square_().mean((2, 3))
         if step.shares is not None:
-            means, shares = mean, step.shares.to(mean)
-            mean = shares @ means
-            variance = shares @ (variance + (means - mean[step.rows]).square())
+            # Sums, not matrix products: those would be rounded where the network computes in half precision.
+            means, shares = mean, step.shares.to(mean)[:, :, None]
+            mean = (shares * means).sum(1)
+            variance = (shares * (variance + (means - mean[step.rows]).square())).sum(1)
         kept = 1 - self.momentum
         mean = kept * self.stream_mean[step.streams] + self.momentum * mean
         variance = kept * self.stream_var[step.streams] + self.momentum * variance
@@ -226,6 +227,10 @@ class _Step(NamedTuple):
     rows: Tensor | None
     shares: Tensor | None
 
+    @property
+    def images(self) -> int:
+        return len(self.streams if self.rows is None else self.rows)
+
 
 class _Selection:
     """The streams of the images to come, shared by all layers of a network."""
@@ -249,18 +254,18 @@ class _Selection:
         self._step = _Step(torch.tensor(each, device=device), torch.tensor(rows, device=device), shares)
 
     def step(self, images: int) -> _Step:
-        """The selection for a batch.
+        """The selection for a batch; read from tensors alone, or a compiled network were compiled for every choice.
 
         Raises:
             EncoderError: none was made, or one for another number of images.
         """
-        if self._chosen is None or self._step is None or len(self._chosen[0]) != images:
-            selected = len(self._chosen[0]) if self._chosen else 0
+        step = self._step
+        if step is None or step.images != images:
             raise EncoderError(
-                f"moving statistics of BatchNorm: {images} images came and streams of {selected} were selected; "
-                "call select(streams) first, one stream an image"
+                f"moving statistics of BatchNorm: {images} images came and streams of {step.images if step else 0} "
+                "were selected; call select(streams) first, one stream an image"
             )
-        return self._step
+        return step
 
 
 def _check(name: str, path: str, layer: nn.BatchNorm2d) -> None:

@@ -1,1 +1,1 @@
-"""Figures, tables and the page, as pure functions of run folders. Empty until issue 6."""
+"""Figures, tables and the page, as pure functions of run folders."""

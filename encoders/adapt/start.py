@@ -44,7 +44,9 @@ def draw_heads(model: KeypointModel, seed: int) -> None:
 
 
 def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
-    """Give the heads' BatchNorm layers the statistics of a batch, and the maps a spread of `HEAT_SPREAD`.
+    """Fit the drawn heads to a batch.
+
+    BatchNorm layers get its statistics, maps a spread of `HEAT_SPREAD`, and what is drawn the targets' mean colour.
 
     Args:
         model: in evaluation mode; the trunk stays as it is.
@@ -58,7 +60,8 @@ def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
         factor = HEAT_SPREAD / spread.clamp(min=_SMALLEST_VARIANCE)
         for parameter in model.pose_net.final_layer_unsup.parameters():
             parameter.mul_(factor)
-        model.draw(source, heat * factor)
+        drawn = model.draw(source, heat * factor).images
+        model.image_renderer.layer4[6].bias.add_((target - drawn).mean(dim=(0, 2, 3)))
 
 
 @contextmanager

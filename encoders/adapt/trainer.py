@@ -51,6 +51,10 @@ class AdaptationSettings:
         keypoints: how many.
         train_maps: whether the 1 x 1 convolution that gives the maps is trained; None: in mode ``all`` only, as
             released.
+        map_rate: learning rate of the layers between trunk and keypoints, as a part of ``learning_rate``. Maps are
+            summed before their softmax, which saturates for good if they grow faster than the renderer learns.
+        warm_up: steps in which only image encoder, pose encoder and renderer learn; in as many more, the learning rate
+            of the rest rises to its value. A renderer that knows nothing drives drawn keypoints to constant places.
     """
 
     mode: Mode = "affine"
@@ -63,13 +67,15 @@ class AdaptationSettings:
     precision: Precision = "float32"
     keypoints: int = KEYPOINTS
     train_maps: bool | None = None
+    map_rate: float = 1.0
+    warm_up: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         if self.size < 2 * STRIDE or self.size % STRIDE:
             raise EncoderError(f"Stage 2: frames of {self.size} pixels; expected a multiple of {STRIDE} from 64 on")
-        if self.batch < 1:
-            raise EncoderError(f"Stage 2: batch {self.batch}; expected 1 or more")
+        if self.batch < 1 or self.warm_up < 0:
+            raise EncoderError(f"Stage 2: batch {self.batch} and warm-up {self.warm_up}; expected at least 1 and 0")
 
 
 class Losses(NamedTuple):
@@ -143,9 +149,9 @@ class AdaptationTrainer:
         self.loss.to(memory_format=torch.channels_last)
         self.trained = self._choose()
         on_gpu = device.type == "cuda"
-        self.optimiser = torch.optim.Adam(
-            list(self.trained.values()), lr=settings.learning_rate, fused=True, capturable=on_gpu
-        )
+        groups = [{"params": [self.trained[name] for name in names]} for names in self._groups()]
+        self.optimiser = torch.optim.Adam(groups, lr=settings.learning_rate, fused=True, capturable=on_gpu)
+        self.steps = 0
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.calibrated = heads is not None
 
@@ -191,7 +197,10 @@ class AdaptationTrainer:
             total = quotients.sum()
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
+        for group, rate in zip(self.optimiser.param_groups, self._rates(), strict=True):
+            group["lr"] = rate
         self.optimiser.step()
+        self.steps += 1
         terms = terms.detach()
         return Losses(terms, quotients.detach(), total.detach(), psnr(terms[0]))
 
@@ -214,6 +223,18 @@ class AdaptationTrainer:
         """The trunk's BatchNorm scales and offsets as they are now, see `affine.extract`."""
         return affine.extract(self.model.pose_net.trunk)
 
+    def _groups(self) -> tuple[list[str], list[str], list[str]]:
+        """Names of what is trained: the trunk's, those of the other layers before the keypoints, and the rest."""
+        trunk = [name for name in self.trained if name.startswith(_TRUNK)]
+        maps = [name for name in self.trained if name.startswith("pose_net.") and name not in trunk]
+        return trunk, maps, [name for name in self.trained if not name.startswith("pose_net.")]
+
+    def _rates(self) -> tuple[float, float, float]:
+        """The learning rate of each of `_groups` in the coming step."""
+        settings, rate = self.settings, self.settings.learning_rate
+        warmth = min(1.0, max(0.0, self.steps / settings.warm_up - 1.0)) if settings.warm_up else 1.0
+        return rate * warmth, rate * warmth * settings.map_rate, rate
+
     # Going on later.
 
     def state(self) -> dict[str, Tensor]:
@@ -228,6 +249,7 @@ class AdaptationTrainer:
                 state[f"optimiser.{key}.{name}"] = tensor
         state |= {"loss.means": self.loss.means, "loss.begun": self.loss.begun}
         state |= {"generator": self.generator.get_state(), "calibrated": torch.tensor(self.calibrated)}
+        state["steps"] = torch.tensor(self.steps)
         return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
@@ -251,7 +273,7 @@ class AdaptationTrainer:
         self.loss.means.copy_(state["loss.means"])
         self.loss.begun.copy_(state["loss.begun"])
         self.generator.set_state(state["generator"])
-        self.calibrated = bool(state["calibrated"])
+        self.calibrated, self.steps = bool(state["calibrated"]), int(state["steps"])
 
     @contextmanager
     def _precision(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Stage 3 in a run: its settings, whose statistics move when, and that they survive a kill."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ import safetensors.numpy
 import torch
 
 import tasks
-from benchmark import runner, session
+from benchmark import runner
 from benchmark.config import PRESETS, configure
 from benchmark.errors import ConfigError
+from benchmark.evaluation import evaluate_backgrounds
 from benchmark.identity import file_hash
+from benchmark.progress import Silent
 from benchmark.runner import run
+from benchmark.session import Session
+from benchmark.simulators import Simulators
 from benchmark.store import RunFolder
 from benchmark.streams import Role, Streams
 from benchmark.suite import suite_name
@@ -172,19 +177,19 @@ class Watched:
 
     def __init__(self, monkeypatch):
         self.calls = []
-        begin, encode = Streams.begin, session.Session._features
+        begin, encode = Streams.begin, Session._features
 
         def watched_begin(streams, role):
             self.calls.append((role, []))
             return begin(streams, role)
 
-        def watched_encode(state, frames, slots):
-            features = encode(state, frames, slots)
+        def watched_encode(session, frames, slots):
+            features = encode(session, frames, slots)
             self.calls[-1][1].append((list(slots), frames.copy(), features))
             return features
 
         monkeypatch.setattr(Streams, "begin", watched_begin)
-        monkeypatch.setattr(session.Session, "_features", watched_encode)
+        monkeypatch.setattr(Session, "_features", watched_encode)
 
 
 class Process:
@@ -301,10 +306,10 @@ def interrupted(monkeypatch, config, out, owner, name, at):
 
 # Steps: 5 of the first evaluation, 10 of an iteration and 5 of its evaluation; the demonstrations are found.
 MOMENTS = [
-    (runner.Simulators, "step", 3),  # first evaluation
-    (runner.Simulators, "step", 12),  # first iteration, second trajectory of a slot
-    (runner.Simulators, "step", 18),  # its evaluation
-    (runner.Simulators, "step", 25),  # second iteration
+    (Simulators, "step", 3),  # first evaluation
+    (Simulators, "step", 12),  # first iteration, second trajectory of a slot
+    (Simulators, "step", 18),  # its evaluation
+    (Simulators, "step", 25),  # second iteration
     (RunFolder, "save_checkpoint", 3),
 ]
 
@@ -358,7 +363,7 @@ def test_statistics_are_part_of_the_identity(configured, tmp_path, monkeypatch):
 
 
 def test_what_moves_is_said(configured, tmp_path):
-    class Listening(runner.Silent):
+    class Listening(Silent):
         lines = []  # noqa: RUF012
 
         def say(self, line):
@@ -387,6 +392,15 @@ def test_restarting_is_for_the_present_role_only(normed):
     assert {type(encoder.network[at]) for at in (1, 4)} == {EMABatchNorm2d}
 
 
+def test_shifted_backgrounds_do_not_depend_on_those_before_them(configured, tmp_path):
+    folder = run(configured(*MOVING, "ema.reset=never", "learner.iterations=1"), tmp_path / "one").path
+    other = tmp_path / "other" / folder.relative_to(tmp_path / "one")
+    shutil.copytree(folder, other)
+    both, alone = evaluate_backgrounds(folder, [3, 7]), evaluate_backgrounds(other, [7])
+    assert both[1] == alone[0]
+    assert both[0].mean_return != both[1].mean_return
+
+
 # The real network.
 
 
@@ -394,7 +408,8 @@ def test_restarting_is_for_the_present_role_only(normed):
 def test_hindex_on_hammer_moves_the_stem(demonstration_file, tmp_path):
     source = f"demonstrations.source={demonstration_file('hammer')}"
     overrides = [source, *TINY, "learner.iterations=1"]
-    config = configure("quickstart", overrides, task="hammer", encoder="hindex", torch_threads=1, workers=0)
+    fields = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0}
+    config = configure("quickstart", overrides, task="hammer", encoder="hindex", **fields)
     result = run(config, tmp_path)
     found = {name: array.shape for name, array in RunFolder(result.path).load_checkpoint()[0].items()}
     assert {name: shape for name, shape in found.items() if name.startswith("ema.")} == {

@@ -354,7 +354,7 @@ def test_kept_statistics_go_on_to_the_bit():
     statistics.select([0, 1, 2])
     network(images(3, generator))
     kept = statistics.state()
-    assert {tuple(tensor.shape)[0] for tensor in kept.values()} == {3}
+    assert {len(tensor) for tensor in kept.values()} == {3}
     assert len(kept) == 2 * 8
     x = images(3, generator)
     expected = network(x)
@@ -390,6 +390,43 @@ def test_a_batch_needs_its_streams():
     for stream in (2, -1):
         with pytest.raises(EncoderError, match=f"no stream {stream} .*there are 2"):
             statistics.select([0, stream])
+
+
+def test_half_precision_leaves_the_statistics_whole():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval().requires_grad_(False)
+    other = copy.deepcopy(network)
+    x = images(4, torch.Generator().manual_seed(10), side=16)
+    found = []
+    for each in (network, other):
+        statistics = attach(each, momentum=0.5, streams=2)
+        statistics.select([0, 1, 1, 1])
+        found.append(statistics)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = network[0](x)
+        network[1](maps)
+    other[1](maps.float())
+    assert maps.dtype == torch.bfloat16
+    for name, tensor in found[0].state().items():
+        torch.testing.assert_close(tensor, found[1].state()[name], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_not_compiled_again_for_other_streams():
+    network, plain = small_resnet(), small_resnet()
+    graphs = []
+    compiled = torch.compile(
+        network.forward, dynamic=True, backend=lambda graph, inputs: graphs.append(graph) or graph.forward
+    )
+    both = [(compiled, attach(network, momentum=0.1, scope="all", streams=6))]
+    both.append((plain, attach(plain, momentum=0.1, scope="all", streams=6)))
+    generator = torch.Generator().manual_seed(11)
+    with torch.inference_mode():
+        for streams in ([0, 1, 2, 3], [1, 2], [5, 4, 3], [0, 1, 2, 3, 4, 5], [0, 5], [2, 1, 0]):
+            x = images(len(streams), generator)
+            for _, statistics in both:
+                statistics.select(streams)
+            torch.testing.assert_close(compiled(x), plain(x))
+    assert len(graphs) == 1
 
 
 @pytest.mark.gpu

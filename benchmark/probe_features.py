@@ -1,0 +1,56 @@
+"""Features of the probe's frames: made once, and found again by all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+import torch
+
+from encoders import Encoder, cache_dir
+
+from . import atomic, versions
+from .errors import ConfigError
+from .probe_frames import ProbeFrames
+from .progress import Progress
+
+BATCH = 32
+
+
+def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDArray[np.float32]:
+    """The features (N, F) of all frames, in batches of 32; found again in the cache by all that they depend on.
+
+    Raises:
+        ConfigError: a feature is not finite.
+    """
+    made_by = {
+        "images": frames.images_sha256,
+        "encoder": encoder.describe(),
+        "batch": BATCH,
+        "threads": torch.get_num_threads(),
+        "device": str(encoder.device),
+        "versions": versions.package_versions(("torch", "torchvision", "timm")),
+    }
+    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    path = cache_dir() / "features" / f"{digest[:32]}.safetensors"
+    try:
+        features: npt.NDArray[np.float32] = safetensors.numpy.load_file(path)["features"]
+        progress.advance(len(features))
+        return features
+    except (OSError, safetensors.SafetensorError, KeyError):  # not there, or damaged: made anew
+        pass
+    parts = []
+    for begin in range(0, len(frames.images), BATCH):
+        parts.append(encoder.encode(frames.images[begin : begin + BATCH]).cpu().numpy())
+        progress.advance(len(parts[-1]))
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
+        raise ConfigError(f"encoder '{encoder.name}': a feature is not finite on frames of {frames.record['camera']}")
+    with atomic.naming_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(path, safetensors.numpy.save({"features": features}))
+    return features

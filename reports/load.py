@@ -1,0 +1,251 @@
+"""Run folders as tables: one call a kind of thing, rows a figure or table selects from.
+
+A damaged file never stops a report: its row says so in `problem`, and `reports.problems` puts it into words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.episodes import OWN_BACKGROUND
+from benchmark.store import RunFolder
+
+from .run_folder import COLUMNS, UNREADABLE, own_evaluations, read_run
+
+if TYPE_CHECKING:
+    import pandas
+
+LABELS = ("suite", "task", "row", "title", "encoder", "variant", "weights_label", "seed", "status", "used", "synthetic")
+CURVE_COLUMNS = (*LABELS, "iteration", "steps", "return", "success", "episodes")
+EPISODE_COLUMNS = (*LABELS, "iteration", "background", "episode_seed", "return", "success", "length")
+PROBE_COLUMNS = ("task", "title", "quantity", "dimensions", "r2", "low", "high", "constant", "synthetic")
+ADAPTATION_COLUMNS = ("task", "title", "card", "batchnorm", "pretrained", "metrics", "strip", "keypoints", "synthetic")
+
+
+def load_runs(folder: Path | str) -> pandas.DataFrame:
+    """One row a run folder below `folder`, sorted by suite, task, title and seed.
+
+    Columns:
+        suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
+        status: ``finished``, ``unfinished`` (no manifest), ``diverged`` (updates were no longer finite) or
+            ``unreadable``.
+        used: whether scores may use it: finished, and no other run of the same row, task and seed goes first.
+        synthetic: whether it is invented, for tests; every figure has to say so.
+        row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
+        encoder, variant: the name alone; the changed stage settings alone, such as ``ema-0``, else empty.
+        weights_kind, weights_sha256, weights_label: ``official``, ``builtin``, ``random``, ...; the hash; ``(random)``.
+        adaptation_sha256: of a Stage 2 result, else empty.
+        adapt, ema_momentum, ema_scope, ema_reset, ema_streams, normalise, precision: the stages' settings; empty or NaN
+            in folders that do not record them.
+        return_first, return_cloned, return_last, return_best, and the same of success: means over the episodes of an
+            evaluation on the training scene; NaN where there is none.
+        iteration, steps: of the last line of metrics; environment steps of training.
+        evaluations, episodes: how many evaluations; episodes in the last of them.
+        unstable: episodes that the simulation gave up on.
+        backgrounds: names of the shifted backgrounds that were evaluated, a tuple.
+        wall_seconds, seconds, frames_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
+            dict), frames a second in rollouts, peaks.
+        device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.
+        video, pictures, path: the film or None; ``{"start": path, "strip": path, ...}``; the folder.
+        problem: why it cannot be read, else empty.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    import pandas
+
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder of runs")
+    places = (path for path in root.absolute().rglob("seed-*") if re.fullmatch(r"seed-\d+", path.name))
+    rows = [read_run(path) for path in sorted(places) if path.is_dir() and len(path.parts) > 4]
+    rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
+    runs = pandas.DataFrame(rows, columns=list(COLUMNS))
+    runs["row"] = _rows(runs)
+    runs["used"] = _used(runs)
+    return runs
+
+
+def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an evaluation of each of these `runs`, unfinished ones included.
+
+    Columns: `LABELS` as in `load_runs`, then `iteration` (-1 untrained, 0 cloned), `steps` (environment steps of
+    training until then), `return`, `success` and `episodes` (means over so many on the training scene).
+    """
+    import pandas
+
+    episodes, steps = _gather(runs, _read_episodes, _read_steps)
+    if episodes.empty:
+        return pandas.DataFrame(columns=list(CURVE_COLUMNS))
+    curves = own_evaluations(episodes, ["run", "iteration"]).reset_index().merge(steps, on=["run", "iteration"])
+    return curves.join(runs[list(LABELS)], on="run")[list(CURVE_COLUMNS)]
+
+
+def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an evaluation episode of each of these `runs`, shifted backgrounds included.
+
+    Columns: `LABELS` as in `load_runs`, then `iteration`, `background` (``default`` is the training scene),
+    `episode_seed`, `return`, `success` and `length`.
+    """
+    import pandas
+
+    (episodes,) = _gather(runs, _read_episodes)
+    if episodes.empty:
+        return pandas.DataFrame(columns=list(EPISODE_COLUMNS))
+    first = episodes.drop_duplicates(["run", "iteration", "background", "episode_seed"])
+    return first.join(runs[list(LABELS)], on="run")[list(EPISODE_COLUMNS)].reset_index(drop=True)
+
+
+def load_probe(folder: Path | str) -> pandas.DataFrame:
+    """One row a quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
+
+    Columns: `task`, `title`, `quantity`, `dimensions` (names, a list), `r2` with its interval `low` to `high`,
+    `constant` (the quantity does not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the
+    file cannot be read).
+    """
+    return _side_files(folder, "probe/*/*.json", _probe, PROBE_COLUMNS)
+
+
+def load_adaptations(folder: Path | str) -> pandas.DataFrame:
+    """One row a Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
+
+    Columns: `task`, `title`, `card` (dict), `batchnorm` and `pretrained` (paths of safetensors, or None), `metrics`,
+    `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
+    """
+    return _side_files(folder, "adapt/*/*/card.json", _adaptation, ADAPTATION_COLUMNS)
+
+
+def load_published() -> pandas.DataFrame:
+    """Numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
+
+    Columns: `task`, `encoder`, `quantity`, `value`, `source` (with the page).
+    """
+    import pandas
+
+    return pandas.read_csv(Path(__file__).with_name("published.csv"))
+
+
+def suites(runs: pandas.DataFrame) -> list[str]:
+    """The suites, that with most usable runs first; they are never pooled."""
+    counted = runs.groupby("suite")["used"].sum()
+    return sorted(counted.index, key=lambda suite: (-counted[suite], suite))
+
+
+def _rows(runs: pandas.DataFrame) -> list[str]:
+    """Titles, told apart by hash where one stands for two weights or, on one task, for two adaptations of them.
+
+    Official weights may have a file for every task: then hashes are compared within a task. Where that splits one
+    task's runs, the rarer hash gets the suffix; a title with two weights over the suite gets it on all.
+    """
+    by_task = runs["card"].map(_has_a_file_a_task) & (runs["weights_kind"] == "official")
+    task = runs["task"].where(by_task, "")
+    suffix = _suffixes(runs["weights_sha256"], [runs["suite"], runs["title"], task], keep_usual=by_task)
+    adapted = [runs["suite"], runs["title"], runs["task"], suffix]
+    return list(runs["title"] + suffix + _suffixes(runs["adaptation_sha256"], adapted, keep_usual=runs["task"] != ""))
+
+
+def _suffixes(hashes: pandas.Series, groups: list[pandas.Series], keep_usual: pandas.Series) -> pandas.Series:
+    """`` #12345678`` for hashes that share a group with another one, else nothing."""
+    suffix = hashes.map(lambda digest: "")
+    for _, group in hashes[hashes != ""].groupby(groups):
+        counts = group.value_counts()
+        if len(counts) < 2:
+            continue
+        usual = max(counts.index, key=lambda digest: (counts[digest], digest)) if keep_usual[group.index[0]] else ""
+        other = group[group != usual]
+        suffix[other.index] = " #" + other.str[:8]
+    return suffix
+
+
+def _has_a_file_a_task(card: dict[str, Any]) -> bool:
+    sources = card.get("sources") or ()
+    return any(isinstance(source, dict) and bool(source.get("task")) for source in sources)
+
+
+def _used(runs: pandas.DataFrame) -> list[bool]:
+    """The first finished run of each row, task and seed of a suite."""
+    finished = runs[runs["status"] == "finished"]
+    first = ~finished.duplicated(["suite", "task", "row", "seed"])
+    return list(first.reindex(runs.index, fill_value=False))
+
+
+def _read_episodes(folder: RunFolder) -> pandas.DataFrame:
+    return folder.episodes().rename(columns={"seed": "episode_seed"})
+
+
+def _read_steps(folder: RunFolder) -> pandas.DataFrame:
+    """Environment steps by iteration; none are taken before the first."""
+    import pandas
+
+    steps = {-1: 0, 0: 0} | {line["iteration"]: line["steps"] for line in folder.metrics()}
+    return pandas.DataFrame({"iteration": list(steps), "steps": list(steps.values())})
+
+
+def _gather(runs: pandas.DataFrame, *reads: Callable[[RunFolder], pandas.DataFrame]) -> list[pandas.DataFrame]:
+    """What each of `reads` gives for each run, below each other, with the index of the run in column `run`."""
+    import pandas
+
+    parts: list[list[pandas.DataFrame]] = [[] for _ in reads]
+    for index, path in runs.loc[runs["status"] != "unreadable", "path"].items():
+        try:
+            found = [read(RunFolder(path)).assign(run=index) for read in reads]
+        except UNREADABLE:  # it was readable for `load_runs`: a run that is being written; a later report will have it
+            continue
+        for part, frame in zip(parts, found, strict=True):
+            part.append(frame)
+    return [pandas.concat(part, ignore_index=True) if part else pandas.DataFrame({"run": []}) for part in parts]
+
+
+def _side_files(
+    folder: Path | str, pattern: str, read: Callable[[Path], list[dict[str, Any]]], columns: Iterable[str]
+) -> pandas.DataFrame:
+    import pandas
+
+    rows: list[dict[str, Any]] = []
+    for path in sorted(Path(folder).absolute().rglob(pattern)):
+        try:
+            rows += [{**row, "path": path, "problem": ""} for row in read(path)]
+        except UNREADABLE as error:
+            rows.append({"path": path, "problem": f"{type(error).__name__}: {error}", "synthetic": False})
+    return pandas.DataFrame(rows, columns=[*columns, "path", "problem"])
+
+
+def _probe(path: Path) -> list[dict[str, Any]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    here = {"task": content["task"], "title": content["title"], "synthetic": bool(content.get("synthetic"))}
+    keys = ("quantity", "dimensions", "r2", "low", "high", "constant")
+    return [here | {key: row.get(key) for key in keys} for row in content["rows"]]
+
+
+def _adaptation(path: Path) -> list[dict[str, Any]]:
+    card, folder = dict(json.loads(path.read_text(encoding="utf-8"))), path.parent
+    names = {"batchnorm": "batchnorm.safetensors", "pretrained": "pretrained.safetensors"}
+    files = {key: folder / name for key, name in (names | {"metrics": "metrics.jsonl", "strip": "strip.png"}).items()}
+    return [
+        {
+            **{
+                "task": folder.parent.name,
+                "title": folder.name,
+                "card": card,
+                "synthetic": bool(card.get("synthetic")),
+            },
+            **{key: file if file.is_file() else None for key, file in files.items()},
+            "keypoints": tuple(sorted((folder / "keypoints").glob("*.png"))),
+        }
+    ]
+
+
+__all__ = [
+    "OWN_BACKGROUND",
+    "load_adaptations",
+    "load_curves",
+    "load_episodes",
+    "load_probe",
+    "load_published",
+    "load_runs",
+    "suites",
+]

@@ -1,0 +1,45 @@
+"""What a figure has to say of itself in words: seeds behind its intervals, rehearsals, stand-in weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ENOUGH_SEEDS = 3
+
+
+def interval_note(seeds: Sequence[float], kind: str = "interval") -> str:
+    """One line on the intervals of a figure, honest about few seeds.
+
+    Args:
+        seeds: how many seeds each thing drawn rests on; empty where that is not known.
+        kind: what is drawn, ``interval`` or ``band``.
+
+    >>> interval_note([1, 1])
+    '1 seed: no interval'
+    """
+    if not seeds:
+        return f"95 % {kind}s"
+    fewest, most = int(min(seeds)), int(max(seeds))
+    number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    if most < 2:
+        return f"1 seed: no {kind}"
+    if fewest < ENOUGH_SEEDS:
+        return f"{number} seeds: too few for a trustworthy {kind}"
+    return f"95 % {kind}s, {number} seeds"
+
+
+def band_note(seeds: Sequence[int]) -> str:
+    """The same for learning curves, whose seeds are drawn one by one where there are too few for a band.
+
+    Args:
+        seeds: how many seeds each line rests on.
+    """
+    if not seeds:
+        return ""
+    fewest, most = min(seeds), max(seeds)
+    if most < 2:
+        return "1 seed: no band"
+    if most < ENOUGH_SEEDS:
+        return f"{most} seeds: each drawn thin, their mean thick, no band"
+    band = f"mean of {most} seeds, 95 % band" if fewest == most else f"mean of {fewest} to {most} seeds, 95 % band"
+    return band if fewest >= ENOUGH_SEEDS else f"{band} from {ENOUGH_SEEDS} seeds on"

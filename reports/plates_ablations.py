@@ -1,0 +1,83 @@
+"""The plates of one suite's ablations: Figures 6 to 9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from . import figures_ablations as ablations
+from . import scores
+from .collect import Suite
+from .figures_ablations import Variant, cell_scores, compare_variants, variant_looks
+from .figures_scores import score_bars, task_dots
+from .plates import Plate
+from .plates_scores import command, mean_bars
+
+Variants = Callable[[], tuple[Variant, ...]]
+
+
+def ablation_plates(suite: Suite) -> list[Plate]:
+    """All plates on what the parts of the method add."""
+    return [
+        _averages(suite, "fig06a_stages", "Figure 6a: what each stage adds", ablations.stages, "stages"),
+        _averages(suite, "fig06b_momentum", "Figure 6b: momentum of Stage 3", ablations.momenta, "momentum"),
+        _averages(
+            suite,
+            "fig06c_parameters",
+            "Figure 6c: parameters that Stage 2 adapts",
+            ablations.adapted_parameters,
+            "adaptation",
+        ),
+        _by_task(
+            suite,
+            "fig07_parameters",
+            "Figure 7: parameters that Stage 2 adapts, by task",
+            ablations.adapted_parameters,
+            "adaptation",
+        ),
+        _by_task(suite, "fig08_stage2", "Figure 8: without and with Stage 2", ablations.second_stage, "adaptation"),
+        _by_task(
+            suite, "fig09_stage3", "Figure 9: momentum zero or positive in Stage 3", ablations.third_stage, "momentum"
+        ),
+    ]
+
+
+def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str) -> Plate:
+    chosen = variants()
+    comparison = compare_variants(suite.runs, chosen)
+    bars = None if comparison is None else mean_bars(suite, scores.aggregates(comparison))
+    return Plate(
+        key,
+        title,
+        "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. Whiskers: "
+        f"95 % stratified bootstrap over seeds, corrected for few seeds. {_tasks(comparison)}",
+        None if bars is None else partial(score_bars, bars, variants=variant_looks(chosen)),
+        command(suite, f"ablate {name} --seed 0,1,2"),
+        _lacking(chosen),
+    )
+
+
+def _by_task(suite: Suite, key: str, title: str, variants: Variants, name: str) -> Plate:
+    chosen = variants()
+    comparison = compare_variants(suite.runs, chosen)
+    cells = None if comparison is None else cell_scores(comparison).assign(synthetic=suite.synthetic)
+    more = " A task whose own momentum is 0 shows 0.01 where that was run." if name == "momentum" else ""
+    return Plate(
+        key,
+        title,
+        f"Normalised score by task, mean over seeds; 100 is the better variant of a task.{more}",
+        partial(task_dots, cells, label="normalised score", variants=variant_looks(chosen))
+        if cells is not None and len(cells)
+        else None,
+        command(suite, f"ablate {name} --seed 0,1,2"),
+        _lacking(chosen),
+    )
+
+
+def _tasks(comparison: object) -> str:
+    tasks = getattr(comparison, "tasks", ())
+    return f"Tasks: {', '.join(tasks)}." if tasks else ""
+
+
+def _lacking(variants: tuple[Variant, ...]) -> str:
+    return "no task with runs of all of: " + "; ".join(variant.name for variant in variants)

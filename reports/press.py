@@ -1,0 +1,110 @@
+"""Plates to files and HTML: each is drawn once a width and saved as PNG, PDF and inline SVG."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from . import style, table
+from .elements import figure, identifier, table_of
+from .inline_svg import inline
+from .plates import Plate
+from .style import COLUMN, PAGE
+from .suite_tables import Shelf
+
+
+@dataclass(frozen=True)
+class Press:
+    """Where a suite's figures and tables go.
+
+    Attributes:
+        folder: of the report.
+        below: the folder of this suite's figures and tables inside it; empty for the only suite.
+        helpers: processes that draw; None to draw here.
+    """
+
+    folder: Path
+    below: str = ""
+    helpers: Executor | None = None
+
+    def figures(self, plates: Sequence[Plate]) -> str:
+        """Draw and save the plates that have runs; the HTML that shows them in a grid, empty without any."""
+        places = [
+            Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn
+        ]
+        printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
+        return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
+
+    def tables(self, shelf: Shelf) -> str:
+        """Save tables as CSV and LaTeX; the HTML that shows them."""
+        if not (shelf.shown or shelf.more):
+            return ""
+        table.write([*shelf.shown, *(each for _, each in shelf.more)], self.folder / path_of(self.below, "tables", ""))
+        more = "".join(
+            f"<details><summary>{escape(words)}</summary>{self._table(each)}</details>" for words, each in shelf.more
+        )
+        return "".join(map(self._table, shelf.shown)) + more
+
+    def _table(self, each: table.Table) -> str:
+        return table_of(each, [path_of(self.below, "tables", f"{each.name}.{ending}") for ending in ("csv", "tex")])
+
+    def _files_of_tables(self, plate: Plate) -> tuple[str, ...]:
+        names = (path_of(self.below, "tables", f"{name}.csv") for name in plate.tables)
+        return tuple(name for name in names if (self.folder / name).is_file())
+
+
+@dataclass(frozen=True)
+class Place:
+    """One plate and where it goes; what a helper process gets."""
+
+    folder: Path
+    below: str
+    plate: Plate
+    tables: tuple[str, ...]
+
+
+def print_plate(place: Place) -> str:
+    """Draw a plate, save it, and return the HTML that shows it."""
+    plate = place.plate
+    assert plate.draw is not None
+    target = place.folder / path_of(place.below, "figures", "")
+    target.mkdir(parents=True, exist_ok=True)
+    key = identifier(place.below, plate.key)
+    wide = ""
+    if plate.wide:
+        drawn = plate.draw(width=PAGE)
+        style.save(drawn, target, f"{plate.key}_wide")
+        wide = inline(drawn, f"{key}-wide", plate.title, plate.caption)
+    drawn = plate.draw(width=COLUMN)
+    style.save(drawn, target, plate.key)
+    narrow = inline(drawn, key, plate.title, plate.caption)
+    name = f"{plate.key}_wide" if wide else plate.key
+    files = [path_of(place.below, "figures", f"{name}.{ending}") for ending in ("pdf", "png")]
+    caption = f"<strong>{escape(plate.title)}.</strong> {escape(plate.caption)}"
+    return figure(
+        wide or narrow, caption, narrow=narrow if wide else "", full=plate.wide, files=[*files, *place.tables]
+    )
+
+
+def path_of(below: str, kind: str, name: str) -> str:
+    """The path of a file as the page names it: ``figures/name``, below the suite's folder where there are several."""
+    return "/".join(part for part in (below, kind, name) if part)
+
+
+@contextmanager
+def helpers(count: int) -> Iterator[Executor | None]:
+    """Processes that draw; none for a count below two.
+
+    They start afresh and import what they need, so the calling script must be importable: as always with
+    multiprocessing, its work stands below ``if __name__ == "__main__":``.
+    """
+    if count < 2:
+        yield None
+        return
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        yield pool

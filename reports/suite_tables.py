@@ -1,0 +1,80 @@
+"""The tables of the page by theme, from what was collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from . import learning, scores, statistics, tables
+from .collect import Material, Suite
+from .table import Table
+
+COVERED_SEEDS = (2, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Tables of one section.
+
+    Attributes:
+        shown: those to read.
+        more: those to open, each below a few words.
+    """
+
+    shown: tuple[Table, ...] = ()
+    more: tuple[tuple[str, Table], ...] = ()
+
+
+def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
+    """Tables of one suite by the section that they stand in; a theme without numbers has none."""
+    comparison, synthetic = suite.comparison, suite.synthetic
+    found: dict[str, Shelf] = {}
+    if comparison.rows:
+        final = scores.compare(suite.runs, measure="return_last")
+        success = scores.compare(suite.runs, measure="success_best")
+        returns = tables.cells_table(comparison, "returns", synthetic)
+        more = (
+            (
+                "Normalised score of the final evaluation instead of the best",
+                tables.cells_table(final, "scores", synthetic),
+            ),
+            ("Returns", returns),
+            ("Success rates", tables.cells_table(success, "returns", synthetic)),
+        )
+        found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
+        redrawn = scores.aggregates(comparison, resample_normaliser=True)
+        pairs = tables.improvement_table(suite.improvements, synthetic)
+        found["statistics"] = Shelf(
+            (tables.aggregate_table(suite.aggregates, synthetic), coverage()),
+            (
+                ("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)),
+                ("All pairs", pairs),
+            ),
+        )
+    speed = learning.learning_speed(suite.curves)
+    efficiency = learning.sample_efficiency(speed, comparison.rows)
+    if len(efficiency):
+        found["learning"] = Shelf((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
+    if len(suite.shift):
+        found["backgrounds"] = Shelf((tables.background_table(suite.shift, synthetic),))
+    costs = learning.costs(suite.runs)
+    if len(costs):
+        found["cost"] = Shelf((tables.cost_table(costs, synthetic),))
+    if (suite.runs["status"] != "unreadable").any():
+        found["weights"] = Shelf((tables.weights_table(suite.runs),))
+    return found
+
+
+def probe_tables(material: Material) -> Shelf:
+    """The probe's table, where there is a probe."""
+    probe = material.probe
+    if probe.empty or not (probe["problem"] == "").any():
+        return Shelf()
+    return Shelf((tables.probe_table(probe, bool(probe["synthetic"].any())),))
+
+
+@cache
+def coverage() -> Table:
+    """How often the intervals hold the truth, simulated once a process."""
+    return tables.coverage_table(statistics.simulate_coverage(runs=COVERED_SEEDS))

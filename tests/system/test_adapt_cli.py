@@ -1,0 +1,87 @@
+"""``bench adapt`` as a user types it."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import safetensors.torch
+import torch
+
+SMALL = """
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from encoders import Encoder
+
+
+class Small(Encoder, name="small"):
+    feature_dim = 512
+
+    def __init__(self, weights=None):
+        super().__init__()
+        self.trunk = ResNet(BasicBlock, [1, 1, 1, 1])
+        self.trunk.fc = nn.Identity()
+
+    def forward(self, images):
+        return self.trunk(images)
+"""
+
+
+@pytest.fixture
+def options(tmp_path):
+    (tmp_path / "small.py").write_text(SMALL)
+    return [
+        *("adapt", "--encoder", "small.py:Small", "--task", "pen", "--size", 64, "--batch", 2),
+        *("--videos", 3, "--held-out", 1, "--workers", 1, "--device", "cpu"),
+    ]
+
+
+def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
+    first = bench(*options, "--steps", 3)
+    assert first.returncode == 0, first.stderr
+    assert "held-out PSNR" in first.stdout
+    assert "5760 numbers" in first.stdout
+    assert "held-out PSNR (dB): reconstruction" in first.stderr
+    (_,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
+    again = bench(*options, "--steps", 3)
+    assert again.stdout == first.stdout
+    assert "held-out PSNR (dB)" not in again.stderr
+
+
+def test_an_encoder_without_batchnorm_is_refused_in_one_line(bench):
+    done = bench("adapt", "--encoder", "mvp", "--weights", "random", "--task", "door")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "bench: encoder 'mvp': has no BatchNorm layer to adapt; Stage 2 takes"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_setting_is_refused_in_one_line(bench):
+    done = bench("adapt", "--size", "100")
+    assert done.returncode == 2
+    assert done.stderr.startswith("bench: --size 100: input should be a multiple of 32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_adaptation_goes_on(bench, start, options, tmp_path, kill):
+    """SIGTERM leaves a checkpoint of the step in hand, SIGKILL that of the last minute, here none: it begins anew."""
+    whole = bench(*options, "--steps", 40, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process = start(*options, "--steps", 40, "--out", "unlucky")
+    deadline = time.monotonic() + 240.0
+    while not list(tmp_path.glob("unlucky/adapt/pen/*/metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, kill)
+    assert process.wait(timeout=60) == (-9 if kill == signal.SIGKILL else 130)
+    done = bench(*options, "--steps", 40, "--out", "unlucky")
+    assert done.returncode == 0, done.stderr
+    (one,), (other,) = (list(tmp_path.glob(f"{out}/adapt/pen/*")) for out in ("whole", "unlucky"))
+    first, second = (safetensors.torch.load_file(folder / "batchnorm.safetensors") for folder in (one, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    sessions = json.loads((other / "card.json").read_text())["training"]["sessions"]
+    assert sessions == (1 if kill == signal.SIGKILL else 2)

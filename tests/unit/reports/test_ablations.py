@@ -1,0 +1,74 @@
+"""Which runs stand for which variant of an ablation."""
+
+import pandas
+import pytest
+
+from reports import figures_ablations, load
+from reports.figures_ablations import ablation, cell_scores, compare_variants
+
+
+@pytest.fixture
+def runs(synthetic, write):
+    """hindex as it is and with variants, rrl and frankmocap_hand, on two or three tasks."""
+    made = []
+    for seed in range(2):
+        made += [synthetic.Run("hindex", task, seed) for task in ("hammer", "door", "pen")]
+        made += [synthetic.Run("hindex", task, seed, "ema-0") for task in ("hammer", "pen")]
+        made += [synthetic.Run("hindex", "hammer", seed, variant) for variant in ("ema-0.01", "adapt-all")]
+        made += [synthetic.Run("rrl", task, seed) for task in ("hammer", "pen")]
+        made += [synthetic.Run("frankmocap_hand", "hammer", seed)]
+    return load.load_runs(write(*made))
+
+
+def cells(table):
+    return sorted({(row, task) for row, task in zip(table["row"], table["task"], strict=True)})
+
+
+def test_stages_are_compared_on_the_tasks_that_all_have(runs):
+    table = ablation(runs, figures_ablations.stages())
+    names = [variant.name for variant in figures_ablations.stages()]
+    assert cells(table) == sorted((name, "hammer") for name in names)
+    assert dict(zip(table["row"], table["title"], strict=True)) == {
+        "no stage (rrl)": "rrl (random)",
+        "stage 1": "frankmocap_hand (builtin)",
+        "stages 1, 2": "hindex+ema-0 (builtin)",
+        "stages 1, 2, 3": "hindex (builtin)",
+    }
+
+
+def test_a_task_whose_own_momentum_is_zero_needs_no_variant_for_it(runs):
+    door = runs[runs["task"] == "door"]
+    assert door["ema_momentum"].eq(0).all()  # the paper's momentum of door
+    zero, _ = figures_ablations.third_stage()
+    assert zero.select(door).all()
+
+
+def test_an_ablation_without_one_of_its_variants_is_none(runs):
+    assert ablation(runs, figures_ablations.second_stage()) is None
+    assert compare_variants(runs[runs["encoder"] == "rrl"], figures_ablations.stages()) is None
+
+
+def test_scores_of_variants_are_shares_of_the_better_one(runs):
+    comparison = compare_variants(runs, figures_ablations.adapted_parameters())
+    table = cell_scores(comparison)
+    means = runs[runs["task"] == "hammer"].groupby("title")["return_best"].mean()
+    share = 100 * means["hindex+adapt-all (builtin)"] / means["hindex (builtin)"]
+    found = table.set_index("row")["value"]
+    assert found["affine (0.18 %)"] == pytest.approx(100 * max(1, 100 / share) if share > 100 else 100)
+    assert found["all parameters"] == pytest.approx(min(share, 100))
+
+
+def test_one_seed_has_no_interval(runs):
+    comparison = compare_variants(runs[runs["seed"] == 0], figures_ablations.adapted_parameters())
+    table = cell_scores(comparison)
+    assert table["seeds"].eq(1).all()
+    assert table[["low", "high"]].isna().to_numpy().all()
+
+
+def test_of_two_weights_the_commoner_is_taken(synthetic, write):
+    made = [synthetic.Run("hindex", "pen", seed) for seed in range(2)]
+    made += [synthetic.Run("hindex", "pen", 0, label="(random)")]
+    made += [synthetic.Run("hindex", "pen", seed, "adapt-all") for seed in range(2)]
+    table = ablation(load.load_runs(write(*made)), figures_ablations.adapted_parameters())
+    assert set(table["weights_label"]) == {"(builtin)"}
+    assert isinstance(table, pandas.DataFrame)
