@@ -59,7 +59,7 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
     material = collect(folder, suite)
     target = out or folder / "report"
     check_writable(target)
-    made: list[Plate] = []
+    made: list[tuple[str, Plate]] = []
     findings = list(material.findings)
     several = len(material.suites) > 1
     with helpers(processes) as pool:
@@ -81,12 +81,12 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
         version=package_version(),
     )
     write_bytes(target / PAGE, render(page).encode())
-    drawn = tuple(plate.title for plate in made if plate.drawn)
-    lacking = tuple(plate.title for plate in made if not plate.drawn)
+    drawn = tuple(plate.title for _, plate in made if plate.drawn)
+    lacking = tuple(plate.title for _, plate in made if not plate.drawn)
     return Report(target / PAGE, drawn, lacking, _summary(material, drawn, lacking, findings))
 
 
-def _suite_part(suite: Suite, press: Press, made: list[Plate], of: int) -> list[Section]:
+def _suite_part(suite: Suite, press: Press, made: list[tuple[str, Plate]], of: int) -> list[Section]:
     """The sections of one suite of so many."""
     tables = suite_tables(suite)
 
@@ -94,7 +94,7 @@ def _suite_part(suite: Suite, press: Press, made: list[Plate], of: int) -> list[
         return identifier(suite.name, name) if of > 1 else name
 
     def themed(name: str, title: str, plates: Sequence[Plate], short: str = "") -> list[Section]:
-        made.extend(plates)
+        made.extend((suite.name if of > 1 else "", plate) for plate in plates)
         shown = press.tables(tables.get(name, Shelf()))  # written first: figures link to them
         body = press.figures(plates) + shown
         return [Section(key(name), title, body, short)] if body else []
@@ -117,12 +117,14 @@ def _suite_part(suite: Suite, press: Press, made: list[Plate], of: int) -> list[
     ]
 
 
-def _shared_part(material: Material, press: Press, made: list[Plate], findings: list[Finding]) -> list[Section]:
+def _shared_part(
+    material: Material, press: Press, made: list[tuple[str, Plate]], findings: list[Finding]
+) -> list[Section]:
     """What belongs to no suite: probe, Stage 2, encoders, machines."""
     stage2, unreadable = adaptation_plates(material)
     findings += unreadable
     probe = probe_plates(material)
-    made += [*probe, *stage2]
+    made += [("", plate) for plate in (*probe, *stage2)]
     seen = press.tables(probe_tables(material))
     parts = [
         ("probe", "What the encoders see", press.figures(probe) + seen),

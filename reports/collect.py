@@ -60,6 +60,11 @@ class Suite:
         """The main encoders by best-so-far return."""
         return scores.compare(self.runs)
 
+    @property
+    def compares(self) -> bool:
+        """Whether there are two encoders to compare: one alone would be measured against itself."""
+        return len(self.comparison.rows) > 1 and bool((self.comparison.scores == self.comparison.scores).any())
+
     @cached_property
     def aggregates(self) -> pandas.DataFrame:
         """Mean, interquartile mean and optimality gap of the main encoders."""

@@ -46,19 +46,23 @@ def momenta() -> tuple[Variant, ...]:
     return tuple(Variant(f"momentum {m:g}", _with_momentum(m)) for m in MOMENTA)
 
 
-def adapted_parameters() -> tuple[Variant, ...]:
-    """Figures 6c and 7: Stage 2 on all parameters, or on BatchNorm's affine ones alone."""
+def adapted_parameters(*, still: bool = True) -> tuple[Variant, ...]:
+    """Figures 6c and 7: Stage 2 on all parameters, or on BatchNorm's affine ones alone.
+
+    Args:
+        still: without Stage 3, as `bench ablate adaptation` runs them; else with each task's own momentum.
+    """
     return (
-        Variant("all parameters", lambda runs: _varied(runs, "adapt-all")),
-        Variant("affine (0.18 %)", lambda runs: (runs["encoder"] == "hindex") & (runs["variant"] == "")),
+        Variant("all parameters", _adapted("adapt-all", still)),
+        Variant("affine parameters", _adapted("", still)),
     )
 
 
-def second_stage() -> tuple[Variant, ...]:
-    """Figure 8: Stage 2, without or with."""
+def second_stage(*, still: bool = True) -> tuple[Variant, ...]:
+    """Figure 8: Stage 2, without or with; `still` as for `adapted_parameters`."""
     return (
-        Variant("without Stage 2", lambda runs: _varied(runs, "adapt-none")),
-        Variant("with Stage 2", lambda runs: (runs["encoder"] == "hindex") & (runs["variant"] == "")),
+        Variant("without Stage 2", _adapted("adapt-none", still)),
+        Variant("with Stage 2", _adapted("", still)),
     )
 
 
@@ -132,8 +136,18 @@ def _hindex(runs: pandas.DataFrame) -> pandas.Series:
     return (runs["encoder"] == "hindex") & ~runs["variant"].str.contains("adapt")
 
 
-def _varied(runs: pandas.DataFrame, change: str) -> pandas.Series:
-    return (runs["encoder"] == "hindex") & (runs["variant"] == change)
+def _adapted(tag: str, still: bool) -> Select:
+    """Runs of hindex with this tag for Stage 2, none for its own; with Stage 3 as its card has it, or without."""
+
+    def select(runs: pandas.DataFrame) -> pandas.Series:
+        tags = runs["variant"].map(lambda variant: {part for part in variant.split("+") if part})
+        adapted = tags.map(lambda found: {part for part in found if part.startswith("adapt")} == ({tag} - {""}))
+        moving = (
+            runs["ema_momentum"] == 0 if still else tags.map(lambda found: not any("ema" in part for part in found))
+        )
+        return (runs["encoder"] == "hindex") & adapted.astype(bool) & moving.astype(bool)
+
+    return select
 
 
 def _with_momentum(momentum: float) -> Select:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from . import figures_ablations as ablations
@@ -12,39 +12,34 @@ from .figures_ablations import Variant, cell_scores, compare_variants, variant_l
 from .figures_scores import score_bars, task_dots
 from .plates import Plate
 from .plates_scores import command, mean_bars
+from .scores import Comparison
 
 Variants = Callable[[], tuple[Variant, ...]]
 
 
+STAGES = (ablations.stages,)
+MOMENTA = (ablations.momenta,)
+PARAMETERS = (ablations.adapted_parameters, partial(ablations.adapted_parameters, still=False))
+STAGE_2 = (ablations.second_stage, partial(ablations.second_stage, still=False))
+STAGE_3 = (ablations.third_stage,)
+"""How each question may be answered, the paper's way first."""
+
+
 def ablation_plates(suite: Suite) -> list[Plate]:
     """All plates on what the parts of the method add."""
+    parameters, by_task = "parameters that Stage 2 adapts", "parameters that Stage 2 adapts, by task"
     return [
-        _averages(suite, "fig06a_stages", "Figure 6a: what each stage adds", ablations.stages, "stages"),
-        _averages(suite, "fig06b_momentum", "Figure 6b: momentum of Stage 3", ablations.momenta, "momentum"),
-        _averages(
-            suite,
-            "fig06c_parameters",
-            "Figure 6c: parameters that Stage 2 adapts",
-            ablations.adapted_parameters,
-            "adaptation",
-        ),
-        _by_task(
-            suite,
-            "fig07_parameters",
-            "Figure 7: parameters that Stage 2 adapts, by task",
-            ablations.adapted_parameters,
-            "adaptation",
-        ),
-        _by_task(suite, "fig08_stage2", "Figure 8: without and with Stage 2", ablations.second_stage, "adaptation"),
-        _by_task(
-            suite, "fig09_stage3", "Figure 9: momentum zero or positive in Stage 3", ablations.third_stage, "momentum"
-        ),
+        _averages(suite, "fig06a_stages", "Figure 6a: what each stage adds", STAGES, "stages"),
+        _averages(suite, "fig06b_momentum", "Figure 6b: momentum of Stage 3", MOMENTA, "momentum"),
+        _averages(suite, "fig06c_parameters", f"Figure 6c: {parameters}", PARAMETERS, "adaptation"),
+        _by_task(suite, "fig07_parameters", f"Figure 7: {by_task}", PARAMETERS, "adaptation"),
+        _by_task(suite, "fig08_stage2", "Figure 8: without and with Stage 2", STAGE_2, "adaptation"),
+        _by_task(suite, "fig09_stage3", "Figure 9: momentum zero or positive in Stage 3", STAGE_3, "stages"),
     ]
 
 
-def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str) -> Plate:
-    chosen = variants()
-    comparison = compare_variants(suite.runs, chosen)
+def _averages(suite: Suite, key: str, title: str, variants: Sequence[Variants], name: str) -> Plate:
+    chosen, comparison = _compared(suite, variants)
     bars = None if comparison is None else mean_bars(suite, scores.aggregates(comparison))
     return Plate(
         key,
@@ -57,11 +52,10 @@ def _averages(suite: Suite, key: str, title: str, variants: Variants, name: str)
     )
 
 
-def _by_task(suite: Suite, key: str, title: str, variants: Variants, name: str) -> Plate:
-    chosen = variants()
-    comparison = compare_variants(suite.runs, chosen)
+def _by_task(suite: Suite, key: str, title: str, variants: Sequence[Variants], name: str) -> Plate:
+    chosen, comparison = _compared(suite, variants)
     cells = None if comparison is None else cell_scores(comparison).assign(synthetic=suite.synthetic)
-    more = " A task whose own momentum is 0 shows 0.01 where that was run." if name == "momentum" else ""
+    more = " A task whose own momentum is 0 shows 0.01 where that was run." if variants is STAGE_3 else ""
     return Plate(
         key,
         title,
@@ -72,6 +66,16 @@ def _by_task(suite: Suite, key: str, title: str, variants: Variants, name: str) 
         command(suite, f"ablate {name} --seed 0,1,2"),
         _lacking(chosen),
     )
+
+
+def _compared(suite: Suite, questions: Sequence[Variants]) -> tuple[tuple[Variant, ...], Comparison | None]:
+    """The first of several ways to answer a question that there are runs for."""
+    for variants in questions:
+        chosen = variants()
+        comparison = compare_variants(suite.runs, chosen)
+        if comparison is not None:
+            break
+    return chosen, comparison
 
 
 def _tasks(comparison: object) -> str:

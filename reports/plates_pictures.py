@@ -19,7 +19,6 @@ from .shift import ALL_SHIFTED
 if TYPE_CHECKING:
     import pandas
 
-SHIFT_TASK = "relocate-potted_meat_can"
 UNSHIFTED = "training scene"
 
 
@@ -52,7 +51,7 @@ def task_plates(suite: Suite) -> list[Plate]:
 
 def background_plates(suite: Suite) -> list[Plate]:
     """Figure 12, twice: what the backgrounds look like, and what they cost."""
-    evaluate = f"bench eval {suite.folder / suite.name / SHIFT_TASK}/hindex/seed-0 --background all"
+    evaluate = command(suite, "ablate background --seed 0,1,2")
     looks = _background_pictures(suite)
     kept = _background_returns(suite)
     return [
@@ -102,7 +101,7 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
     table = material.adaptations
     sound = table[table["problem"] == ""] if len(table) else table
     keypoints = sound[sound["keypoints"].map(len) > 0] if len(sound) else sound
-    adapt = f"bench adapt --task all --out {material.folder}"
+    adapt = f"bench adapt --encoder frankmocap_hand --task all --out {material.folder}"
     plates = [
         Plate(
             "fig10_keypoints",

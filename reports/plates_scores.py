@@ -21,6 +21,7 @@ VANILLA = ("frankmocap_hand", "frankmocap_body", "alphapose")
 PAPER_ENCODERS = "hindex,vc1,mvp,r3m,rrl"
 AREA = "area under the learning curve (% of best)"
 NO_RUNS = "no finished run of an encoder"
+ALONE = "no second encoder with finished runs to compare with"
 INTERVALS = "Whiskers: 95 % stratified bootstrap over seeds, corrected for few seeds; the normaliser is held fixed."
 
 
@@ -65,9 +66,9 @@ def average_score(suite: Suite) -> Plate:
         "fig01_average_score",
         "Figure 1: normalised average score",
         told,
-        partial(score_bars, bars) if len(bars) else None,
+        partial(score_bars, bars) if suite.compares else None,
         paper_command(suite),
-        NO_RUNS,
+        ALONE,
         tables=("scores-return-best",),
     )
 
@@ -94,9 +95,9 @@ def tasks_by_score(suite: Suite) -> Plate:
         "scores_by_task",
         "Normalised score by task",
         f"100 is the best encoder of a task. {INTERVALS}",
-        partial(task_dots, cells, label="normalised score") if len(cells) else None,
+        partial(task_dots, cells, label="normalised score") if suite.compares else None,
         paper_command(suite),
-        NO_RUNS,
+        ALONE,
         tables=("scores-return-best",),
     )
 
@@ -150,9 +151,9 @@ def efficiency(suite: Suite) -> Plate:
         "Sample efficiency",
         "Area under the learning curve from cloning on, per cent of the best encoder's: what is learned early counts. "
         "Tasks on which no encoder has a positive area are left out.",
-        partial(task_dots, cells, label=AREA, note="mean over seeds") if len(cells) else None,
+        partial(task_dots, cells, label=AREA, note="mean over seeds") if suite.compares and len(cells) else None,
         paper_command(suite),
-        "no run that was evaluated more than once",
+        ALONE,
         tables=("efficiency",),
     )
 
@@ -192,9 +193,9 @@ def aggregates(suite: Suite) -> Plate:
         "Mean, interquartile mean (IQM) and optimality gap",
         "The interquartile mean leaves out the best and the worst quarter of all runs; the optimality gap is how far "
         f"runs stay below 100 on average, so less is better. {INTERVALS}",
-        partial(aggregate_panels, table) if len(table) else None,
+        partial(aggregate_panels, table) if suite.compares else None,
         paper_command(suite),
-        NO_RUNS,
+        ALONE,
         wide=True,
         tables=("aggregates-fixed",),
     )
@@ -215,9 +216,9 @@ def profiles(suite: Suite) -> Plate:
         "performance_profiles",
         "Performance profiles",
         "The share of all runs, over tasks and seeds, whose score exceeds a threshold; higher lines are better.",
-        partial(performance_profiles, table) if len(table) else None,
+        partial(performance_profiles, table) if suite.compares else None,
         paper_command(suite),
-        NO_RUNS,
+        ALONE,
     )
 
 

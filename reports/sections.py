@@ -94,8 +94,8 @@ def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section 
     words = "The first evaluation episode of the final policy, as the encoder saw it, at a quarter of its speed."
     if left_out:
         words += (
-            f" {left_out} more films are left out so that this page has at most {budget / 1e6:.0f} MB of film; each lies "
-            "in its run folder as <code>video.mp4</code>."
+            f" {left_out} more films are left out so that this page has at most {budget / 1e6:.0f} MB of film; each "
+            "lies in its run folder as <code>video.mp4</code>."
         )
     return Section(key, "Films by task and encoder", f'<p class="intro">{words}</p>{"".join(parts)}', short="Films")
 
@@ -179,18 +179,32 @@ def runs_section(suite: Suite, key: str) -> Section:
     )
 
 
-def not_run_section(plates: Sequence[Plate]) -> Section | None:
-    """Figures without runs, each with the command that would make them."""
-    missing = [plate for plate in plates if not plate.drawn]
+def not_run_section(plates: Sequence[tuple[str, Plate]]) -> Section | None:
+    """Figures without runs by the command that would make them.
+
+    Args:
+        plates: all of them, each with the name of its suite, empty where there is one suite only or none.
+    """
+    missing: dict[str, dict[str, list[str]]] = {}
+    lacking: dict[str, str] = {}
+    having: dict[str, list[str]] = {}
+    for suite, plate in plates:
+        having.setdefault(plate.title, []).append(suite)
+        if not plate.drawn:
+            missing.setdefault(plate.command, {}).setdefault(plate.title, []).append(suite)
+            lacking.setdefault(plate.title, plate.lacking)
     if not missing:
         return None
-    rows = "".join(
-        f"<li><strong>{escape(plate.title)}.</strong> There is {escape(plate.lacking)}."
-        f'<pre tabindex="0">{escape(plate.command)}</pre></li>'
-        for plate in missing
-    )
+    rows = []
+    for command, titles in missing.items():
+        told = []
+        for title, suites in titles.items():
+            where = "" if suites == having[title] else f" in {', '.join(suites)}"
+            told.append(f"<p><strong>{escape(title)}.</strong> There is {escape(lacking[title] + where)}.</p>")
+        rows.append(f'<li>{"".join(told)}<pre tabindex="0">{escape(command)}</pre></li>')
     words = "Nothing is drawn for these: there are no runs, and numbers are never invented. Each command makes them."
-    return Section("not-run-yet", "Not run yet", f'<p class="intro">{words}</p><ul class="todo">{rows}</ul>')
+    body = f'<p class="intro">{words}</p><ul class="todo">{"".join(rows)}</ul>'
+    return Section("not-run-yet", "Not run yet", body)
 
 
 def _finding(finding: Finding) -> str:
@@ -206,7 +220,7 @@ def _encoder_card(run: dict[str, Any]) -> str:
     card = run["card"]
     commercial = {True: "yes", False: "no"}.get(card.get("commercial_use"), "unclear") if card else ""
     adaptation = run["adaptation"]
-    changed = ", ".join(f"{name} {value}" for name, value in adaptation.items() if name in ("kind", "steps", "task"))
+    changed = ", ".join(str(adaptation[name]) for name in ("mode", "source") if adaptation.get(name))
     parameters = card.get("parameters")
     pairs = {
         "weights": escape(f"{run['weights_kind'] or 'not recorded'}"),

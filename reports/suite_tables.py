@@ -30,17 +30,19 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
     """Tables of one suite by the section that they stand in; a theme without numbers has none."""
     comparison, synthetic = suite.comparison, suite.synthetic
     found: dict[str, Shelf] = {}
-    if comparison.rows:
+    success = tables.cells_table(scores.compare(suite.runs, measure="success_best"), "returns", synthetic)
+    returns = tables.cells_table(comparison, "returns", synthetic)
+    if comparison.rows and not suite.compares:
+        found["scores"] = Shelf((returns, success))
+    if suite.compares:
         final = scores.compare(suite.runs, measure="return_last")
-        success = scores.compare(suite.runs, measure="success_best")
-        returns = tables.cells_table(comparison, "returns", synthetic)
         more = (
             (
                 "Normalised score of the final evaluation instead of the best",
                 tables.cells_table(final, "scores", synthetic),
             ),
             ("Returns", returns),
-            ("Success rates", tables.cells_table(success, "returns", synthetic)),
+            ("Success rates", success),
         )
         found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
         redrawn = scores.aggregates(comparison, resample_normaliser=True)
@@ -54,7 +56,7 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
         )
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
-    if len(efficiency):
+    if suite.compares and len(efficiency):
         found["learning"] = Shelf((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
     if len(suite.shift):
         found["backgrounds"] = Shelf((tables.background_table(suite.shift, synthetic),))

@@ -49,17 +49,17 @@ def test_an_ablation_without_one_of_its_variants_is_none(runs):
 
 
 def test_scores_of_variants_are_shares_of_the_better_one(runs):
-    comparison = compare_variants(runs, figures_ablations.adapted_parameters())
+    comparison = compare_variants(runs, figures_ablations.adapted_parameters(still=False))
     table = cell_scores(comparison)
     means = runs[runs["task"] == "hammer"].groupby("title")["return_best"].mean()
     share = 100 * means["hindex+adapt-all (builtin)"] / means["hindex (builtin)"]
     found = table.set_index("row")["value"]
-    assert found["affine (0.18 %)"] == pytest.approx(100 * max(1, 100 / share) if share > 100 else 100)
+    assert found["affine parameters"] == pytest.approx(100 * max(1, 100 / share) if share > 100 else 100)
     assert found["all parameters"] == pytest.approx(min(share, 100))
 
 
 def test_one_seed_has_no_interval(runs):
-    comparison = compare_variants(runs[runs["seed"] == 0], figures_ablations.adapted_parameters())
+    comparison = compare_variants(runs[runs["seed"] == 0], figures_ablations.adapted_parameters(still=False))
     table = cell_scores(comparison)
     assert table["seeds"].eq(1).all()
     assert table[["low", "high"]].isna().to_numpy().all()
@@ -69,6 +69,20 @@ def test_of_two_weights_the_commoner_is_taken(synthetic, write):
     made = [synthetic.Run("hindex", "pen", seed) for seed in range(2)]
     made += [synthetic.Run("hindex", "pen", 0, label="(random)")]
     made += [synthetic.Run("hindex", "pen", seed, "adapt-all") for seed in range(2)]
-    table = ablation(load.load_runs(write(*made)), figures_ablations.adapted_parameters())
+    table = ablation(load.load_runs(write(*made)), figures_ablations.adapted_parameters(still=False))
     assert set(table["weights_label"]) == {"(builtin)"}
     assert isinstance(table, pandas.DataFrame)
+
+
+def test_adaptation_without_stage_3_is_told_from_adaptation_with_it(synthetic, write):
+    made = [synthetic.Run("hindex", "hammer", 0, variant) for variant in ("", "ema-0", "adapt-all", "adapt-none")]
+    runs = load.load_runs(write(*made))
+    still = runs.assign(
+        variant=runs["variant"].replace("adapt-all", "adapt-all+ema-0"),
+        ema_momentum=runs["ema_momentum"].where(runs["variant"] != "adapt-all", 0.0),
+    )
+    table = ablation(still, figures_ablations.adapted_parameters())
+    assert sorted(table["variant"]) == ["adapt-all+ema-0", "ema-0"]
+    assert ablation(still, figures_ablations.adapted_parameters(still=False)) is None
+    with_stage_3 = ablation(runs, figures_ablations.second_stage(still=False))
+    assert sorted(with_stage_3["variant"]) == ["", "adapt-none"]
