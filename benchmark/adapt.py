@@ -20,7 +20,6 @@ from torch import Tensor
 
 import tasks
 from encoders import Encoder, WeightsOrigin
-from encoders.adapt import affine
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
@@ -32,6 +31,25 @@ from . import adapt_segments as segments
 from . import atomic
 from .adapt_card import card
 from .adapt_config import AdaptConfig, folder_title, identity
+from .adapt_folder import (
+    BATCHNORM,
+    CARD,
+    CHECKPOINT,
+    CONFIG,
+    HEADS,
+    IDENTITY,
+    METRICS,
+    PICTURES,
+    PRETRAINED,
+    STRIP,
+    TRUNK,
+    adapted_path,
+    is_finished,
+    load_adapted,
+    read_card,
+    read_checkpoint,
+    rewind_metrics,
+)
 from .adapt_frames import render_videos
 from .errors import OutputError
 from .identity import identity_changes, same_identity
@@ -40,16 +58,13 @@ from .machine import choose_device
 from .progress import Progress, Silent
 from .signals import stop_signals
 
-IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
-BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
-TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
-STRIP, PICTURES = "strip.png", "keypoints"
-STRIP_ROWS = 4
+__all__ = ["adapt", "adapted_path", "folder_title", "is_finished", "load_adapted", "read_card"]
 
 CHECKPOINT_SECONDS = 60.0
 LOG_STEPS = 20
 EVALUATIONS = 10
 EVALUATION_PAIRS = 4
+STRIP_ROWS = 4
 CALIBRATION_PAIRS = 16
 _CALIBRATION_SEED = 1
 
@@ -63,16 +78,6 @@ class Position:
     sessions: int = 1
     frames_sha256: str = ""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
-
-
-def adapted_path(out: Path, task: str, title: str) -> Path:
-    """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
-    return out / "adapt" / task / title
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether an adaptation's folder is complete."""
-    return (folder / CARD).is_file()
 
 
 def adapt(
@@ -122,28 +127,6 @@ def adapt(
     return folder
 
 
-def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
-    """Put a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
-
-    Returns:
-        The adaptation's card.
-
-    Raises:
-        OutputError: there is none, or it is not finished.
-        EncoderError: it is of another network.
-    """
-    from encoders.adapt.files import read_affine
-
-    if not is_finished(folder):
-        raise OutputError(f"{folder} holds no finished adaptation; run `bench adapt`")
-    network = adaptable(encoder)
-    if (folder / TRUNK).is_file():
-        network.load_state_dict(safetensors.torch.load_file(folder / TRUNK))
-    affine.apply(network, read_affine(folder / BATCHNORM))
-    encoder.normalisation = UNIT
-    return atomic.read_json(folder / CARD)
-
-
 class _Adaptation:
     """An adaptation in progress."""
 
@@ -168,7 +151,7 @@ class _Adaptation:
     def execute(self) -> None:
         """Render, train, evaluate, write."""
         config, progress = self.config, self.progress
-        saved = self._read_checkpoint()
+        saved = read_checkpoint(self.folder, self.identity)
         settings = config.frames(self.task)
         name = self.origin.title(self.encoder.name)
         progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", config.steps + settings.limit)
@@ -226,7 +209,7 @@ class _Adaptation:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
             self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
         self.position.frames_sha256 = drawn
-        self._rewind_metrics()
+        rewind_metrics(self.folder, self.position.step)
         self.progress.advance(self.position.step)
 
     def _train(self) -> None:
@@ -299,35 +282,6 @@ class _Adaptation:
         header = {"identity": json.dumps(self.identity), "position": json.dumps(asdict(self.position))}
         atomic.write_bytes(self.folder / CHECKPOINT, safetensors.torch.save(self.trainer.state(), header))
 
-    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return None
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                header = file.metadata()
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            identity, position = json.loads(header["identity"]), json.loads(header["position"])
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise OutputError(f"cannot read {path}: {error}; delete it to begin anew") from error
-        if not same_identity(identity, self.identity):
-            raise OutputError(f"{path} is of another adaptation; delete it to begin anew")
-        return state, position
-
-    def _rewind_metrics(self) -> None:
-        """Drop the rows that no checkpoint committed."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= self.position.step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        atomic.write_bytes(path, "".join(kept).encode())
-
     def _finish(self) -> None:
         """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""
         self.progress.stage("evaluate")
@@ -391,12 +345,3 @@ def heads_for_storage(trainer: AdaptationTrainer) -> dict[str, Tensor]:
         for name, tensor in trainer.state().items()
         if not name.startswith("optimiser.")
     }
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a finished adaptation.
-
-    Raises:
-        OutputError: there is none.
-    """
-    return atomic.read_json(folder / CARD)

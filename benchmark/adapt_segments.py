@@ -57,7 +57,7 @@ class Segmenter(Renderer):
 def hand_and_object(task: Task) -> Masks:
     """(ngeom,) bool: the geoms of the hand and of what it handles."""
     model = task.model
-    handled: Any = HANDLED.get(task.card.name) or vars(type(task)).get("handled") or task.handled
+    handled = HANDLED.get(task.card.name) or getattr(task, "handled", None)
     roots = {model.body(HAND).id, model.body(handled).id}
     inside = np.zeros(model.nbody, bool)
     for body in range(1, model.nbody):
@@ -90,7 +90,8 @@ def masks(
     task = tasks.make(settings.task, slots=count, physics=settings.physics, objects=settings.objects)
     data = mujoco.MjData(task.model)
     task.reset(frames.seeds)
-    with Segmenter(task.model, settings.camera_name, hand_and_object(task), egl_device) as segmenter:
+    segmenter = Segmenter(task.model, settings.camera_name, hand_and_object(task), egl_device)
+    with segmenter:
         for step in range(int(steps.max()) + 1):
             if step:
                 running = [slot for slot in range(count) if step < int(frames.lengths[slot])]

@@ -6,9 +6,9 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,10 @@ from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
 from .pretrain_cli import pretrain
 from .probe_cli import probe
+
+if TYPE_CHECKING:
+    from .config import RunConfig
+    from .runner import RunResult
 
 HOUSE = ("benchmark", "encoders", "tasks", "reports")
 REHEARSAL = (
@@ -108,38 +112,7 @@ def run(
         for each in _task_names(task)
         for number in _seeds(seed)
     ]
-    import encoders
-
-    for name in _listed(encoder):
-        encoders.card(name)  # an unknown one is refused before anything is touched
-    from .doctor import require_gl
-    from .store import check_writable
-
-    check_writable(out)
-    if any(name != "state" for name in _listed(encoder)):
-        require_gl()
-
-    from .console import ConsoleProgress, print_results
-    from .sweep import sweep
-
-    progress = ConsoleProgress()
-    outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
-    finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
-    if finished:
-        caption = f"Run folders in {out.resolve()}."
-        if preset == "quickstart":
-            c = configs[0]
-            caption = (
-                REHEARSAL.format(
-                    steps=c.rollout.horizon, demonstrations=c.demonstrations.episodes, iterations=c.learner.iterations
-                )
-                + f" {caption}"
-            )
-        print_results(finished, caption)
-    failed = [o for o in outcomes if o.result is None]
-    for outcome in failed:
-        typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
-    if failed:
+    if len(_sweep(configs, out, overwrite)) < len(configs):
         raise typer.Exit(1)
 
 
@@ -159,6 +132,43 @@ def report(
 
 
 @app.command()
+def ablate(
+    name: Annotated[str, typer.Argument(help="stages, momentum, adaptation, vanilla or background.")],
+    task: Annotated[str | None, typer.Option(help="Tasks, comma-separated, or all; by default the paper's.")] = None,
+    seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    preset: Annotated[str, typer.Option(help="quickstart, small or paper.")] = "quickstart",
+    out: Out = Path("runs"),
+    weights: Annotated[str, typer.Option(help="auto, official, builtin or random.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of all runs.")
+    ] = None,
+) -> None:
+    """Do the runs of one of the paper's ablations, skip those that are done, and write the report with its figure."""
+    from . import ablations
+
+    chosen = ablations.ablation(name)
+    given = {"weights": weights, "device": device, "workers": workers}
+    configs = ablations.runs_of(
+        chosen,
+        preset=preset,
+        task_names=_task_names(task) if task else (),
+        seeds=_seeds(seed),
+        overrides=set_ or [],
+        **{key: value for key, value in given.items() if value is not None},
+    )
+    typer.echo(f"{chosen.name}: {chosen.question} ({chosen.figures}); {len(configs)} runs")
+    finished = _sweep(configs, out)
+    if chosen.evaluate_backgrounds:
+        for result in finished:
+            evaluate(result.path)
+    report(out)
+    if len(finished) < len(configs):
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine can do, and how to mend what it cannot."""
     from . import doctor as examination
@@ -171,6 +181,37 @@ def doctor() -> None:
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
+
+
+def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> list[RunResult]:
+    """Do the runs, print their results and what failed, and give those that went well."""
+    import encoders
+
+    names = list(dict.fromkeys(config.encoder for config in configs))
+    for name in names:
+        encoders.card(name)  # an unknown one is refused before anything is touched
+    from .doctor import require_gl
+    from .store import check_writable
+
+    check_writable(out)
+    if any(name != "state" for name in names):
+        require_gl()
+
+    from .console import ConsoleProgress, print_results
+    from .sweep import sweep
+
+    outcomes = sweep(configs, out, overwrite=overwrite, progress=ConsoleProgress())
+    finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
+    if finished:
+        caption, c = f"Run folders in {out.resolve()}.", configs[0]
+        if c.preset == "quickstart":
+            steps, shown, iterations = c.rollout.horizon, c.demonstrations.episodes, c.learner.iterations
+            caption = f"{REHEARSAL.format(steps=steps, demonstrations=shown, iterations=iterations)} {caption}"
+        print_results(finished, caption)
+    for outcome in outcomes:
+        if outcome.result is None:
+            typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
+    return [result for *_, result in finished]
 
 
 def _listed(text: str) -> list[str]:

@@ -30,10 +30,11 @@ import torch
 
 import encoders
 import tasks
-from encoders import Encoder, WeightsOrigin
+from encoders import Encoder
 from tasks.cards import Pack
 
 from . import atomic, versions
+from .config import RunConfig, configure
 from .errors import ConfigError, OutputError
 from .identity import identity_changes
 from .machine import choose_device
@@ -41,9 +42,10 @@ from .probe_features import encode
 from .probe_frames import ProbeFrames, collect
 from .probe_score import Row, Scores, bootstrap_generator, compare, plain, score
 from .progress import Progress, Silent
+from .stages import plan, prepare
 from .store import check_writable
 
-__all__ = ["Cell", "ProbeSettings", "build_encoder", "compare", "probe", "read"]
+__all__ = ["Cell", "ProbeSettings", "asked", "compare", "probe", "read"]
 
 PROBE_VERSION = 1
 """Raised when the numbers of a probe change."""
@@ -87,23 +89,19 @@ class Cell:
     found: bool = True
 
 
-def build_encoder(name: str, *, weights: str, task: str, device: torch.device) -> tuple[Encoder, WeightsOrigin]:
-    """The frozen encoder that is probed; the one place that decides how it is made.
-
-    A probe is a measurement: weights that are not here are refused, never replaced by random ones.
+def asked(name: str, task: str, *, weights: str = "auto", adapt: str = "auto", objects: str = "builtin") -> RunConfig:
+    """An encoder on a task as a run's configuration, of a preset that refuses weights that are not here.
 
     Args:
         name: a registered one, or ``file.py:Class``.
+        task: the task.
         weights: as on the command line; without meaning for an encoder that has none by definition (``random``).
-        task: the task, for encoders with one weights file each.
-        device: where it goes.
-
-    Raises:
-        EncoderError: there is no such encoder or no such weights, or it breaks its contract.
+        adapt: Stage 2, as on the command line.
+        objects: as in `ProbeSettings`.
     """
-    built, origin = encoders.build(name, weights=_weights(name, weights), task=task, device=device)
-    encoders.check_encoder(built)
-    return built, origin
+    card = encoders.card(name)
+    chosen = "auto" if card is not None and not card.sources else weights
+    return configure("small", encoder=name, task=task, weights=chosen, adapt=adapt, objects=objects)
 
 
 def probe(
@@ -112,6 +110,7 @@ def probe(
     out: Path | str,
     *,
     weights: str = "auto",
+    adapt: str = "auto",
     settings: ProbeSettings | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -123,7 +122,9 @@ def probe(
         names: encoders.
         task_names: tasks.
         out: folder of all runs.
-        weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
+        weights: ``auto``, ``official``, ``builtin``, ``random`` or a file; those that are not here are refused, never
+            replaced by random ones, since a probe is a measurement.
+        adapt: Stage 2, ``auto``, ``none``, ``affine`` or ``all``, as in `benchmark.config.RunConfig`.
         settings: of all cells.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         overwrite: do anew the cells that are there.
@@ -138,14 +139,19 @@ def probe(
         OutputError: a cell with another identity is there, or the folder cannot be written.
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
-    _check(names, task_names, weights, settings)
+    _check(names, settings)
+    for name in names:
+        for task in task_names:
+            plan(asked(name, task, weights=weights, adapt=adapt, objects=settings.objects))
     check_writable(out)
     cells = []
     for task in task_names:
         frames: ProbeFrames | None = None
         for name in names:
-            encoder, origin = build_encoder(name, weights=weights, task=task, device=where)
-            title = origin.title(encoder.name or name)
+            config = asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
+            prepared = prepare(config.model_copy(update={"device": device}), Path(out), where, progress)
+            encoder, title = prepared.encoder, prepared.title
+            encoders.check_encoder(encoder)
             path, identity = cell_path(out, title, task), _identity(encoder, task, settings, where)
             found = None if overwrite else _finished(path, identity)
             if found is None:
@@ -182,20 +188,13 @@ def read(path: Path) -> Cell:
         raise OutputError(f"{path}: not a whole probe ({error}); probe again with --overwrite") from error
 
 
-def _check(names: Sequence[str], task_names: Sequence[str], weights: str, settings: ProbeSettings) -> None:
+def _check(names: Sequence[str], settings: ProbeSettings) -> None:
     """Refuse before any work what cannot come to an end."""
     if settings.episodes < MIN_EPISODES or settings.frames < 1 or settings.seed < 0:
         raise ConfigError(f"a probe needs at least {MIN_EPISODES} episodes, a frame of each, and a seed of 0 or more")
     for name in names:
         if not encoders.get(name).uses_images:
             raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")
-        for task in task_names:
-            encoders.resolve(name, _weights(name, weights), task=task)
-
-
-def _weights(name: str, weights: str) -> str:
-    card = encoders.card(name)
-    return "auto" if card is not None and not card.sources else weights
 
 
 def _identity(encoder: Encoder, task: str, settings: ProbeSettings, device: torch.device) -> dict[str, Any]:

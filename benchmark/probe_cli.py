@@ -29,6 +29,9 @@ def probe(
     encoder: Annotated[str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")],
     task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "all",
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
+    adapt: Annotated[
+        str, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     episodes: Annotated[int, typer.Option(min=6, help="Expert episodes a task; the last third is held out.")] = 60,
     frames: Annotated[int, typer.Option(min=1, help="Frames of an episode, evenly spaced.")] = 12,
@@ -66,6 +69,7 @@ def probe(
             chosen,
             out,
             weights=weights,
+            adapt=adapt,
             settings=settings,
             device=device,
             overwrite=overwrite,

@@ -22,7 +22,7 @@ def suite_name(config: RunConfig) -> str:
     """The folder name of a configuration's suite; settings unlike the preset's add a hash of them.
 
     >>> suite_name(configure("quickstart", task="door", encoder="rrl"))
-    'quickstart-builtin-paper-r1'
+    'quickstart-builtin-paper-r2'
     """
     name = f"{config.preset}-{config.objects}-{config.physics}-r{RESULTS_VERSION}"
     changed = changed_settings(config)

@@ -5,7 +5,6 @@ Source: encoders.md, sections 5.1 and 8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -49,12 +48,6 @@ def load_model(model: KeypointModel, path: Path, *, trunk: bool = True) -> None:
     if not trunk:
         loaded = {name: tensor for name, tensor in loaded.items() if not name.startswith(TRUNK)}
     model.load_state_dict(loaded, strict=trunk)
-
-
-def write_affine(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
-    """Scales and offsets as a safetensors file with something to read in its header."""
-    content: bytes = safetensors.torch.save(dict(tensors), dict(about))
-    return content
 
 
 def read_affine(path: Path) -> dict[str, Tensor]:

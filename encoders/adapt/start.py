@@ -40,7 +40,7 @@ def draw_heads(model: KeypointModel, seed: int) -> None:
                 bound *= 0.1
             drawn = torch.rand(parameter.shape, generator=generator).sub_(0.5).mul_(2.0 * bound)
             parameter.copy_(drawn)
-        model.image_renderer.layer4[6].bias.fill_(0.5)
+        _colour(model).fill_(0.5)
 
 
 def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
@@ -61,7 +61,7 @@ def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
         for parameter in model.pose_net.final_layer_unsup.parameters():
             parameter.mul_(factor)
         drawn = model.draw(source, heat * factor).images
-        model.image_renderer.layer4[6].bias.add_((target - drawn).mean(dim=(0, 2, 3)))
+        _colour(model).add_((target - drawn).mean(dim=(0, 2, 3)))
 
 
 @contextmanager
@@ -81,6 +81,11 @@ def _measuring(layers: list[nn.BatchNorm2d]) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _colour(model: KeypointModel) -> nn.Parameter:
+    """The colour that is drawn where nothing else is."""
+    return model.image_renderer.get_parameter("layer4.6.bias")
 
 
 def _fan_in(owner: nn.Module | None, weight: Tensor) -> int:

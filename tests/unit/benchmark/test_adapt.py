@@ -173,7 +173,7 @@ class Accident:
     def close(self): ...
 
 
-@pytest.mark.parametrize("mode", ["affine", "all"])
+@pytest.mark.parametrize("mode", ["affine", pytest.param("all", marks=pytest.mark.slow)])
 def test_a_killed_adaptation_ends_as_if_nothing_had_happened(tmp_path, monkeypatch, mode):
     whole = run(tmp_path / "whole", mode=mode)
     monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)

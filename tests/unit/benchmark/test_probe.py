@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmark import cli, probe_frames
+from benchmark import cli, probe_frames, stages
 from benchmark import probe as probing
 from benchmark.errors import ConfigError, OutputError
 from benchmark.probe_score import bootstrap_generator, compare
@@ -220,31 +220,18 @@ def test_mistakes_are_told_before_any_work(call, drawn, tmp_path, tiny_encoder, 
     assert not (tmp_path / "out").exists()
 
 
-def test_random_weights_are_probed_only_when_asked_for(monkeypatch, tiny_encoder):
+def test_random_weights_are_probed_only_when_asked_for():
     with pytest.raises(EncoderError, match="--weights random"):
-        probing.build_encoder("r3m", weights="auto", task="pen", device="cpu")
-    asked, build = [], probing.encoders.build
-
-    def built(name, *, weights, **options):
-        asked.append((name, weights, options))
-        return build(tiny_encoder)
-
-    monkeypatch.setattr(probing.encoders, "build", built)
-    for name, weights in (("r3m", "random"), ("r3m", "some.pth"), ("random", "some.pth")):
-        probing.build_encoder(name, weights=weights, task="pen", device="cpu")
+        stages.plan(probing.asked("r3m", "pen"))
+    config = probing.asked("r3m", "pen", weights="random")
+    assert stages.title(config, stages.plan(config)) == "r3m (random)"
     # One --weights for a list with the control in it: the control has none.
-    assert [(name, weights) for name, weights, _ in asked] == [
-        ("r3m", "random"),
-        ("r3m", "some.pth"),
-        ("random", "auto"),
-    ]
-    assert not any(options.get("allow_random") for *_, options in asked)
+    assert probing.asked("random", "pen", weights="some.pth").weights == "auto"
 
 
-@pytest.mark.slow
-def test_random_weights_are_called_so():
-    encoder, origin = probing.build_encoder("r3m", weights="random", task="pen", device="cpu")
-    assert origin.title(encoder.name) == "r3m (random)"
+def test_stage_2_is_probed_as_the_card_asks_or_as_told():
+    for adapt, expected in (("auto", "affine"), ("none", "none")):
+        assert stages.plan(probing.asked("hindex", "pen", adapt=adapt)).mode == expected
 
 
 def test_features_must_be_finite(tmp_path, grey):

@@ -4,6 +4,7 @@ import pytest
 
 from benchmark.config import PRESETS, configure
 from benchmark.suite import changed_settings, suite_name
+from benchmark.versions import RESULTS_VERSION
 
 
 def suite(*overrides, preset="quickstart", **values):
@@ -12,19 +13,19 @@ def suite(*overrides, preset="quickstart", **values):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_plain_preset_has_a_plain_name(preset):
-    assert suite(preset=preset) == f"{preset}-{PRESETS[preset].get('objects', 'builtin')}-paper-r1"
+    assert suite(preset=preset) == f"{preset}-{PRESETS[preset].get('objects', 'builtin')}-paper-r{RESULTS_VERSION}"
 
 
 def test_the_pack_of_objects_is_part_of_the_name():
-    assert suite(objects="ycb") == "quickstart-ycb-paper-r1"
+    assert suite(objects="ycb") == f"quickstart-ycb-paper-r{RESULTS_VERSION}"
 
 
 def test_another_background_is_another_suite():
-    assert suite(background=3).startswith("quickstart-builtin-paper-r1+")
+    assert suite(background=3).startswith(f"quickstart-builtin-paper-r{RESULTS_VERSION}+")
 
 
 def test_physics_is_part_of_the_name():
-    assert suite("physics=native") == "quickstart-builtin-native-r1"
+    assert suite("physics=native") == f"quickstart-builtin-native-r{RESULTS_VERSION}"
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def test_while_it_warms_up_the_keypoints_stay(trunk, frames):
     assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(0.5e-3)
 
 
-@pytest.mark.parametrize("mode", ["none", "affine", "all"])
+@pytest.mark.parametrize("mode", ["affine", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("none", "all"))])
 def test_an_interrupted_training_goes_on_to_the_same_bits(trunk, frames, mode):
     def batch(trainer):
         order = torch.randperm(4, generator=trainer.generator)

@@ -1,0 +1,105 @@
+"""The folder of an adaptation: its files, and how they are read.
+
+``OUT/adapt/<task>/<title>`` is complete once it has a card; until then a checkpoint says how far it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from encoders import Encoder
+from encoders.adapt import affine
+from encoders.adapt.files import read_affine
+from encoders.adapt.trunk import adaptable
+from encoders.cards import UNIT
+
+from . import atomic
+from .errors import OutputError
+from .identity import same_identity
+
+IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
+BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
+TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
+STRIP, PICTURES = "strip.png", "keypoints"
+
+
+def adapted_path(out: Path, task: str, title: str) -> Path:
+    """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
+    return out / "adapt" / task / title
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether an adaptation's folder is complete."""
+    return (folder / CARD).is_file()
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a finished adaptation.
+
+    Raises:
+        OutputError: there is none.
+    """
+    return atomic.read_json(folder / CARD)
+
+
+def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
+    """Put a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
+
+    Returns:
+        The adaptation's card.
+
+    Raises:
+        OutputError: there is none, or it is not finished.
+        EncoderError: it is of another network.
+    """
+    if not is_finished(folder):
+        raise OutputError(f"{folder} holds no finished adaptation; run `bench adapt`")
+    network = adaptable(encoder)
+    if (folder / TRUNK).is_file():
+        network.load_state_dict(safetensors.torch.load_file(folder / TRUNK))
+    affine.apply(network, read_affine(folder / BATCHNORM))
+    encoder.normalisation = UNIT
+    return atomic.read_json(folder / CARD)
+
+
+def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and position of an unfinished adaptation; None where it has no checkpoint yet.
+
+    Raises:
+        OutputError: it is damaged, or of another adaptation.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            header = file.metadata()
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        found, position = json.loads(header["identity"]), json.loads(header["position"])
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise OutputError(f"cannot read {path}: {error}; delete it to begin anew") from error
+    if not same_identity(found, identity):
+        raise OutputError(f"{path} is of another adaptation; delete it to begin anew")
+    return state, position
+
+
+def rewind_metrics(folder: Path, step: int) -> None:
+    """Drop the rows that no checkpoint committed."""
+    path = folder / METRICS
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    atomic.write_bytes(path, "".join(kept).encode())
