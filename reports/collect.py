@@ -15,8 +15,6 @@ from .problems import Finding, problems
 if TYPE_CHECKING:
     import pandas
 
-PUBLISHED = Path(__file__).with_name("published.csv")
-
 
 class NothingToReport(BenchError):
     """There are no runs where a report was asked for, or not of the suite that was named."""
@@ -51,9 +49,7 @@ class Suite:
     @cached_property
     def shift(self) -> pandas.DataFrame:
         """What shifted backgrounds cost, see `reports.shift.background_shift`."""
-        import pandas
-
-        return shift.background_shift(self.episodes) if len(self.episodes) else pandas.DataFrame(columns=shift.COLUMNS)
+        return shift.background_shift(self.episodes)
 
     @cached_property
     def comparison(self) -> scores.Comparison:
@@ -117,8 +113,6 @@ def collect(folder: Path, suite: str | None = None) -> Material:
     Raises:
         NothingToReport: there is no run, or none of that suite.
     """
-    import pandas
-
     runs = load.load_runs(folder) if folder.is_dir() else None
     if runs is None or runs.empty:
         raise NothingToReport(f"no run folders in {folder}; make some: `bench run --encoder hindex --out {folder}`")
@@ -126,7 +120,7 @@ def collect(folder: Path, suite: str | None = None) -> Material:
     if suite is not None and suite not in names:
         raise NothingToReport(f"no suite '{suite}' in {folder}; there are {', '.join(names)}")
     wanted = [suite] if suite is not None else names
-    published = pandas.read_csv(PUBLISHED)
+    published = load.load_published()
     chosen = runs[runs["suite"].isin(wanted)]
     probe, adaptations = load.load_probe(folder), load.load_adaptations(folder)
     return Material(

@@ -35,7 +35,7 @@ def paired_episodes(episodes: pandas.DataFrame) -> pandas.DataFrame:
 
     Columns: `PLACE`, `episode_seed`, `background`, `return_own`, `return_shifted`, `success_own`, `success_shifted`.
     """
-    used = episodes[episodes["used"]]
+    used = episodes[episodes["used"].astype(bool)]
     own = used[used["background"].isin(OWN)]
     own = own.sort_values("background", key=lambda names: names != OWN_BACKGROUND, kind="stable")
     own = own.drop_duplicates([*PLACE, "episode_seed"])
