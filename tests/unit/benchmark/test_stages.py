@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from benchmark import stages
+from benchmark.adapt_config import AdaptConfig
 from benchmark.config import configure
 from benchmark.errors import ConfigError
 from benchmark.progress import Silent
@@ -125,3 +126,9 @@ def test_all_twelve_tasks_ship_with_a_card_that_fits(cache):
         assert found.source == "shipped", task
         card = json.loads(shipped.path(task).with_suffix(".json").read_text())
         assert card["task"] == task
+
+
+def test_a_run_adapts_as_bench_adapt_does_by_default():
+    asked, usual = configure("quickstart", task="door", encoder="hindex").adaptation, AdaptConfig()
+    assert asked.model_dump() == {name: getattr(usual, name) for name in asked.model_dump()}
+    assert configure("quickstart", task="door", encoder="hindex").rollout.quality == usual.quality
