@@ -47,10 +47,6 @@ app = typer.Typer(
 app.add_typer(demos_cli.app, name="demos")
 app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
-app.command("pretrain")(pretrain)
-app.command("probe")(probe)
-app.command("eval")(evaluate)
-app.command("adapt")(adapt)
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 
@@ -166,6 +162,12 @@ def ablate(
     report(out)
     if len(finished) < len(configs):
         raise typer.Exit(1)
+
+
+app.command("eval")(evaluate)
+app.command("probe")(probe)
+app.command("adapt")(adapt)
+app.command("pretrain")(pretrain)
 
 
 @app.command()
