@@ -29,6 +29,11 @@ REHEARSAL = (
     "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
 )
 
+WEIGHTS_MEANING = {
+    "builtin": "weights of our own that ship, not the official ones",
+    "random": "weights that were never trained",
+}
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, which newer versions of typer return and older ones raise."""
 
@@ -209,7 +214,9 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
         if c.preset == "quickstart":
             steps, shown, iterations = c.rollout.horizon, c.demonstrations.episodes, c.learner.iterations
             caption = f"{REHEARSAL.format(steps=steps, demonstrations=shown, iterations=iterations)} {caption}"
-        print_results(finished, caption)
+        labels = {result.title.rpartition("(")[2].rstrip(")") for *_, result in finished if "(" in result.title}
+        meanings = [f"({label}): {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]
+        print_results(finished, ". ".join([*meanings, caption]))
     for outcome in outcomes:
         if outcome.result is None:
             typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
