@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
 from . import style
 from .figures_scores import legend_rows, task_label
@@ -109,9 +109,15 @@ def _dress(axes: Axes, task: str, quantity: str, bands: pandas.DataFrame, *, sho
     if quantity == "success":
         axes.set_ylim(-4, 104)
     else:
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(FuncFormatter(_return_label))
         if len(bands):
             low, high = float(bands["value"].min()), float(bands["value"].max())
             bottom, top = axes.get_ylim()
             reach = 0.5 * (high - low or 1.0)
             axes.set_ylim(max(bottom, low - reach), min(top, high + reach))
+
+
+def _return_label(value: float, position: int | None = None) -> str:
+    """Thousands as 12k; what is smaller as it is."""
+    del position
+    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"

@@ -5,7 +5,7 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
-from reports import load
+from reports import figures_curves, load
 from reports.figures_curves import learning_curves
 
 
@@ -81,3 +81,11 @@ def test_twelve_tasks_are_twelve_panels_in_the_papers_order(whole_suite):
     assert len(titles) == 12
     assert titles[:3] == ["hammer", "door", "pen"]
     assert any(text.get_text() == "synthetic" for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0.75, "0.75"), (-6.1, "-6.1"), (0.0, "0"), (999.0, "999"), (12500.0, "12.5k"), (-2000.0, "-2k")],
+)
+def test_returns_are_labelled_in_plain_numbers(value, label):
+    assert figures_curves._return_label(value) == label
