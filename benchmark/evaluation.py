@@ -138,7 +138,7 @@ class _Evaluator:
         policy = self._policy(session, checkpoint)
         horizon = int(config.rollout.horizon or 0)
         self.progress.begin(
-            f"{session.title} · {config.task} · seed {config.seed} · backgrounds",
+            f"{store.path.absolute().parent.name} · {config.task} · seed {config.seed} · backgrounds",
             horizon * self.episodes * len(backgrounds),
         )
         for number in backgrounds:
