@@ -46,9 +46,8 @@ from .adapt_folder import (
     adapted_path,
     is_finished,
     load_adapted,
+    load_checkpoint,
     read_card,
-    read_checkpoint,
-    rewind_metrics,
 )
 from .adapt_frames import render_videos
 from .errors import OutputError
@@ -57,6 +56,7 @@ from .lock import hold
 from .machine import choose_device
 from .progress import Progress, Silent
 from .signals import stop_signals
+from .training_files import rewind_metrics, write_checkpoint
 
 __all__ = ["adapt", "adapted_path", "folder_title", "is_finished", "load_adapted", "read_card"]
 
@@ -151,7 +151,7 @@ class _Adaptation:
     def execute(self) -> None:
         """Render, train, evaluate, write."""
         config, progress = self.config, self.progress
-        saved = read_checkpoint(self.folder, self.identity)
+        saved = load_checkpoint(self.folder, self.identity)
         settings = config.frames(self.task)
         name = self.origin.title(self.encoder.name)
         progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", config.steps + settings.limit)
@@ -209,7 +209,7 @@ class _Adaptation:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
             self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
         self.position.frames_sha256 = drawn
-        rewind_metrics(self.folder, self.position.step)
+        rewind_metrics(self.folder / METRICS, self.position.step)
         self.progress.advance(self.position.step)
 
     def _train(self) -> None:
@@ -278,9 +278,7 @@ class _Adaptation:
     # Files.
 
     def _checkpoint(self) -> None:
-        """One file, so that tensors and numbers belong together."""
-        header = {"identity": json.dumps(self.identity), "position": json.dumps(asdict(self.position))}
-        atomic.write_bytes(self.folder / CHECKPOINT, safetensors.torch.save(self.trainer.state(), header))
+        write_checkpoint(self.folder / CHECKPOINT, self.trainer.state(), self.identity, asdict(self.position))
 
     def _finish(self) -> None:
         """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -23,6 +21,7 @@ from encoders.cards import UNIT
 from . import atomic
 from .errors import OutputError
 from .identity import same_identity
+from .training_files import read_checkpoint
 
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
 BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
@@ -69,37 +68,16 @@ def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
     return atomic.read_json(folder / CARD)
 
 
-def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Tensors and position of an unfinished adaptation; None where it has no checkpoint yet.
 
     Raises:
         OutputError: it is damaged, or of another adaptation.
     """
-    path = folder / CHECKPOINT
-    if not path.is_file():
+    found = read_checkpoint(folder / CHECKPOINT)
+    if found is None:
         return None
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            header = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        found, position = json.loads(header["identity"]), json.loads(header["position"])
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise OutputError(f"cannot read {path}: {error}; delete it to begin anew") from error
-    if not same_identity(found, identity):
-        raise OutputError(f"{path} is of another adaptation; delete it to begin anew")
+    state, other, position = found
+    if not same_identity(other, identity):
+        raise OutputError(f"{folder / CHECKPOINT} is of another adaptation; delete it to begin anew")
     return state, position
-
-
-def rewind_metrics(folder: Path, step: int) -> None:
-    """Drop the rows that no checkpoint committed."""
-    path = folder / METRICS
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue
-    atomic.write_bytes(path, "".join(kept).encode())

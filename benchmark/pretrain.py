@@ -7,17 +7,12 @@ training, an image is used ``reuse`` times on average; if it is faster, the work
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -37,6 +32,8 @@ from .machine import choose_device
 from .pretrain_card import NOT, TITLE, Outcome, card
 from .pretrain_config import Position, PretrainConfig
 from .progress import Progress, Silent
+from .signals import stop_signals
+from .training_files import read_checkpoint, rewind_metrics, write_checkpoint
 
 CHECKPOINT, METRICS, WEIGHTS, HEAD, CARD = (
     "checkpoint.safetensors",
@@ -99,14 +96,14 @@ class _Training:
             if config.progress(self.position.step, self.position.seconds) >= 1.0 and (self.out / CARD).is_file():
                 return atomic.read_json(self.out / CARD)
             self.position.session += 1
-        self._rewind_metrics()
+        rewind_metrics(self.out / METRICS, self.position.step)
         settings = ImageSettings(config.size, config.seed, self.position.session, config.held_out, config.egl_device)
         self._units = config.steps if config.steps and not config.minutes else PROGRESS_UNITS
         self.progress.begin(f"Stage 1 · {config.size} px · batch {config.batch} · {self.device}", self._units)
         self._told = 0
         self._tell()
         self.progress.stage("start workers")
-        with _stop_signals(self._stop), ImageWorkers(settings, config.processes) as workers:
+        with stop_signals(self._stop), ImageWorkers(settings, config.processes) as workers:
             self.renderer: Device = workers.device
             self.progress.say(f"{config.processes} workers render on {self.renderer.name} ({self.renderer.number})")
             with torch.random.fork_rng(devices=[]):
@@ -268,21 +265,13 @@ class _Training:
     # Files.
 
     def _checkpoint(self) -> None:
-        """One file, so that tensors and numbers belong together."""
-        header = {"identity": json.dumps(self.config.identity), "position": json.dumps(asdict(self.position))}
-        atomic.write_bytes(self.out / CHECKPOINT, safetensors.torch.save(self.trainer.state(), header))
+        write_checkpoint(self.out / CHECKPOINT, self.trainer.state(), self.config.identity, asdict(self.position))
 
     def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        path = self.out / CHECKPOINT
-        if not path.is_file():
+        found = read_checkpoint(self.out / CHECKPOINT)
+        if found is None:
             return None
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                header = file.metadata()
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            identity, position = json.loads(header["identity"]), json.loads(header["position"])
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise OutputError(f"cannot read {path}: {error}; delete it to begin anew") from error
+        state, identity, position = found
         if identity != self.config.identity:
             changed = ", ".join(
                 f"{name} {identity.get(name)} there, {value} asked for"
@@ -291,20 +280,6 @@ class _Training:
             )
             raise OutputError(f"{self.out} holds another training ({changed}); choose another --out")
         return state, position
-
-    def _rewind_metrics(self) -> None:
-        """Drop the rows that no checkpoint committed."""
-        path = self.out / METRICS
-        if not path.is_file():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= self.position.step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        atomic.write_bytes(path, "".join(kept).encode())
 
     def _finish(self) -> dict[str, Any]:
         """Write the weights, evaluate what was written, and write the card."""
@@ -330,18 +305,3 @@ class _Training:
         written = card(self.config, self.position, outcome, self.device)
         atomic.write_json(self.out / CARD, written)
         return written
-
-
-@contextmanager
-def _stop_signals(stop: Any) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the training after the step in hand; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(name, lambda *_: stop()) for name in names]
-    try:
-        yield
-    finally:
-        for name, handler in zip(names, before, strict=True):
-            signal.signal(name, handler)
