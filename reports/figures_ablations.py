@@ -100,6 +100,16 @@ def ablation(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> pandas.Da
     return together[together["task"].isin(shared)].reset_index(drop=True)
 
 
+def labelled(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    """The variants, named with their weights where these are not official, such as ``stage 1 (builtin)``."""
+    used = runs[runs["used"]]
+    named = []
+    for variant in variants:
+        labels = _commonest_weights(used[variant.select(used)])["weights_label"]
+        named.append(Variant(f"{variant.name} {labels.iloc[0] if len(labels) else ''}".rstrip(), variant.select))
+    return tuple(named)
+
+
 def compare_variants(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> Comparison | None:
     """Score the variants of an ablation against each other; None where there are no runs for it."""
     chosen = ablation(runs, variants)

@@ -8,7 +8,7 @@ from functools import partial
 from . import figures_ablations as ablations
 from . import scores
 from .collect import Suite
-from .figures_ablations import Variant, cell_scores, compare_variants, variant_looks
+from .figures_ablations import Variant, cell_scores, compare_variants, labelled, variant_looks
 from .figures_scores import score_bars, task_dots
 from .plates import Plate
 from .plates_scores import command, mean_bars
@@ -71,7 +71,7 @@ def _by_task(suite: Suite, key: str, title: str, variants: Sequence[Variants], n
 def _compared(suite: Suite, questions: Sequence[Variants]) -> tuple[tuple[Variant, ...], Comparison | None]:
     """The first of several ways to answer a question that there are runs for."""
     for variants in questions:
-        chosen = variants()
+        chosen = labelled(suite.runs, variants())
         comparison = compare_variants(suite.runs, chosen)
         if comparison is not None:
             break

@@ -86,3 +86,15 @@ def test_adaptation_without_stage_3_is_told_from_adaptation_with_it(synthetic, w
     assert ablation(still, figures_ablations.adapted_parameters(still=False)) is None
     with_stage_3 = ablation(runs, figures_ablations.second_stage(still=False))
     assert sorted(with_stage_3["variant"]) == ["", "adapt-none"]
+
+
+def test_variants_say_which_weights_they_stand_on(runs):
+    named = figures_ablations.labelled(runs, figures_ablations.stages())
+    assert [variant.name for variant in named] == [
+        "no stage (rrl) (random)",
+        "stage 1 (builtin)",
+        "stages 1, 2 (builtin)",
+        "stages 1, 2, 3 (builtin)",
+    ]
+    assert set(ablation(runs, named)["row"]) == {variant.name for variant in named}
+    assert figures_ablations.labelled(runs[:0], named) == named
