@@ -1,6 +1,7 @@
 """The command line as a user runs it: in a process, a folder and a cache of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,8 @@ def start(tmp_path, environment):
             stdout=log,
             stderr=log,
             start_new_session=True,
+            # A shell's background jobs ignore Ctrl-C, and so would what they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         log.close()
         started.append(process)

@@ -13,7 +13,7 @@ from benchmark.store import RunFolder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc and /dev/shm")
 
-ITERATIONS = 6
+ITERATIONS = 4
 PATIENCE = 120.0
 
 
