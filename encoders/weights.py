@@ -180,7 +180,13 @@ def _official(card: Card, task: str | None) -> WeightsOrigin | None:
 
 def _builtin(card: Card) -> WeightsOrigin | None:
     path = builtin_path(card)
-    return WeightsOrigin("builtin", path, file_sha256(path), "(builtin)") if path is not None else None
+    return WeightsOrigin("builtin", path, _shipped_sha256(path), "(builtin)") if path is not None else None
+
+
+@lru_cache(maxsize=8)
+def _shipped_sha256(path: Path) -> str:
+    """Hashed once a process: a sweep asks for it several times a run."""
+    return file_sha256(path)
 
 
 def _from_path(name: str, card: Card | None, path: Path, task: str | None) -> WeightsOrigin:
