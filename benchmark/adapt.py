@@ -1,4 +1,4 @@
-"""Stage 2: an encoder adapts to a task's frames; what comes out is a folder with its BatchNorm and a card.
+"""Stage 2: an encoder adapts to frames of a task, or of several; what comes out is a folder: its BatchNorm and a card.
 
 Source: H-InDex, section 3.2; encoders.md, section 8.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,14 +24,14 @@ from encoders import Encoder, WeightsOrigin
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
-from encoders.checkpoint import state_sha256
 
+from . import adapt_data as data
 from . import adapt_evaluation as evaluation
 from . import adapt_pictures as pictures
 from . import adapt_segments as segments
 from . import atomic
-from .adapt_card import card
-from .adapt_config import AdaptConfig, folder_title, identity
+from .adapt_card import card, held_out_rows
+from .adapt_config import AdaptConfig, folder_title, identity, joined
 from .adapt_folder import (
     BATCHNORM,
     CARD,
@@ -49,7 +50,7 @@ from .adapt_folder import (
     load_checkpoint,
     read_card,
 )
-from .adapt_frames import render_videos
+from .adapt_frames import FrameSettings
 from .errors import OutputError
 from .identity import identity_changes, same_identity
 from .lock import hold
@@ -83,17 +84,20 @@ class Position:
 def adapt(
     encoder: Encoder,
     origin: WeightsOrigin,
-    task: str,
+    task: str | Sequence[str],
     out: Path,
     config: AdaptConfig,
     progress: Progress | None = None,
 ) -> Path:
     """Adapt an encoder to a task, go on with a killed adaptation, or find a finished one.
 
+    Several tasks are adapted to together: one encoder and one set of heads for all. Their frames are of other episodes
+    than those of one task, so that what is learnt may be the beginning of an adaptation to any of them.
+
     Args:
         encoder: stays as it is; put the result into it with `load_adapted`.
         origin: where its weights came from.
-        task: the task's name.
+        task: the task's name, or several.
         out: the folder of all runs.
         config: the adaptation.
         progress: told how it goes.
@@ -106,10 +110,12 @@ def adapt(
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
     adaptable(encoder)
-    tasks.card(task)
-    folder = adapted_path(out, task, folder_title(config, origin, encoder.name))
-    config = config.resolve()
-    wanted = identity(config, encoder.describe(), task)
+    names = (task,) if isinstance(task, str) else tuple(task)
+    for name in names:
+        tasks.card(name)
+    folder = adapted_path(out, joined(names), folder_title(config, origin, encoder.name))
+    config = config.resolve(origin)
+    wanted = identity(config, encoder.describe(), names)
     with atomic.naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with hold(folder):
@@ -123,7 +129,7 @@ def adapt(
             return folder
         atomic.write_json(folder / IDENTITY, wanted)
         atomic.write_json(folder / CONFIG, config.model_dump(mode="json"))
-        _Adaptation(encoder, origin, task, folder, config, wanted, progress or Silent()).execute()
+        _Adaptation(encoder, origin, names, folder, config, wanted, progress or Silent()).execute()
     return folder
 
 
@@ -134,13 +140,14 @@ class _Adaptation:
         self,
         encoder: Encoder,
         origin: WeightsOrigin,
-        task: str,
+        tasks: tuple[str, ...],
         folder: Path,
         config: AdaptConfig,
         identity: dict[str, Any],
         progress: Progress,
     ) -> None:
-        self.encoder, self.origin, self.task, self.folder = deepcopy(encoder), origin, task, folder
+        self.encoder, self.origin, self.folder = deepcopy(encoder), origin, folder
+        self.tasks, self.task = tasks, joined(tasks)
         self.config, self.identity, self.progress = config, identity, progress
         self.device = choose_device(config.device)
         if self.device.type == "cpu" and config.torch_threads:
@@ -152,15 +159,11 @@ class _Adaptation:
         """Render, train, evaluate, write."""
         config, progress = self.config, self.progress
         saved = load_checkpoint(self.folder, self.identity)
-        settings = config.frames(self.task)
+        settings = [config.frames(task, together=len(self.tasks) > 1) for task in self.tasks]
         name = self.origin.title(self.encoder.name)
-        progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", config.steps + settings.limit)
-        progress.stage("render frames")
-        frames = render_videos(settings, config.workers, config.egl_device, lambda: progress.advance(1))
-        drawn_by = frames.device.name if frames.device else "nothing"
-        progress.say(f"{frames.frames} frames of {len(frames)} videos, drawn by {drawn_by}")
-        self.train, self.held_out = (part.to(self.device) for part in frames.split(config.held_out))
-        self.blind = evaluation.mean_image(self.train)
+        steps = config.steps + sum(part.limit for part in settings)
+        progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", steps)
+        self.parts = [self._render(part) for part in settings]
         self.trainer = self._trainer()
         self._resume(saved)
         with stop_signals(self._stop):
@@ -170,6 +173,17 @@ class _Adaptation:
             raise KeyboardInterrupt
         self._finish()
         progress.end()
+
+    def _render(self, settings: FrameSettings) -> data.TaskFrames:
+        config, progress = self.config, self.progress
+        progress.stage(f"render frames of {settings.task}")
+        part = data.render(
+            settings, config.held_out, self.device, config.workers, config.egl_device, lambda: progress.advance(1)
+        )
+        drawn_by = part.train.device.name if part.train.device else "nothing"
+        frames = part.train.frames + part.held_out.frames
+        progress.say(f"{settings.task}: {frames} frames of {config.videos} videos, drawn by {drawn_by}")
+        return part
 
     def _trainer(self) -> AdaptationTrainer:
         config = self.config
@@ -187,6 +201,8 @@ class _Adaptation:
             precision=config.precision,
             warm_up=config.warm_up or 0,
             map_rate=config.map_rate or 1.0,
+            steps=config.steps,
+            cool_down=round(config.cool_down * config.steps),
         )
         return AdaptationTrainer(
             adaptable(self.encoder),
@@ -197,7 +213,7 @@ class _Adaptation:
         )
 
     def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
-        drawn = state_sha256({"train": self.train.videos, "held_out": self.held_out.videos})
+        drawn = data.frames_sha256(self.parts)
         if saved is not None:
             self.trainer.load(saved[0])
             self.position = Position(**saved[1])
@@ -207,7 +223,7 @@ class _Adaptation:
                 self.progress.say("another driver draws other frames: not what one uninterrupted adaptation gives")
         elif not self.trainer.calibrated:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
-            self.trainer.calibrate(*self.train.pairs(generator, CALIBRATION_PAIRS))
+            self.trainer.calibrate(*data.pairs(self.parts, generator, CALIBRATION_PAIRS))
         self.position.frames_sha256 = drawn
         rewind_metrics(self.folder / METRICS, self.position.step)
         self.progress.advance(self.position.step)
@@ -219,7 +235,7 @@ class _Adaptation:
         saved = logged = began
         losses: list[Losses] = []
         while position.step < config.steps and not self.stopped:
-            losses.append(trainer.step(*self.train.pairs(trainer.generator, config.batch)))
+            losses.append(trainer.step(*data.pairs(self.parts, trainer.generator, config.batch)))
             position.step += 1
             self.progress.advance(1)
             last = position.step == config.steps
@@ -266,7 +282,8 @@ class _Adaptation:
         self.progress.stage(f"loss {row['loss']:.2f} PSNR {row['psnr']:.1f}")
 
     def _evaluate(self) -> None:
-        summary = evaluation.evaluate(self.trainer, self.held_out, self.blind, EVALUATION_PAIRS).summary()
+        found = data.evaluate(self.trainer, self.parts, EVALUATION_PAIRS)
+        summary = data.together([*found.values()]).summary()
         means = {name: round(row["mean"], 3) for name, row in summary.items()}
         self.position.evaluations.append({"step": self.position.step, **means})
         atomic.append_line(self.folder / METRICS, json.dumps({"held_out": True, "step": self.position.step, **means}))
@@ -283,44 +300,51 @@ class _Adaptation:
     def _finish(self) -> None:
         """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""
         self.progress.stage("evaluate")
-        psnr = evaluation.evaluate(self.trainer, self.held_out, self.blind).summary()
+        drawings = data.evaluate(self.trainer, self.parts, evaluation.PAIRS)
+        keypoints = {part.task: self._keypoints(part) for part in self.parts}
+        whole = data.together([*drawings.values()]), segments.together([*keypoints.values()])
+        psnr, on_hand = (found.summary() for found in whole)
         self.progress.say(evaluation.line(psnr))
-        keypoints = self._keypoints()
-        rate, uniform = (keypoints[name]["mean"] for name in ("keypoints", "uniform_points"))
+        rate, uniform = (on_hand[name]["mean"] for name in ("keypoints", "uniform_points"))
         self.progress.say(f"keypoints on hand or object: {rate:.1%} (uniformly placed ones {uniform:.1%})")
         self._strip()
         self._write_tensors()
-        atomic.write_json(self.folder / CARD, card(self, psnr, keypoints))
+        by_task = {task: held_out_rows(drawings[task].summary(), keypoints[task].summary()) for task in self.tasks}
+        atomic.write_json(self.folder / CARD, card(self, held_out_rows(psnr, on_hand), by_task))
         atomic.remove(self.folder / CHECKPOINT)
 
-    def _keypoints(self) -> dict[str, dict[str, float]]:
-        """Where keypoints lie on held-out frames, as numbers; as pictures, those of the first video."""
-        config, held_out = self.config, self.held_out
+    def _keypoints(self, part: data.TaskFrames) -> segments.Hits:
+        """Where keypoints lie on a task's held-out frames, as numbers; as pictures, those of the first video."""
+        held_out, size = part.held_out, self.config.size
         steps = segments.even_steps(held_out)
-        masks = segments.masks(config.frames(self.task), held_out, steps, config.egl_device)
+        masks = segments.masks(part.settings, held_out, steps, self.config.egl_device)
         chosen = torch.from_numpy(steps)
+        prefix = f"{part.task}-" if len(self.parts) > 1 else ""
         found = []
         for number, row in enumerate(chosen):
             frames = held_out.videos[number, row.to(held_out.videos.device)]
             points = self.trainer.reconstruct(frames, frames).keypoints.cpu().numpy()
-            found.append(segments.hits(points, masks[number], config.size))
+            found.append(segments.hits(points, masks[number], size))
             if number == 0:
                 for step, frame, keypoints in zip(row.tolist(), frames.cpu().numpy(), points, strict=True):
-                    path = self.folder / PICTURES / f"{step:03d}.png"
+                    path = self.folder / PICTURES / f"{prefix}{step:03d}.png"
                     pictures.save(path, pictures.with_keypoints(frame, keypoints))
-        return segments.summary(np.stack(found), masks)
+        return segments.Hits(np.stack(found), masks)
 
     def _strip(self) -> None:
-        places = evaluation.held_out_places(self.held_out, 1)[:STRIP_ROWS, 0]
-        source, target = self.held_out.take(places)
-        drawn = self.trainer.reconstruct(source, target)
-        columns = (
-            source.cpu().numpy(),
-            target.cpu().numpy(),
-            pictures.unbounded(drawn.images.cpu().numpy()),
-            drawn.keypoints.cpu().numpy(),
-        )
-        pictures.save(self.folder / STRIP, pictures.strip(list(zip(*columns, strict=True))))
+        rows: list[Any] = []
+        for part in self.parts:
+            places = evaluation.held_out_places(part.held_out, 1)[: STRIP_ROWS if len(self.parts) == 1 else 1, 0]
+            source, target = part.held_out.take(places)
+            drawn = self.trainer.reconstruct(source, target)
+            columns = (
+                source.cpu().numpy(),
+                target.cpu().numpy(),
+                pictures.unbounded(drawn.images.cpu().numpy()),
+                drawn.keypoints.cpu().numpy(),
+            )
+            rows += zip(*columns, strict=True)
+        pictures.save(self.folder / STRIP, pictures.strip(rows))
 
     def _write_tensors(self) -> None:
         about = {"task": self.task, "encoder": self.origin.title(self.encoder.name), "input": "RGB in [0, 1]"}

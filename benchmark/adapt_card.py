@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from encoders.adapt import affine
+from encoders.adapt.files import PENN_FILE
 from encoders.adapt.loss import VGG16_FILE
 
 from . import versions
@@ -15,28 +16,43 @@ from .machine import peak_memory
 
 if TYPE_CHECKING:
     from .adapt import _Adaptation
+    from .adapt_config import AdaptConfig
 
 TITLE = "H-InDex Bench Stage 2"
 VGG = f"VGG-16 ({VGG16_FILE}), images not normalised"
 OWN = "not VGG-16: frozen features of the unadapted encoder; running means begin with the first batch"
 PENN = "trained on Penn Action"
+SHIPPED = "those that ship, trained on other episodes of all twelve tasks over the unadapted encoder, which ships too"
+FILE = "of the file {name}, sha256 {sha256}"
 DRAWN = "random, their BatchNorm statistics those of a first batch; the authors begin with heads trained on Penn Action"
 
 
 Summary = Mapping[str, Mapping[str, float]]
 
 
-def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]:
-    """The card, ready for JSON."""
+def held_out_rows(psnr: Summary, keypoints: Summary) -> dict[str, Summary]:
+    """How well held-out episodes are drawn, and where their keypoints lie."""
+    return {"psnr": psnr, "keypoints_on_hand_or_object": keypoints}
+
+
+def card(made: _Adaptation, held_out: Mapping[str, Summary], by_task: Mapping[str, Any]) -> dict[str, Any]:
+    """The card, ready for JSON.
+
+    Args:
+        made: the adaptation, finished.
+        held_out: see `held_out_rows`, of all tasks.
+        by_task: the same of each.
+    """
     config, trainer, position, origin = made.config, made.trainer, made.position, made.origin
     gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
     network = trainer.model.pose_net.trunk
     trunk_numbers = sum(p.numel() for name, p in trainer.trained.items() if name.startswith("pose_net.trunk."))
-    settings = config.frames(made.task)
+    parts = made.parts
     moved = {name: float((value - trainer.pretrained[name]).abs().mean()) for name, value in trainer.adapted().items()}
     return {
         "name": TITLE,
         "task": made.task,
+        "tasks": list(made.tasks),
         "encoder": {
             "name": made.encoder.name,
             "title": origin.title(made.encoder.name),
@@ -58,18 +74,20 @@ def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]
                 for part in ("weight", "bias")
             },
         },
-        "heads": DRAWN if config.heads_path is None else PENN,
+        "heads": _heads(config, made.identity["heads_sha256"]),
         "perceptual_network": VGG if config.perceptual == "vgg16" else OWN,
         "data": {
-            "what": f"{config.videos} episodes of the shipped expert with its exploration noise",
-            "frames": made.train.frames,
-            "held_out_videos": len(made.held_out),
-            "frames_a_video": settings.limit,
+            "what": f"{config.videos} episodes of the shipped expert of each task, with its exploration noise",
+            "frames": sum(part.train.frames for part in parts),
+            "held_out_videos": sum(len(part.held_out) for part in parts),
+            "first_seed": parts[0].settings.seed,
+            "frames_a_video": {part.task: part.settings.limit for part in parts},
             "sha256": position.frames_sha256,
-            "camera": settings.camera_name,
+            "cameras": {part.task: part.settings.camera_name for part in parts},
+            "objects": config.objects,
             "quality": config.quality,
             "size": config.size,
-            "rendered_by": made.train.device._asdict() if made.train.device else None,
+            "rendered_by": parts[0].train.device._asdict() if parts[0].train.device else None,
         },
         "training": {
             "steps": position.step,
@@ -77,17 +95,27 @@ def card(made: _Adaptation, psnr: Summary, keypoints: Summary) -> dict[str, Any]
             "learning_rate": config.learning_rate,
             "warm_up": config.warm_up,
             "map_rate": config.map_rate,
+            "cool_down": config.cool_down,
             "precision": config.precision,
             "seconds": round(position.seconds, 1),
             "sessions": position.sessions,
             "paper": "100,000 steps of 8 pairs at 224 pixels, learning rate 1e-4",
         },
         "held_out": {
-            "psnr": psnr,
-            "keypoints_on_hand_or_object": keypoints,
+            **held_out,
             "meaning": "PSNR in decibels, peak 1; share of keypoints on hand or handled object, by the segmentation "
             "rendering; means with 95 % bootstrap intervals over held-out episodes",
             "evaluations": position.evaluations,
+            **({"by_task": by_task} if len(by_task) > 1 else {}),
         },
         "machine": {"device": gpu or "cpu", **versions.record(), **peak_memory(made.device)},
     }
+
+
+def _heads(config: AdaptConfig, sha256: str | None) -> str:
+    path = config.heads_path
+    if path is None:
+        return DRAWN
+    if config.heads == "shipped":
+        return SHIPPED
+    return PENN if path.name == PENN_FILE else FILE.format(name=path.name, sha256=sha256)

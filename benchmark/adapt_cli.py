@@ -15,6 +15,9 @@ def adapt(
         "frankmocap_hand"
     ),
     task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "door",
+    together: Annotated[
+        bool, typer.Option("--together", help="Adapt to all these tasks at once, not to one after the other.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder of all runs; a killed adaptation in it goes on.")] = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     mode: Annotated[
@@ -33,10 +36,15 @@ def adapt(
     map_rate: Annotated[
         float | None, typer.Option(help="Learning rate of the layers that give the maps, relative (paper: 1).")
     ] = None,
+    cool_down: Annotated[
+        float | None, typer.Option(help="Share of the steps, at the end, in which the learning rate falls (paper: 0).")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything but the frames.")] = 0,
     perceptual: Annotated[str, typer.Option(help="Network of the perceptual loss: auto, vgg16, stage1.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
-    heads: Annotated[str, typer.Option(help="First heads: auto, drawn, or the path of penn_joint.pth.")] = "auto",
+    heads: Annotated[
+        str, typer.Option(help="First heads: auto, shipped, drawn, or a file: penn_joint.pth, heads.safetensors.")
+    ] = "auto",
     camera: Annotated[str, typer.Option(help="task: the policy's. released: backview for every DexMV task.")] = "task",
     quality: Annotated[str, typer.Option(help="Rendering: fast or paper.")] = "fast",
     objects: Annotated[str, typer.Option(help="Objects of the DexMV scenes: builtin or ycb.")] = "builtin",
@@ -65,6 +73,7 @@ def adapt(
         "learning_rate": learning_rate,
         "warm_up": warm_up,
         "map_rate": map_rate,
+        "cool_down": cool_down,
         "videos": videos,
         "held_out": held_out,
         "workers": workers,
@@ -90,10 +99,10 @@ def adapt(
         tasks.card(name)
     require_gl()
     progress = ConsoleProgress()
-    for name in names:
-        built, origin = build(encoder, weights=weights, task=name)
+    for group in [tuple(names)] if together else [(name,) for name in names]:
+        built, origin = build(encoder, weights=weights, task=group[0])
         try:
-            folder = stage2.adapt(built, origin, name, out, config, progress)
+            folder = stage2.adapt(built, origin, group, out, config, progress)
         finally:
             progress.close()
         typer.echo(_summary(folder, stage2.read_card(folder)))

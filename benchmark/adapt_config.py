@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,19 +14,21 @@ from encoders.files import file_sha256
 from tasks import experts
 from tasks.cards import Pack
 
-from .adapt_frames import FrameSettings
+from .adapt_frames import FIRST_SEED, TOGETHER_SEED, FrameSettings
 from .config import Count, Part, usable_cores
 from .errors import ConfigError
 from .identity import identity_hash
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised only when the numbers of an adaptation change."""
 
 LEARNING_RATE = 5e-4
 DRAWN_MAP_RATE = 0.02
 LONGEST_WARM_UP = 1000
-"""Differs: the authors' heads come trained; 100,000 steps at 1e-4, all layers alike from the first one."""
+COOL_DOWN = 0.5
+"""Differs: the authors' heads come trained; 100,000 steps at 1e-4, all layers alike from the first one to the last."""
 
+_WORDS = ("shipped", "drawn")
 NOT_COMPARED = {"device", "workers", "egl_device", "torch_threads"}
 
 
@@ -45,12 +47,14 @@ class AdaptConfig(Part):
             of all where heads are drawn, else 0.
         map_rate: learning rate of the layers between encoder and keypoints, as a part of ``learning_rate``; None for
             `DRAWN_MAP_RATE` where heads are drawn, else 1.
+        cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
         seed: of everything but the frames.
         perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
             encoder's own frozen features.
         precision: of the training; evaluation is in float32.
-        heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else they are drawn; ``drawn``;
-            or the path of a file of the authors.
+        heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else those that ship where they
+            were trained on this encoder's weights, else they are drawn; ``shipped``; ``drawn``; or a file, see
+            `encoders.adapt.files.load_heads`.
         videos: episodes of the task's expert.
         held_out: the last so many of them are for evaluation.
         camera: through which the frames are seen: the ``task``'s, as the policy, or the ``released`` Stage 2's.
@@ -71,6 +75,7 @@ class AdaptConfig(Part):
     learning_rate: Annotated[float, Field(gt=0)] = LEARNING_RATE
     warm_up: Annotated[int, Field(ge=0)] | None = None
     map_rate: Annotated[float, Field(gt=0)] | None = None
+    cool_down: Annotated[float, Field(ge=0, le=1)] = COOL_DOWN
     seed: Annotated[int, Field(ge=0)] = 0
     perceptual: Literal["auto", "vgg16", "stage1"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -86,27 +91,31 @@ class AdaptConfig(Part):
     egl_device: int | None = None
     torch_threads: Count | None = None
 
-    def frames(self, task: str) -> FrameSettings:
-        """The frames of a task."""
-        return FrameSettings(task, self.size, self.videos, self.camera, self.quality, self.objects, self.physics)
+    def frames(self, task: str, together: bool = False) -> FrameSettings:
+        """The frames of a task, adapted to alone or together with others."""
+        options = self.size, self.videos, self.camera, self.quality, self.objects, self.physics
+        return FrameSettings(task, *options, TOGETHER_SEED if together else FIRST_SEED)
 
-    def resolve(self) -> AdaptConfig:
-        """The same with ``auto`` decided for this machine's cache.
+    def resolve(self, origin: WeightsOrigin) -> AdaptConfig:
+        """The same with ``auto`` decided for this machine's cache and these weights of the encoder.
 
         Raises:
-            ConfigError: the file of the heads is not there, or too few videos are left to train on.
+            ConfigError: the heads are not there or of other weights, or too few videos are left to train on.
         """
-        from encoders.adapt import files, loss
+        from encoders.adapt import files, loss, shipped
 
         if self.held_out >= self.videos:
             raise ConfigError(f"{self.videos} videos, {self.held_out} of them held out: none is left to train on")
         perceptual, heads = self.perceptual, self.heads
         if perceptual == "auto":
             perceptual = "vgg16" if loss.vgg16_path().is_file() else "stage1"
+        fits = shipped.fits(shipped.HEADS, origin.sha256)
         if heads == "auto":
-            heads = str(files.penn_path()) if files.penn_path().is_file() else "drawn"
-        if heads != "drawn" and not Path(heads).expanduser().is_file():
-            raise ConfigError(f"no heads at {heads}; expected auto, drawn, or the path of penn_joint.pth")
+            heads = str(files.penn_path()) if files.penn_path().is_file() else "shipped" if fits else "drawn"
+        if heads == "shipped" and not fits:
+            raise ConfigError("--heads shipped: these were trained on the Stage 1 that ships; use auto or drawn")
+        if heads not in _WORDS and not Path(heads).expanduser().is_file():
+            raise ConfigError(f"no heads at {heads}; expected auto, {', '.join(_WORDS)}, or the path of a file")
         drawn = heads == "drawn"
         warm_up, map_rate = self.warm_up, self.map_rate
         if warm_up is None:
@@ -120,23 +129,32 @@ class AdaptConfig(Part):
     @property
     def heads_path(self) -> Path | None:
         """The file of the heads, once resolved; None where they are drawn."""
+        from encoders.adapt import shipped
+
+        if self.heads == "shipped":
+            return shipped.HEADS
         return None if self.heads == "drawn" else Path(self.heads).expanduser()
 
 
-def identity(config: AdaptConfig, encoder: Mapping[str, Any], task: str) -> dict[str, Any]:
+def joined(names: Sequence[str]) -> str:
+    """One name for a task or several, such as ``door``, ``door+pen`` or ``all``."""
+    return "all" if len(names) > 1 and set(names) == set(tasks.names()) else "+".join(names)
+
+
+def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """What makes the numbers of an adaptation.
 
     Args:
         config: resolved.
         encoder: what `encoders.Encoder.describe` says.
-        task: the task's name.
+        names: of the tasks.
     """
     settings = config.model_dump(mode="json", exclude=NOT_COMPARED | {"heads"})
-    heads = config.heads_path
+    heads, shipped = config.heads_path, experts.shipped_names()
     return {
         "results_version": RESULTS_VERSION,
-        "task": {"name": task, "results_version": tasks.card(task).results_version},
-        "expert_sha256": experts.shipped(task).sha256 if task in experts.shipped_names() else None,
+        "tasks": [{"name": name, "results_version": tasks.card(name).results_version} for name in names],
+        "expert_sha256": {name: experts.shipped(name).sha256 for name in names if name in shipped},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,
         **settings,

@@ -29,6 +29,8 @@ VIDEOS = 50
 HELD_OUT = 10
 FIRST_SEED = 3_000_000_000
 """Apart from the seeds of demonstrations, rollouts and evaluations."""
+TOGETHER_SEED = 3_500_000_000
+"""Of the videos of several tasks together, which an adaptation to one of them may begin with: not that one's videos."""
 
 FRAME_LIMITS = {"hammer": 150, "pen": 100, "door": 150, "pour": 200, "place_inside": 200}
 RELOCATE_LIMIT = 100

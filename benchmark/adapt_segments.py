@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -119,13 +121,25 @@ def hits(keypoints: NDArray[np.floating[Any]], masks: Masks, size: int) -> Masks
     return found
 
 
-def summary(on: Masks, masks: Masks) -> dict[str, dict[str, float]]:
-    """The rate of keypoints on hand or object against that of uniformly placed points, for JSON.
+@dataclass(frozen=True)
+class Hits:
+    """Keypoints on hand or object.
 
-    Args:
+    Attributes:
         on: (E, F, K), see `hits`.
         masks: (E, F, H, H); their mean is the rate of uniformly placed points.
     """
-    rate, uniform = on.mean(axis=(1, 2)), masks.mean(axis=(1, 2, 3))
-    rows = {"keypoints": rate, "uniform_points": uniform, "difference": rate - uniform}
-    return {name: interval(values)._asdict() for name, values in rows.items()}
+
+    on: Masks
+    masks: Masks
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """The rate of keypoints on hand or object against that of uniformly placed points, for JSON."""
+        rate, uniform = self.on.mean(axis=(1, 2)), self.masks.mean(axis=(1, 2, 3))
+        rows = {"keypoints": rate, "uniform_points": uniform, "difference": rate - uniform}
+        return {name: interval(values)._asdict() for name, values in rows.items()}
+
+
+def together(found: Sequence[Hits]) -> Hits:
+    """Those of several tasks as if their episodes were one task's."""
+    return Hits(np.concatenate([one.on for one in found]), np.concatenate([one.masks for one in found]))

@@ -191,10 +191,7 @@ def is_adapted(path: Path) -> bool:
 
 
 def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:
-    if origin.kind != "builtin":
-        return False
-    path = shipped.path(config.task)
-    return path.is_file() and shipped.adapted_from(path) == origin.sha256
+    return origin.kind == "builtin" and shipped.fits(shipped.path(config.task), origin.sha256)
 
 
 def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files of Stage 2: the authors' keypoint models, and adapted scales and offsets.
+"""Files of Stage 2: the authors' keypoint models, heads of our own, and adapted scales and offsets.
 
 Source: encoders.md, sections 5.1 and 8.
 """
@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ..checkpoint import Layout, load
+from ..checkpoint import Layout, contents, load
 from ..errors import WeightsInvalid, WeightsMissing
 from ..weights import cache_dir
 from .model import KeypointModel
@@ -26,28 +26,46 @@ LAYOUTS = (
     Layout("Penn Action", "", renames=_ONE_LEVEL_UP),
 )
 
+OWN_HEADS = Layout("H-InDex Bench heads", "model.", unused=(TRUNK, "pose_net.sup_", "pose_net.mh_attn."), rest=True)
+"""``heads.safetensors`` of an adaptation, and the heads that ship."""
+
 
 def penn_path() -> Path:
     """Where the heads trained on Penn Action are looked for."""
     return cache_dir() / "weights" / "penn_joint" / PENN_FILE
 
 
-def load_model(model: KeypointModel, path: Path, *, trunk: bool = True) -> None:
+def load_model(model: KeypointModel, path: Path) -> None:
     """Load one of the authors' files, 507 tensors with or without ``module.``; BatchNorm counters may be missing.
 
     Args:
         model: over a ResNet-50; changed in place.
         path: the file.
-        trunk: whether to load the trunk too, or the heads alone.
 
     Raises:
         WeightsMissing: there is no such file.
         WeightsInvalid: it does not hold the whole model.
     """
-    loaded = load(path, model.state_dict(), LAYOUTS, "a keypoint model").state
-    if not trunk:
+    model.load_state_dict(load(path, model.state_dict(), LAYOUTS, "a keypoint model").state)
+
+
+def load_heads(model: KeypointModel, path: Path) -> None:
+    """Load everything but the trunk, from one of the authors' files or from an adaptation's ``heads.safetensors``.
+
+    Of the latter the supervised head, on which no loss depends, is left as it is.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsInvalid: it does not hold the heads of this model.
+    """
+    expected = model.state_dict()
+    if any(str(name).startswith(OWN_HEADS.prefix) for name in contents(path)):
+        expected = {name: tensor for name, tensor in expected.items() if not name.startswith(OWN_HEADS.unused)}
+        loaded = load(path, expected, (OWN_HEADS,), "heads of a keypoint model").state
+    else:
+        loaded = load(path, expected, LAYOUTS, "a keypoint model").state
         loaded = {name: tensor for name, tensor in loaded.items() if not name.startswith(TRUNK)}
-    model.load_state_dict(loaded, strict=trunk)
+    model.load_state_dict(loaded, strict=False)
 
 
 def read_affine(path: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The adapted BatchNorm that ships with the package: one file and one card a task, for the built-in Stage 1."""
+"""What ships of Stage 2, for the built-in Stage 1: adapted BatchNorm, one file and one card a task, and first heads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from pathlib import Path
 
 import safetensors
 
-FOLDER = Path(__file__).resolve().parents[1] / "builtin" / "adapted"
+BUILTIN = Path(__file__).resolve().parents[1] / "builtin"
+FOLDER = BUILTIN / "adapted"
+HEADS = BUILTIN / "heads.safetensors"
+"""Heads trained on all tasks together over the unadapted trunk; their card lies beside them."""
 ADAPTED_FROM = "adapted_from"
-"""In the file's header: the sha256 of the weights file that it was trained on."""
+"""In a file's header: the sha256 of the weights file that it was trained on."""
 
 
 def path(task: str) -> Path:
@@ -16,7 +19,12 @@ def path(task: str) -> Path:
     return FOLDER / f"{task}.safetensors"
 
 
+def fits(file: Path, weights_sha256: str | None) -> bool:
+    """Whether a file is there and was trained on these weights."""
+    return weights_sha256 is not None and file.is_file() and adapted_from(file) == weights_sha256
+
+
 def adapted_from(file: Path) -> str | None:
-    """The sha256 of the weights that the scales and offsets belong to."""
+    """The sha256 of the weights file that a file was trained on."""
     with safetensors.safe_open(file, "pt") as opened:
         return (opened.metadata() or {}).get(ADAPTED_FROM)

@@ -20,8 +20,8 @@ from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
 from ..precision import FLOAT32, computing
 from . import affine, keypoints
-from .files import load_model
-from .loss import Perceptual, perceptual_loss
+from .files import load_heads
+from .loss import Perceptual, keep_in_bfloat16, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
 
@@ -55,6 +55,8 @@ class AdaptationSettings:
             summed before their softmax, which saturates for good if they grow faster than the renderer learns.
         warm_up: steps in which only image encoder, pose encoder and renderer learn; in as many more, the learning rate
             of the rest rises to its value. A renderer that knows nothing drives drawn keypoints to constant places.
+        steps: how many there will be; needed for ``cool_down`` alone.
+        cool_down: the last so many of them, in which all learning rates fall linearly towards 0.
     """
 
     mode: Mode = "affine"
@@ -69,6 +71,8 @@ class AdaptationSettings:
     train_maps: bool | None = None
     map_rate: float = 1.0
     warm_up: int = 0
+    steps: int = 0
+    cool_down: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -76,6 +80,8 @@ class AdaptationSettings:
             raise EncoderError(f"Stage 2: frames of {self.size} pixels; expected a multiple of {STRIDE} from 64 on")
         if self.batch < 1 or self.warm_up < 0:
             raise EncoderError(f"Stage 2: batch {self.batch} and warm-up {self.warm_up}; expected at least 1 and 0")
+        if not 0 <= self.cool_down <= self.steps:
+            raise EncoderError(f"Stage 2: a cool-down of {self.cool_down} steps; expected 0 to all {self.steps}")
 
 
 class Losses(NamedTuple):
@@ -117,7 +123,7 @@ class AdaptationTrainer:
         trunk: the network to adapt, in place; see `trunk.maps` for what it may be.
         settings: how to train.
         device: where.
-        heads: one of the authors' files, whose heads are the first ones; None to draw them.
+        heads: a file whose heads are the first ones, see `files.load_heads`; None to draw them.
         normalisation: what the frozen copy of the trunk in the perceptual loss gets.
 
     Raises:
@@ -141,12 +147,13 @@ class AdaptationTrainer:
         self.loss = perceptual_loss(settings.perceptual, trunk, normalisation).to(device)
         with torch.random.fork_rng(devices=[]):
             self.model = KeypointModel(trunk, keypoints=settings.keypoints)
-        if heads is None:
-            draw_heads(self.model, settings.seed)
-        else:
-            load_model(self.model, heads, trunk=False)
+        draw_heads(self.model, settings.seed)
+        if heads is not None:
+            load_heads(self.model, heads)
         self.model.to(device).to(memory_format=torch.channels_last).eval()
         self.loss.to(memory_format=torch.channels_last)
+        if settings.precision == "bfloat16":
+            keep_in_bfloat16(self.loss.network)
         self.trained = self._choose()
         on_gpu = device.type == "cuda"
         groups = [{"params": [self.trained[name] for name in names]} for names in self._groups()]
@@ -232,6 +239,8 @@ class AdaptationTrainer:
     def _rates(self) -> tuple[float, float, float]:
         """The learning rate of each of `_groups` in the coming step."""
         settings, rate = self.settings, self.settings.learning_rate
+        if settings.cool_down:
+            rate *= min(1.0, max(0.0, (settings.steps - self.steps) / settings.cool_down))
         warmth = min(1.0, max(0.0, self.steps / settings.warm_up - 1.0)) if settings.warm_up else 1.0
         return rate * warmth, rate * warmth * settings.map_rate, rate
 

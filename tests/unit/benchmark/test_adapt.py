@@ -10,16 +10,21 @@ from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+import tasks
 from benchmark import adapt as module
+from benchmark import adapt_data as data
 from benchmark.adapt import adapt, adapted_path, is_finished, load_adapted, read_card
-from benchmark.adapt_config import AdaptConfig, configure, folder_title, identity
+from benchmark.adapt_config import AdaptConfig, configure, folder_title, identity, joined
+from benchmark.adapt_frames import FIRST_SEED, TOGETHER_SEED, AdaptFrames, FrameSettings
 from benchmark.errors import ConfigError, OutputError
 from encoders import Encoder, WeightsOrigin
-from encoders.adapt import affine
+from encoders.adapt import affine, shipped
 from encoders.adapt.trunk import NotAdaptable
 from encoders.cards import IMAGENET, UNIT
 from encoders.checkpoint import state_sha256
+from encoders.errors import WeightsInvalid
 
+OWN = WeightsOrigin("own", sha256="0" * 64)
 TINY = {"size": 64, "batch": 2, "steps": 4, "videos": 3, "held_out": 1, "device": "cpu", "workers": 0, "warm_up": 1}
 
 
@@ -232,17 +237,98 @@ def test_settings_that_cannot_be_used_are_told_in_one_line():
     with pytest.raises(ConfigError, match="--mode some"):
         configure(mode="some")
     with pytest.raises(ConfigError, match="none is left to train on"):
-        configure(videos=10).resolve()
+        configure(videos=10).resolve(OWN)
     with pytest.raises(ConfigError, match=r"no heads at gone\.pth"):
-        configure(heads="gone.pth").resolve()
+        configure(heads="gone.pth").resolve(OWN)
+    with pytest.raises(ConfigError, match="--heads shipped: these were trained on the Stage 1 that ships"):
+        configure(heads="shipped").resolve(OWN)
+    with pytest.raises(ConfigError, match="--cool-down 2"):
+        configure(cool_down=2)
 
 
 def test_what_is_decided_on_this_machine_is_part_of_the_identity():
-    resolved = AdaptConfig(steps=500).resolve()
+    resolved = AdaptConfig(steps=500).resolve(OWN)
     assert (resolved.perceptual, resolved.heads, resolved.warm_up, resolved.map_rate) == ("stage1", "drawn", 50, 0.02)
     encoder = small_encoder().describe()
-    made = identity(resolved, encoder, "door")
+    made = identity(resolved, encoder, ("door",))
     assert made["perceptual"] == "stage1"
     assert made["encoder"]["weights_sha256"] == encoder["weights_sha256"]
     assert not {"device", "workers"} & made.keys()
-    assert made != identity(resolved, encoder, "pen")
+    assert made != identity(resolved, encoder, ("pen",))
+
+
+# Several tasks together, and heads that begin the next adaptation.
+
+
+def test_one_task_or_several_have_one_name():
+    assert joined(["door"]) == "door"
+    assert joined(["door", "pen"]) == "door+pen"
+    assert joined(tasks.names()) == "all"
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    out, encoder = tmp_path_factory.mktemp("together"), small_encoder()
+    return adapt(encoder, encoder.origin, ("pen", "door"), out, AdaptConfig(**{**TINY, "mode": "none"}))
+
+
+def test_several_tasks_are_adapted_to_together(together):
+    assert together.parent.name == "pen+door"
+    card = read_card(together)
+    assert card["tasks"] == ["pen", "door"]
+    assert card["data"]["frames_a_video"] == {"pen": 100, "door": 150}
+    assert card["data"]["first_seed"] == TOGETHER_SEED
+    assert card["held_out"]["by_task"].keys() == {"pen", "door"}
+    means = {task: rows["psnr"]["copy_of_the_source"]["mean"] for task, rows in card["held_out"]["by_task"].items()}
+    assert card["held_out"]["psnr"]["copy_of_the_source"]["mean"] == pytest.approx(sum(means.values()) / 2)
+    assert np.asarray(Image.open(together / "strip.png")).shape == (26 + 2 * 230 - 6, 4 * 230 - 6, 3)
+    assert len(list((together / "keypoints").glob("pen-*.png"))) == 10
+    before = affine.extract(small_encoder().trunk)
+    after = safetensors.torch.load_file(together / "batchnorm.safetensors")
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def test_its_heads_begin_an_adaptation_to_one_of_them(together, tmp_path):
+    folder = run(tmp_path, heads=str(together / "heads.safetensors"), steps=1, learning_rate=1e-12, warm_up=None)
+    card = read_card(folder)
+    assert card["heads"].startswith("of the file heads.safetensors, sha256 ")
+    assert (card["training"]["warm_up"], card["training"]["map_rate"]) == (0, 1.0)
+    assert card["data"]["first_seed"] == FIRST_SEED
+    first, second = (safetensors.torch.load_file(path / "heads.safetensors") for path in (together, folder))
+    name = "model.image_renderer.layer1.0.weight"
+    assert torch.equal(first[name], second[name])
+
+
+def test_heads_of_another_network_are_refused(together, tmp_path):
+    tensors = safetensors.torch.load_file(together / "heads.safetensors")
+    del tensors["model.image_renderer.layer1.0.weight"]
+    safetensors.torch.save_file(tensors, tmp_path / "torn.safetensors")
+    with pytest.raises(WeightsInvalid, match=r"1 missing: image_renderer\.layer1\.0\.weight"):
+        run(tmp_path, heads=str(tmp_path / "torn.safetensors"))
+
+
+def test_heads_that_ship_begin_where_they_fit(monkeypatch, tmp_path):
+    origin, path = WeightsOrigin("builtin", sha256="a" * 64, label="(builtin)"), tmp_path / "heads.safetensors"
+    monkeypatch.setattr(shipped, "HEADS", path)
+    assert AdaptConfig().resolve(origin).heads == "drawn"
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, {shipped.ADAPTED_FROM: "a" * 64})
+    resolved = AdaptConfig().resolve(origin)
+    assert (resolved.heads, resolved.heads_path, resolved.warm_up, resolved.map_rate) == ("shipped", path, 0, 1.0)
+    assert AdaptConfig(heads="drawn").resolve(origin).heads_path is None
+    assert AdaptConfig().resolve(OWN).heads == "drawn"
+
+
+def test_pairs_of_several_tasks_take_turns():
+    def part(value):
+        videos = torch.full((3, 4, 64, 64, 3), value, dtype=torch.uint8)
+        train = AdaptFrames(videos, torch.full((3,), 4), np.zeros((3, 3, 1), np.float32), [0, 1, 2])
+        return data.TaskFrames(FrameSettings("pen"), train, train, torch.zeros(64, 64, 3))
+
+    parts = [part(10), part(20), part(30)]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        source, target = data.pairs(parts, generator, 4)
+        assert torch.equal(source, target)
+        assert source.shape == (4, 64, 64, 3)
+        values = source[:, 0, 0, 0].tolist()
+        assert sorted(values[:3]) == [10, 20, 30]

@@ -119,7 +119,7 @@ def test_the_authors_files_load_whole(model, tmp_path, prefix, counters):
 def test_the_heads_alone_leave_the_trunk_as_it_is(model, tmp_path):
     wanted, before = shifted(model), {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.save(official(wanted, ""), tmp_path / "penn_joint.pth")
-    files.load_model(model, tmp_path / "penn_joint.pth", trunk=False)
+    files.load_heads(model, tmp_path / "penn_joint.pth")
     for name, tensor in model.state_dict().items():
         right = before if name.startswith("pose_net.trunk.") else wanted
         assert torch.equal(tensor, right[name]), name

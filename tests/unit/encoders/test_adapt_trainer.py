@@ -9,6 +9,7 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from encoders.adapt import affine, keypoints
+from encoders.adapt import trainer as trainer_module
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer
 from encoders.errors import EncoderError
 
@@ -248,6 +249,24 @@ def test_while_it_warms_up_the_keypoints_stay(trunk, frames):
     trainer.step(*frames)
     assert not torch.equal(before.keypoints, trainer.reconstruct(*frames).keypoints)
     assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(0.5e-3)
+
+
+def test_the_learning_rate_falls_to_the_end(trunk, frames):
+    trainer = AdaptationTrainer(trunk, settings(steps=4, cool_down=2), CPU)
+    rates = []
+    for _ in range(4):
+        trainer.step(*frames)
+        rates.append([group["lr"] for group in trainer.optimiser.param_groups])
+    assert rates == [[1e-3] * 3, [1e-3] * 3, [1e-3] * 3, [5e-4] * 3]
+    with pytest.raises(EncoderError, match="a cool-down of 5 steps; expected 0 to all 4"):
+        settings(steps=4, cool_down=5)
+
+
+def test_a_frozen_network_in_bfloat16_gives_the_same_losses(trunk, frames, monkeypatch):
+    kept = AdaptationTrainer(copy.deepcopy(trunk), settings(precision="bfloat16"), CPU).step(*frames)
+    monkeypatch.setattr(trainer_module, "keep_in_bfloat16", lambda network: None)
+    cast = AdaptationTrainer(copy.deepcopy(trunk), settings(precision="bfloat16"), CPU).step(*frames)
+    assert torch.equal(kept.terms, cast.terms)
 
 
 @pytest.mark.parametrize("mode", ["affine", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("none", "all"))])
