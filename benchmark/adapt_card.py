@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TITLE = "H-InDex Bench Stage 2"
 VGG = f"VGG-16 ({VGG16_FILE}), images not normalised"
 OWN = "not VGG-16: frozen features of the unadapted encoder; running means begin with the first batch"
+PERCEPTUAL = {"vgg16": VGG, "stage1": OWN, "none": "none: the loss is the error of the pixels alone"}
 PENN = "trained on Penn Action"
 SHIPPED = "those that ship, trained on other episodes of all twelve tasks over the unadapted encoder, which ships too"
 FILE = "of the file {name}, sha256 {sha256}"
@@ -75,7 +76,7 @@ def card(made: _Adaptation, held_out: Mapping[str, Summary], by_task: Mapping[st
             },
         },
         "heads": _heads(config, made.identity["heads_sha256"]),
-        "perceptual_network": VGG if config.perceptual == "vgg16" else OWN,
+        "perceptual_network": PERCEPTUAL[config.perceptual],
         "data": {
             "what": f"{config.videos} episodes of the shipped expert of each task, with its exploration noise",
             "frames": sum(part.train.frames for part in parts),

@@ -40,7 +40,9 @@ def adapt(
         float | None, typer.Option(help="Share of the steps, at the end, in which the learning rate falls (paper: 0).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything but the frames.")] = 0,
-    perceptual: Annotated[str, typer.Option(help="Network of the perceptual loss: auto, vgg16, stage1.")] = "auto",
+    perceptual: Annotated[
+        str, typer.Option(help="Network of the perceptual loss: auto, vgg16, stage1, none.")
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
     heads: Annotated[
         str, typer.Option(help="First heads: auto, shipped, drawn, or a file: penn_joint.pth, heads.safetensors.")

@@ -50,7 +50,7 @@ class AdaptConfig(Part):
         cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
         seed: of everything but the frames.
         perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
-            encoder's own frozen features.
+            encoder's own frozen features; ``none`` for pixels alone, which teaches drawn heads much faster.
         precision: of the training; evaluation is in float32.
         heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else those that ship where they
             were trained on this encoder's weights, else they are drawn; ``shipped``; ``drawn``; or a file, see
@@ -77,7 +77,7 @@ class AdaptConfig(Part):
     map_rate: Annotated[float, Field(gt=0)] | None = None
     cool_down: Annotated[float, Field(ge=0, le=1)] = COOL_DOWN
     seed: Annotated[int, Field(ge=0)] = 0
-    perceptual: Literal["auto", "vgg16", "stage1"] = "auto"
+    perceptual: Literal["auto", "vgg16", "stage1", "none"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     heads: str = "auto"
     videos: Annotated[int, Field(ge=2)] = 50

@@ -20,7 +20,7 @@ from ..files import file_sha256
 from ..weights import cache_dir
 from . import trunk as trunks
 
-Perceptual = Literal["vgg16", "stage1"]
+Perceptual = Literal["vgg16", "stage1", "none"]
 
 VGG16_FILE = "vgg16-397923af.pth"
 VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
@@ -83,6 +83,14 @@ class FrozenTrunk(nn.Module):
         return trunks.maps(self.trunk, (images - self.mean) / self.std)
 
 
+class NoMaps(nn.Module):
+    """Sees nothing in images: what is left of the loss are the pixels."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """No maps of ``(N, 3, H, W)``."""
+        return []
+
+
 class PerceptualLoss(nn.Module):
     """Mean squared errors of the pixels and of a network's maps, each divided by its own running mean.
 
@@ -124,15 +132,17 @@ class PerceptualLoss(nn.Module):
 
 
 def perceptual_loss(kind: Perceptual, trunk: nn.Module, normalisation: Normalisation = IMAGENET) -> PerceptualLoss:
-    """The loss over VGG-16, or over a frozen copy of an unadapted trunk.
+    """The loss over VGG-16, over a frozen copy of an unadapted trunk, or over pixels alone.
 
-    Differs: the released code knows VGG-16 only; over a trunk the running means begin with the first batch's terms.
+    Differs: the released code knows VGG-16 only; else the running means begin with the first batch's terms.
 
     Raises:
         WeightsMissing, WeightsInvalid: VGG-16 was asked for, and its file is not there or is another.
     """
     if kind == "vgg16":
         return PerceptualLoss(VGG16(_vgg16_state()), VGG16_MEANS, len(VGG16_MEANS))
+    if kind == "none":
+        return PerceptualLoss(NoMaps(), None, 1)
     return PerceptualLoss(FrozenTrunk(trunk, normalisation), None, 1 + len(trunks.map_channels(trunk)))
 
 

@@ -88,8 +88,8 @@ class Losses(NamedTuple):
     """Of one step, detached, on the device.
 
     Attributes:
-        terms: (6,) mean squared errors: pixels, then the perceptual network's layers.
-        quotients: (6,) the same over their running means.
+        terms: (6,) mean squared errors: pixels, then the perceptual network's layers; (1,) without such a network.
+        quotients: the same over their running means.
         total: () their sum, which is minimised.
         psnr: () of the batch, in decibels, for a peak of 1.
     """
