@@ -27,6 +27,13 @@ def test_terms_are_mean_squared_errors_of_pixels_and_maps():
     assert terms.tolist() == pytest.approx([error, error, 4.0 * error], rel=1e-5)
 
 
+def test_without_a_network_the_loss_is_the_pixels():
+    loss = losses.perceptual_loss("none", ResNet(BasicBlock, [1, 1, 1, 1]))
+    images, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    assert loss.terms(images, target).tolist() == pytest.approx([float((images - target).square().mean())])
+    assert loss.update(torch.tensor([3.0])).tolist() == pytest.approx([1.0])
+
+
 def test_running_means_move_by_a_hundredth_before_they_divide():
     loss = losses.PerceptualLoss(Halves(), (2.0, 4.0, 8.0), 3)
     quotients = loss.update(torch.tensor([3.0, 4.0, 0.0]))

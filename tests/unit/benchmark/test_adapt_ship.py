@@ -1,0 +1,105 @@
+"""What ships of Stage 2, made of finished adaptations."""
+
+import json
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from benchmark import adapt_ship
+from benchmark.adapt_ship import ship
+from benchmark.errors import OutputError
+from encoders.adapt import affine, shipped
+from encoders.adapt.files import load_heads
+from encoders.adapt.model import KeypointModel
+
+WEIGHTS = "b" * 64
+
+
+@pytest.fixture
+def model():
+    trunk = ResNet(BasicBlock, [1, 1, 1, 1]).eval()
+    trunk.fc = nn.Identity()
+    return KeypointModel(trunk)
+
+
+@pytest.fixture
+def finished(tmp_path, model, monkeypatch):
+    """Writes what a finished adaptation leaves; the package's folder is an empty one."""
+    builtin = tmp_path / "builtin"
+    (builtin / "adapted").mkdir(parents=True)
+    monkeypatch.setattr(shipped, "HEADS", builtin / "heads.safetensors")
+    monkeypatch.setattr(shipped, "FOLDER", builtin / "adapted")
+
+    def write(tasks, mode, weights="builtin"):
+        folder = tmp_path / "runs"
+        folder.mkdir()
+        card = {
+            "name": "Stage 2",
+            "task": "+".join(tasks),
+            "tasks": tasks,
+            "encoder": {"weights": weights, "weights_sha256": WEIGHTS},
+            "trained": {"mode": mode},
+        }
+        (folder / "card.json").write_text(json.dumps(card))
+        safetensors.torch.save_file(affine.extract(model.pose_net.trunk), folder / "batchnorm.safetensors")
+        state = {f"model.{name}": tensor.half() if tensor.ndim == 4 else tensor for name, tensor in heads(model)}
+        state |= {
+            "model.pose_net.trunk.bn1.weight": torch.ones(64),
+            "loss.means": torch.ones(6),
+            "steps": torch.tensor(3),
+        }
+        safetensors.torch.save_file(state, folder / "heads.safetensors")
+        return folder
+
+    return write
+
+
+def heads(model):
+    return [item for item in model.state_dict().items() if not item[0].startswith("pose_net.trunk.")]
+
+
+def test_scales_and_offsets_of_a_task(finished, model):
+    path = ship(finished(["pen"], "affine"))
+    assert path == shipped.path("pen")
+    assert shipped.fits(path, WEIGHTS)
+    assert not shipped.fits(path, "c" * 64)
+    tensors = safetensors.torch.load_file(path)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert tensors.keys() == affine.affine_parameters(model.pose_net.trunk).keys()
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert (card["task"], card["stored"]) == ("pen", "half precision")
+
+
+def test_heads_of_several_tasks(finished, model):
+    path = ship(finished(["pen", "door"], "none"))
+    assert shipped.fits(path, WEIGHTS)
+    names = {name.removeprefix("model.") for name in safetensors.torch.load_file(path)}
+    assert not {name for name in names if name.startswith(("pose_net.trunk.", "pose_net.sup_", "loss"))}
+    before = dict(heads(model))
+    other = KeypointModel(model.pose_net.trunk)
+    load_heads(other, path)
+    for name, tensor in other.state_dict().items():
+        if name in names:
+            assert torch.allclose(tensor.float(), before[name].float(), atol=1e-3), name
+    assert {"image_renderer.layer4.6.weight", "pose_net.deconv_layers.0.weight"} <= names
+
+
+@pytest.mark.parametrize(
+    ("tasks", "mode", "weights"),
+    [(["pen"], "affine", "random"), (["pen"], "all", "builtin"), (["pen", "door"], "affine", "builtin")],
+)
+def test_what_does_not_belong_there_is_refused(finished, tasks, mode, weights):
+    with pytest.raises(OutputError, match=f"Stage 2 of {weights} weights in mode {mode}; what ships is of"):
+        ship(finished(tasks, mode, weights))
+    assert not shipped.HEADS.exists()
+    assert not list(shipped.FOLDER.iterdir())
+
+
+def test_an_unfinished_one_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["adapt_ship", str(tmp_path / "gone")])
+    with pytest.raises(SystemExit, match=r"^bench: .*gone"):
+        adapt_ship.main()
