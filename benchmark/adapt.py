@@ -302,15 +302,15 @@ class _Adaptation:
         self.progress.stage("evaluate")
         drawings = data.evaluate(self.trainer, self.parts, evaluation.PAIRS)
         keypoints = {part.task: self._keypoints(part) for part in self.parts}
-        whole = data.together([*drawings.values()]), segments.together([*keypoints.values()])
-        psnr, on_hand = (found.summary() for found in whole)
-        self.progress.say(evaluation.line(psnr))
-        rate, uniform = (on_hand[name]["mean"] for name in ("keypoints", "uniform_points"))
+        whole = held_out_rows(data.together([*drawings.values()]), segments.together([*keypoints.values()]))
+        self.progress.say(evaluation.line(whole["psnr"]))
+        rates = whole["keypoints_on_hand_or_object"]
+        rate, uniform = (rates[name]["mean"] for name in ("keypoints", "uniform_points"))
         self.progress.say(f"keypoints on hand or object: {rate:.1%} (uniformly placed ones {uniform:.1%})")
         self._strip()
         self._write_tensors()
-        by_task = {task: held_out_rows(drawings[task].summary(), keypoints[task].summary()) for task in self.tasks}
-        atomic.write_json(self.folder / CARD, card(self, held_out_rows(psnr, on_hand), by_task))
+        by_task = {task: held_out_rows(drawings[task], keypoints[task]) for task in self.tasks}
+        atomic.write_json(self.folder / CARD, card(self, whole, by_task))
         atomic.remove(self.folder / CHECKPOINT)
 
     def _keypoints(self, part: data.TaskFrames) -> segments.Hits:

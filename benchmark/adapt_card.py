@@ -17,6 +17,8 @@ from .machine import peak_memory
 if TYPE_CHECKING:
     from .adapt import _Adaptation
     from .adapt_config import AdaptConfig
+    from .adapt_evaluation import Drawings
+    from .adapt_segments import Hits
 
 TITLE = "H-InDex Bench Stage 2"
 VGG = f"VGG-16 ({VGG16_FILE}), images not normalised"
@@ -28,15 +30,16 @@ FILE = "of the file {name}, sha256 {sha256}"
 DRAWN = "random, their BatchNorm statistics those of a first batch; the authors begin with heads trained on Penn Action"
 
 
-Summary = Mapping[str, Mapping[str, float]]
+def held_out_rows(drawings: Drawings, keypoints: Hits) -> dict[str, Any]:
+    """How well held-out episodes are drawn, the episodes one by one, and where their keypoints lie."""
+    return {
+        "psnr": drawings.summary(),
+        "psnr_of_episodes": drawings.episodes(),
+        "keypoints_on_hand_or_object": keypoints.summary(),
+    }
 
 
-def held_out_rows(psnr: Summary, keypoints: Summary) -> dict[str, Summary]:
-    """How well held-out episodes are drawn, and where their keypoints lie."""
-    return {"psnr": psnr, "keypoints_on_hand_or_object": keypoints}
-
-
-def card(made: _Adaptation, held_out: Mapping[str, Summary], by_task: Mapping[str, Any]) -> dict[str, Any]:
+def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, Any]) -> dict[str, Any]:
     """The card, ready for JSON.
 
     Args:
@@ -93,6 +96,7 @@ def card(made: _Adaptation, held_out: Mapping[str, Summary], by_task: Mapping[st
         "training": {
             "steps": position.step,
             "batch": config.batch,
+            "seed": config.seed,
             "learning_rate": config.learning_rate,
             "warm_up": config.warm_up,
             "map_rate": config.map_rate,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,19 +13,11 @@ from torch import Tensor
 from encoders.adapt.trainer import AdaptationTrainer, psnr
 
 from .adapt_frames import AdaptFrames
+from .intervals import interval
 
 PAIRS = 20
-RESAMPLES = 10_000
 CHUNK = 8
 _SEED = 20_231
-
-
-class Interval(NamedTuple):
-    """A mean with its 95 % bootstrap interval over episodes."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,10 @@ class Drawings:
             "reconstruction_minus_mean_image": self.reconstruction - self.mean,
         }
         return {name: interval(values.mean(axis=1))._asdict() for name, values in rows.items()}
+
+    def episodes(self) -> list[float]:
+        """PSNR of the reconstruction, the mean of each episode, for JSON."""
+        return [round(float(value), 4) for value in self.reconstruction.mean(axis=1)]
 
 
 def held_out_places(frames: AdaptFrames, pairs: int = PAIRS) -> Tensor:
@@ -94,14 +89,6 @@ def evaluate(trainer: AdaptationTrainer, held_out: AdaptFrames, blind: Tensor, p
     shape = places.shape[:2]
     found = {name: torch.cat(values).reshape(shape).double().numpy() for name, values in rows.items()}
     return Drawings(**found)
-
-
-def interval(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
-    """The mean of one number an episode, (E,), and the 2.5 and 97.5 percent points of its resampled means."""
-    generator = np.random.default_rng(seed)
-    resampled = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def line(summary: Mapping[str, Mapping[str, float]]) -> str:

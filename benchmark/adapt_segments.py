@@ -14,8 +14,8 @@ import tasks
 from tasks.base import Task
 from tasks.render import CROP, Renderer
 
-from .adapt_evaluation import interval
 from .adapt_frames import AdaptFrames, FrameSettings
+from .intervals import interval
 
 HAND = "forearm"
 """The body whose subtree is the hand."""

@@ -21,7 +21,7 @@ from .plates_pictures import adaptation_plates, background_plates, probe_plates,
 from .plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
 from .press import Press, helpers
 from .problems import Finding
-from .suite_tables import Shelf, probe_tables, suite_tables
+from .suite_tables import Shelf, probe_tables, stage2_tables, suite_tables
 
 PAGE = "report.html"
 
@@ -125,10 +125,10 @@ def _shared_part(
     findings += unreadable
     probe = probe_plates(material)
     made += [("", plate) for plate in (*probe, *stage2)]
-    seen = press.tables(probe_tables(material))
+    seen, drawn = press.tables(probe_tables(material)), press.tables(stage2_tables(material))
     parts = [
         ("probe", "What the encoders see", press.figures(probe) + seen),
-        ("stage-2", "Stage 2", press.figures(stage2)),
+        ("stage-2", "Stage 2", press.figures(stage2) + drawn),
     ]
     return [
         *(Section(name, title, body) for name, title, body in parts if body),

@@ -8,6 +8,7 @@ from functools import cache
 
 from . import learning, scores, statistics, tables
 from .collect import Material, Suite
+from .stage2 import stage2_numbers
 from .table import Table
 
 COVERED_SEEDS = (2, 3, 5, 10)
@@ -74,6 +75,13 @@ def probe_tables(material: Material) -> Shelf:
     if probe.empty or not (probe["problem"] == "").any():
         return Shelf()
     return Shelf((tables.probe_table(probe, bool(probe["synthetic"].any())),))
+
+
+def stage2_tables(material: Material) -> Shelf:
+    """Stage 2's table, where an adaptation has numbers."""
+    numbers = stage2_numbers(material.adaptations)
+    synthetic = bool(len(numbers) and material.adaptations["synthetic"].any())
+    return Shelf((tables.stage2_table(numbers, synthetic),)) if len(numbers) else Shelf()
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas
 
-from . import statistics
+from . import stage2, statistics
 from .scores import FEW_SEEDS, Comparison, row_order
 from .shift import ALL_SHIFTED
 from .statistics import Coverage
@@ -170,6 +170,24 @@ def probe_table(probe: pandas.DataFrame, synthetic: bool = False) -> Table:
     return Table("probe", caption, pandas.DataFrame(rows, columns=["quantity", *wide.columns]), data, best, synthetic)
 
 
+def stage2_table(numbers: pandas.DataFrame, synthetic: bool = False) -> Table:
+    """How well Stage 2 draws held-out frames, and where its keypoints lie; see `reports.stage2`."""
+    rows = []
+    for line in numbers.to_dict("records"):
+        cells = [_between(line, name, 2) for name in stage2.PSNR]
+        cells += [_between(line, stage2.GAIN, 2), *(_between(line, name, 3) for name in stage2.POINTS)]
+        what = f"{line['encoder']}, {line['mode']}{', tasks together' if line['together'] else ''}"
+        rows.append([line["task"], what, str(line["steps"]), *cells])
+    columns = ["task", "encoder, adapted", "steps", "PSNR", "minus copy", "minus mean image", "minus frozen encoder"]
+    columns += ["on hand or object", "uniform", "difference"]
+    caption = (
+        "Stage 2 on held-out episodes, with 95 % intervals over them: PSNR (dB) of the reconstruction, its difference "
+        "to copying the source frame, to the mean image, and to the same training with a frozen encoder (mode none) on "
+        "the same episodes; share of keypoints on hand or handled object, and of uniformly placed points."
+    )
+    return Table("stage2", caption, pandas.DataFrame(rows, columns=columns), numbers, None, synthetic)
+
+
 def weights_table(runs: pandas.DataFrame) -> Table:
     """Where each row's weights come from, and what their licence permits."""
     rows, data = [], []
@@ -231,6 +249,11 @@ def _cell(mean: float, deviation: float, seeds: int) -> str:
 
 def _number(value: float, digits: int = DIGITS) -> str:
     return NOTHING if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
+
+
+def _between(line: dict[Any, Any], name: str, digits: int) -> str:
+    value, low, high = (_number(line[f"{name}{end}"], digits) for end in ("", "_low", "_high"))
+    return value if value == NOTHING else f"{value} [{low}, {high}]"
 
 
 def _interval(estimate: dict[Any, Any], digits: int = DIGITS) -> str:

@@ -9,6 +9,7 @@ import tasks
 from benchmark import adapt_evaluation as evaluation
 from benchmark import adapt_segments as segments
 from benchmark.adapt_frames import AdaptFrames, FrameSettings, render_videos
+from benchmark.intervals import interval
 from tasks.render import Renderer
 
 
@@ -65,7 +66,7 @@ def test_the_mean_image_leaves_out_what_follows_a_videos_end():
 
 def test_an_interval_covers_the_mean_and_is_as_wide_as_the_textbook_says():
     values = np.random.default_rng(0).normal(3.0, 2.0, 100)
-    found = evaluation.interval(values)
+    found = interval(values)
     error = values.std() / 10.0
     assert found.mean == pytest.approx(values.mean())
     assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
@@ -94,7 +95,7 @@ def test_uniform_points_hit_as_often_as_the_mask_is_large():
     masks = generator.random((2, 3, 32, 32)) < 0.3
     points = generator.uniform(-0.5, 31.5, (6, 4000, 2))
     on = segments.hits(points, masks.reshape(6, 32, 32), 32).reshape(2, 3, 4000)
-    found = segments.summary(on, masks)
+    found = segments.Hits(on, masks).summary()
     assert found["uniform_points"]["mean"] == pytest.approx(masks.mean())
     assert abs(found["difference"]["mean"]) < 0.01
 

@@ -1,0 +1,27 @@
+"""Intervals over episodes, by bootstrap."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+_SEED = 20_231
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % bootstrap interval over episodes."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def interval(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
+    """The mean of one number an episode, (E,), and the 2.5 and 97.5 percent points of its resampled means."""
+    generator = np.random.default_rng(seed)
+    resampled = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(float(values.mean()), float(low), float(high))
