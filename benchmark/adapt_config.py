@@ -24,6 +24,7 @@ RESULTS_VERSION = 2
 
 LEARNING_RATE = 5e-4
 DRAWN_MAP_RATE = 0.02
+SHIPPED_MAP_RATE = 0.1
 LONGEST_WARM_UP = 1000
 COOL_DOWN = 0.5
 """Differs: the authors' heads come trained; 100,000 steps at 1e-4, all layers alike from the first one to the last."""
@@ -46,7 +47,7 @@ class AdaptConfig(Part):
         warm_up: steps in which the keypoints stay as they are, see `encoders.adapt.trainer`; None for a tenth
             of all where heads are drawn, else 0.
         map_rate: learning rate of the layers between encoder and keypoints, as a part of ``learning_rate``; None for
-            `DRAWN_MAP_RATE` where heads are drawn, else 1.
+            `DRAWN_MAP_RATE` where heads are drawn, `SHIPPED_MAP_RATE` for those that ship, else 1.
         cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
         seed: of everything but the frames.
         perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
@@ -121,7 +122,7 @@ class AdaptConfig(Part):
         if warm_up is None:
             warm_up = min(self.steps // 10, LONGEST_WARM_UP) if drawn else 0
         if map_rate is None:
-            map_rate = DRAWN_MAP_RATE if drawn else 1.0
+            map_rate = {"drawn": DRAWN_MAP_RATE, "shipped": SHIPPED_MAP_RATE}.get(heads, 1.0)
         return self.model_copy(
             update={"perceptual": perceptual, "heads": heads, "warm_up": warm_up, "map_rate": map_rate}
         )

@@ -313,7 +313,7 @@ def test_heads_that_ship_begin_where_they_fit(monkeypatch, tmp_path):
     assert AdaptConfig().resolve(origin).heads == "drawn"
     safetensors.torch.save_file({"x": torch.zeros(1)}, path, {shipped.ADAPTED_FROM: "a" * 64})
     resolved = AdaptConfig().resolve(origin)
-    assert (resolved.heads, resolved.heads_path, resolved.warm_up, resolved.map_rate) == ("shipped", path, 0, 1.0)
+    assert (resolved.heads, resolved.heads_path, resolved.warm_up, resolved.map_rate) == ("shipped", path, 0, 0.1)
     assert AdaptConfig(heads="drawn").resolve(origin).heads_path is None
     assert AdaptConfig().resolve(OWN).heads == "drawn"
 
