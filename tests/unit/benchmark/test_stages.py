@@ -13,6 +13,8 @@ from benchmark.errors import ConfigError
 from benchmark.progress import Silent
 from encoders import WeightsMissing, build, cards, licences
 from encoders.adapt import affine, shipped
+from encoders.adapt.files import load_heads
+from encoders.adapt.model import KeypointModel
 
 
 def planned(*overrides, preset="quickstart", task="door", encoder="hindex", **options):
@@ -126,6 +128,19 @@ def test_all_twelve_tasks_ship_with_a_card_that_fits(cache):
         assert found.source == "shipped", task
         card = json.loads(shipped.path(task).with_suffix(".json").read_text())
         assert card["task"] == task
+
+
+def test_the_heads_that_ship_fit_the_stage_1_that_ships(cache):
+    encoder, origin = build("frankmocap_hand", weights="builtin")
+    resolved = AdaptConfig().resolve(origin)
+    assert (resolved.heads, resolved.heads_path) == ("shipped", shipped.HEADS)
+    model = KeypointModel(encoder.trunk)
+    trunk = {name: tensor.clone() for name, tensor in encoder.trunk.state_dict().items()}
+    load_heads(model, shipped.HEADS)
+    assert all(torch.equal(trunk[name], tensor) for name, tensor in model.pose_net.trunk.state_dict().items())
+    card = json.loads(shipped.HEADS.with_suffix(".json").read_text())
+    assert len(card["tasks"]) == 12
+    assert card["held_out"]["psnr"]["reconstruction_minus_mean_image"]["low"] > 0
 
 
 def test_a_run_adapts_as_bench_adapt_does_by_default():
