@@ -51,7 +51,7 @@ from .adapt_folder import (
     read_card,
 )
 from .adapt_frames import FrameSettings
-from .errors import OutputError
+from .errors import ConfigError, OutputError
 from .identity import identity_changes, same_identity
 from .lock import hold
 from .machine import choose_device
@@ -111,6 +111,8 @@ def adapt(
     """
     adaptable(encoder)
     names = (task,) if isinstance(task, str) else tuple(task)
+    if not names:
+        raise ConfigError("Stage 2: no task is named")
     for name in names:
         tasks.card(name)
     folder = adapted_path(out, joined(names), folder_title(config, origin, encoder.name))

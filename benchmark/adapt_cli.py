@@ -94,7 +94,8 @@ def adapt(
         egl_device=egl_device,
         **{name: value for name, value in given.items() if value is not None},
     )
-    names = tasks.names() if task == "all" else [name.strip() for name in task.split(",") if name.strip()]
+    written = dict.fromkeys(name.strip() for name in task.split(","))
+    names = tasks.names() if task == "all" else [name for name in written if name]
     if not names:
         raise ConfigError("name a task with --task, or all")
     for name in names:
@@ -102,7 +103,7 @@ def adapt(
     require_gl()
     progress = ConsoleProgress()
     for group in [tuple(names)] if together else [(name,) for name in names]:
-        built, origin = build(encoder, weights=weights, task=group[0])
+        built, origin = build(encoder, weights=weights, task=group[0] if len(group) == 1 else None)
         try:
             folder = stage2.adapt(built, origin, group, out, config, progress)
         finally:

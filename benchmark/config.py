@@ -155,6 +155,7 @@ class AdaptationSettings(Part):
         steps: updates.
         batch: pairs of frames a step.
         learning_rate: Adam's.
+        cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
         camera: through which the frames are seen: the ``task``'s, or the ``released`` Stage 2's.
         videos: episodes of the expert that the frames are taken from.
         shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
@@ -167,6 +168,7 @@ class AdaptationSettings(Part):
     steps: Count = 300
     batch: Count = 4
     learning_rate: Positive = 5e-4
+    cool_down: Fraction = 0.5
     camera: Literal["task", "released"] = "task"
     videos: Annotated[int, Field(ge=2)] = 50
     shortcuts: bool = True
@@ -305,7 +307,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objects": "ycb",
         "precision": "float32",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
-        "adaptation": {"size": 224, "steps": 100_000, "batch": 8, "learning_rate": 1e-4, "camera": "released"},
+        "adaptation": {
+            **{"size": 224, "steps": 100_000, "batch": 8, "learning_rate": 1e-4, "cool_down": 0.0},
+            "camera": "released",
+        },
         "rollout": {"slots": 25, "quality": "paper"},
         "evaluation": {"seeds": "training"},
     },

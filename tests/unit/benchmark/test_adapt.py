@@ -231,6 +231,13 @@ def test_an_encoder_without_batchnorm_is_refused_before_anything_is_written(tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_without_a_task_nothing_is_written(tmp_path):
+    encoder = small_encoder()
+    with pytest.raises(ConfigError, match="no task is named"):
+        adapt(encoder, encoder.origin, (), tmp_path, AdaptConfig(**TINY))
+    assert not list(tmp_path.iterdir())
+
+
 def test_settings_that_cannot_be_used_are_told_in_one_line():
     with pytest.raises(ConfigError, match="--size 100: input should be a multiple of 32"):
         configure(size=100)

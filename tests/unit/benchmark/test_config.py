@@ -45,6 +45,9 @@ def test_paper_takes_every_number_from_the_card(task):
     assert config.rollout.quality == "paper"
     assert (config.demonstrations.source, config.demonstrations.successful_only) == ("imported", False)
     assert config.evaluation.seeds == "training"
+    stage2 = config.adaptation
+    assert (stage2.size, stage2.steps, stage2.batch, stage2.learning_rate) == (224, 100_000, 8, 1e-4)
+    assert (stage2.cool_down, stage2.camera, stage2.shortcuts) == (0.0, "released", True)
 
 
 def test_learner_defaults_are_the_papers():
