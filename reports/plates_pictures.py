@@ -15,6 +15,7 @@ from .plates import Plate
 from .plates_scores import PAPER_ENCODERS, command
 from .problems import Finding
 from .shift import ALL_SHIFTED
+from .stage2 import FROZEN
 
 if TYPE_CHECKING:
     import pandas
@@ -99,7 +100,7 @@ def probe_plates(material: Material) -> list[Plate]:
 def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
     """Figures 10 and 11, and files that cannot be read."""
     table = material.adaptations
-    sound = table[table["problem"] == ""] if len(table) else table
+    sound = table[(table["problem"] == "") & table["card"].map(_changed)] if len(table) else table
     keypoints = sound[sound["keypoints"].map(len) > 0] if len(sound) else sound
     adapt = f"bench adapt --encoder frankmocap_hand --task all --out {material.folder}"
     plates = [
@@ -127,6 +128,11 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
         )
     )
     return plates, findings
+
+
+def _changed(card: Any) -> bool:
+    """Whether an adaptation changed the encoder, not the heads alone."""
+    return not isinstance(card, dict) or card.get("trained", {}).get("mode") != FROZEN
 
 
 def _affine_values(table: pandas.DataFrame) -> tuple[tuple[dict[str, Any], pandas.DataFrame] | None, list[Finding]]:

@@ -175,7 +175,7 @@ def stage2_table(numbers: pandas.DataFrame, synthetic: bool = False) -> Table:
     rows = []
     for line in numbers.to_dict("records"):
         cells = [_between(line, name, 2) for name in stage2.PSNR]
-        cells += [_between(line, stage2.GAIN, 2), *(_between(line, name, 3) for name in stage2.POINTS)]
+        cells += [_between(line, stage2.GAIN, 2), *(_between(line, name, 2) for name in stage2.POINTS)]
         what = f"{line['encoder']}, {line['mode']}{', tasks together' if line['together'] else ''}"
         rows.append([line["task"], what, str(line["steps"]), *cells])
     columns = ["task", "encoder, adapted", "steps", "PSNR", "minus copy", "minus mean image", "minus frozen encoder"]

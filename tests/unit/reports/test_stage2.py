@@ -1,6 +1,7 @@
 """Stage 2 in numbers: read from cards, compared episode by episode with a frozen encoder."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -8,6 +9,7 @@ import pytest
 
 from benchmark.intervals import interval
 from reports.load import ADAPTATION_COLUMNS
+from reports.plates_pictures import adaptation_plates
 from reports.stage2 import COLUMNS, stage2_numbers
 from reports.tables import stage2_table
 
@@ -47,7 +49,16 @@ def adaptation(mode, task="pen", **changes):
     }
     for name, value in changes.items():
         card[name] = card[name] | value
-    return {"task": task, "title": mode, "card": card, "keypoints": (), "synthetic": False, "problem": ""}
+    return {
+        "task": task,
+        "title": mode,
+        "card": card,
+        "keypoints": (),
+        "synthetic": False,
+        "problem": "",
+        "pretrained": None,
+        "batchnorm": None,
+    }
 
 
 def table(*made):
@@ -97,3 +108,14 @@ def test_the_table_shows_intervals_and_gaps():
         "frankmocap_hand (builtin), none",
     ]
     assert len(made.csv().splitlines()) == 3
+
+
+def test_figure_10_shows_adapted_encoders_alone(tmp_path):
+    picture = tmp_path / "000.png"
+    made = [{**adaptation(mode), "keypoints": (picture,)} for mode in EPISODES]
+    frozen, both = (
+        adaptation_plates(SimpleNamespace(adaptations=table(*chosen), folder=tmp_path))[0][0]
+        for chosen in (made[:1], made)
+    )
+    assert not frozen.drawn
+    assert both.draw.args[0]["title"].tolist() == ["affine"]
