@@ -146,13 +146,6 @@ def perceptual_loss(kind: Perceptual, trunk: nn.Module, normalisation: Normalisa
     return PerceptualLoss(FrozenTrunk(trunk, normalisation), None, 1 + len(trunks.map_channels(trunk)))
 
 
-def keep_in_bfloat16(network: nn.Module) -> None:
-    """Store a frozen network's convolutions as autocast would make them at every call: the same bits, less work."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.to(torch.bfloat16)
-
-
 def vgg16_path() -> Path:
     """Where VGG-16's weights file is looked for."""
     return cache_dir() / "weights" / "vgg16" / VGG16_FILE

@@ -21,7 +21,7 @@ from ..errors import EncoderError
 from ..precision import FLOAT32, computing
 from . import affine, keypoints
 from .files import load_heads
-from .loss import Perceptual, keep_in_bfloat16, perceptual_loss
+from .loss import Perceptual, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
 
@@ -152,8 +152,6 @@ class AdaptationTrainer:
             load_heads(self.model, heads)
         self.model.to(device).to(memory_format=torch.channels_last).eval()
         self.loss.to(memory_format=torch.channels_last)
-        if settings.precision == "bfloat16":
-            keep_in_bfloat16(self.loss.network)
         self.trained = self._choose()
         on_gpu = device.type == "cuda"
         groups = [{"params": [self.trained[name] for name in names]} for names in self._groups()]

@@ -9,7 +9,6 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from encoders.adapt import affine, keypoints
-from encoders.adapt import trainer as trainer_module
 from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer
 from encoders.errors import EncoderError
 
@@ -260,13 +259,6 @@ def test_the_learning_rate_falls_to_the_end(trunk, frames):
     assert rates == [[1e-3] * 3, [1e-3] * 3, [1e-3] * 3, [5e-4] * 3]
     with pytest.raises(EncoderError, match="a cool-down of 5 steps; expected 0 to all 4"):
         settings(steps=4, cool_down=5)
-
-
-def test_a_frozen_network_in_bfloat16_gives_the_same_losses(trunk, frames, monkeypatch):
-    kept = AdaptationTrainer(copy.deepcopy(trunk), settings(precision="bfloat16"), CPU).step(*frames)
-    monkeypatch.setattr(trainer_module, "keep_in_bfloat16", lambda network: None)
-    cast = AdaptationTrainer(copy.deepcopy(trunk), settings(precision="bfloat16"), CPU).step(*frames)
-    assert torch.equal(kept.terms, cast.terms)
 
 
 @pytest.mark.parametrize("mode", ["affine", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("none", "all"))])
