@@ -30,7 +30,7 @@ from . import adapt_evaluation as evaluation
 from . import adapt_pictures as pictures
 from . import adapt_segments as segments
 from . import atomic
-from .adapt_card import card, held_out_rows
+from .adapt_card import card, heads_in_words, held_out_rows
 from .adapt_config import AdaptConfig, folder_title, identity, joined
 from .adapt_folder import (
     BATCHNORM,
@@ -165,6 +165,7 @@ class _Adaptation:
         name = self.origin.title(self.encoder.name)
         steps = config.steps + sum(part.limit for part in settings)
         progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", steps)
+        progress.say(f"first heads: {heads_in_words(config, self.identity['heads_sha256'])}")
         self.parts = [self._render(part) for part in settings]
         self.trainer = self._trainer()
         self._resume(saved)

@@ -78,7 +78,7 @@ def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, A
                 for part in ("weight", "bias")
             },
         },
-        "heads": _heads(config, made.identity["heads_sha256"]),
+        "heads": heads_in_words(config, made.identity["heads_sha256"]),
         "perceptual_network": PERCEPTUAL[config.perceptual],
         "data": {
             "what": f"{config.videos} episodes of the shipped expert of each task, with its exploration noise",
@@ -117,7 +117,8 @@ def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, A
     }
 
 
-def _heads(config: AdaptConfig, sha256: str | None) -> str:
+def heads_in_words(config: AdaptConfig, sha256: str | None) -> str:
+    """Where the first heads of an adaptation come from; ``config`` is resolved."""
     path = config.heads_path
     if path is None:
         return DRAWN

@@ -45,6 +45,7 @@ def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
     assert "held-out PSNR" in first.stdout
     assert "5760 numbers" in first.stdout
     assert "held-out PSNR (dB): reconstruction" in first.stderr
+    assert "first heads: random" in first.stderr
     (_,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
     again = bench(*options, "--steps", 3)
     assert again.stdout == first.stdout
