@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from encoders.files import sync, sync_folder
 
 from .errors import OutputError
 
@@ -27,7 +28,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             with partial.open("xb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                sync(file.fileno())
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -69,7 +70,7 @@ def append_line(path: Path, line: str) -> None:
         with path.open("ab") as file:
             file.write(line.encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         if new:
             sync_folder(path.parent)
 
@@ -79,15 +80,6 @@ def remove(path: Path) -> None:
     with naming_failures(path):
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and new names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_partials(folder: Path) -> None:

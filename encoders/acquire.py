@@ -21,7 +21,7 @@ from . import licences, registry, weights
 from .cards import Card, Source
 from .download import CannotFetch, Progress, download, forget, held
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
-from .files import file_sha256
+from .files import file_sha256, sync
 from .weights import cached_path
 
 Check = Callable[[Path], object]
@@ -258,7 +258,7 @@ def _import_stream(card: Card, source: Source, stream: IO[bytes], check: Check) 
                 copy.truncate(0)
                 shutil.copyfileobj(stream, copy, _COPY_BYTES)
                 copy.flush()
-                os.fsync(copy.fileno())
+                sync(copy.fileno())
         except OSError as error:
             raise _unwritable(staged, error) from error
         return _accept(card, source, staged, check)

@@ -11,7 +11,6 @@ To wire it in: ``_content(path)`` is ``convert.tensors(path)``.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from . import pickles
-from .files import file_sha256
+from .files import file_sha256, sync
 from .unpickling import Opaque, opaque
 from .weights import cache_dir
 
@@ -131,7 +130,7 @@ def _write(path: Path, content: Any, digest: str) -> None:
                 if tensor.numel():
                     file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -6,17 +6,16 @@ version of the file; it is gone on with only if the server still offers the same
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from os import SEEK_END
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from .errors import EncoderError
-from .files import write_text
+from .files import lock, sync, write_text
 
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
@@ -102,11 +101,9 @@ def held(path: Path) -> IO[bytes]:
         file = path.open("ab")
     except OSError as error:
         raise _cannot_write(path, error) from error
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not lock(file):
         file.close()
-        raise EncoderError(f"{path} is being written by another process; wait for it") from error
+        raise EncoderError(f"{path} is being written by another process; wait for it")
     return file
 
 
@@ -128,7 +125,7 @@ class _NoFile(Exception):
 def _once(url: str, path: Path, file: IO[bytes], progress: Progress | None, size: int | None) -> None:
     import requests
 
-    there = file.seek(0, os.SEEK_END)
+    there = file.seek(0, SEEK_END)
     known = _read_note(path)
     # Without a note of its version, only the known size says that what is there can be gone on with: not enough.
     if known.get("url") != url or not known.get("version") or (size is not None and there > size):
@@ -171,7 +168,7 @@ def _take(
             progress.advance((there + len(block)) // 1000 - there // 1000)
         there += len(block)
     try:
-        os.fsync(file.fileno())
+        sync(file.fileno())
     except OSError as error:
         raise _full(path, file, error) from error
     if expected is not None and there != expected:

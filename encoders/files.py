@@ -1,13 +1,29 @@
-"""Hashes of files, and files that get their name only when they are whole."""
+"""Hashes of files, files that get their name only when they are whole, and what file systems of clusters refuse.
+
+Some network file systems have no locks, or do not sync folders. The work is not lost over that: one line says what is
+missing, once per process.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import logging
 import os
 import time
 from pathlib import Path
+from typing import IO, Any
 
+logger = logging.getLogger(__name__)
+
+_CONTENTION = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
+"""What POSIX lets `lockf` say where another process holds the lock; anything else is no sign of another process."""
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
+_FOLDER_NOT_OPENED = _NOT_SUPPORTED | {errno.EACCES, errno.EPERM, errno.EISDIR}
 _SETTLED_SECONDS = 2.0
+_warned: set[str] = set()
 _known: dict[tuple[str, int, int, int, int], str] = {}
 
 
@@ -42,6 +58,76 @@ def write_text(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def lock(file: IO[Any]) -> bool:
+    """Take an exclusive lock on an open file, held until the file is closed or the process ends.
+
+    A POSIX record lock rather than flock: forked workers that outlive the process do not inherit it. So it holds
+    between processes, not between threads of one. Where the file system has no locks, one warning says so.
+
+    Returns:
+        False where another process holds the lock.
+    """
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _CONTENTION:
+            return False
+        warn_once(
+            "lock",
+            f"the file system of {file.name} has no locks ({error.strerror or error}): nothing keeps a second process "
+            "from writing the same files; run one at a time",
+        )
+    return True
+
+
+def sync(descriptor: int) -> None:
+    """Make the content of an open file survive a power cut, as far as its file system can.
+
+    Raises:
+        OSError: the content cannot be written, such as on a full disk.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+        _warn_of_power_cuts(error)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder survive a power cut, as far as its file system can.
+
+    Raises:
+        OSError: they cannot be written, such as on a full disk.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in _FOLDER_NOT_OPENED:
+            raise
+        _warn_of_power_cuts(error)
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def warn_once(what: str, line: str) -> None:
+    """Log a warning, unless one of the same kind ``what`` was logged in this process."""
+    if what not in _warned:
+        _warned.add(what)
+        logger.warning("%s", line)
+
+
+def _warn_of_power_cuts(error: OSError) -> None:
+    warn_once(
+        "sync",
+        f"this file system does not sync files or folders ({error.strerror or error}): a power cut may lose what was "
+        "written last; a killed process loses nothing",
+    )
 
 
 def _hash(path: Path, kind: str) -> str:
