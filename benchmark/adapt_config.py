@@ -154,7 +154,9 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
     heads, shipped = config.heads_path, experts.shipped_names()
     return {
         "results_version": RESULTS_VERSION,
-        "tasks": [{"name": name, "results_version": tasks.card(name).results_version} for name in names],
+        "tasks": [
+            {"name": name, "results_version": tasks.card(name).results_version_with(config.objects)} for name in names
+        ],
         "expert_sha256": {name: experts.shipped(name).sha256 for name in names if name in shipped},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,

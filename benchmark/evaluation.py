@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import imageio.v3 as imageio
 import torch
 
+import tasks
 from encoders.precision import set_precision
 
 from . import atomic
@@ -88,7 +89,7 @@ def evaluate_backgrounds(
 
     Raises:
         OutputError: there is no finished run.
-        ConfigError: no such background, or the encoder's weights are not those of the run.
+        ConfigError: no such background, the encoder's weights are not those of the run, or the task has changed since.
         EncoderError: the weights are not here.
     """
     store = RunFolder(folder)
@@ -123,6 +124,7 @@ class _Evaluator:
 
     def _run(self, backgrounds: list[int]) -> None:
         config, store = self.config, self.store
+        self._check_task()
         out = store.path.absolute().parents[3]
         session = Session(config, out, self.progress)
         recorded = store.identity["encoder"]
@@ -162,6 +164,16 @@ class _Evaluator:
             mean_return, success = mean_scores(found)
             self.progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
         self.progress.end()
+
+    def _check_task(self) -> None:
+        """Refuse to mix episodes of two versions of the task in one run."""
+        recorded = self.store.identity.get("task_results_version", 1)
+        current = tasks.card(self.config.task).results_version_with(self.config.objects)
+        if recorded != current:
+            raise ConfigError(
+                f"{self.store.path}: {self.config.task} with {self.config.objects} objects has results version "
+                f"{current}, the run had {recorded}; what is recorded still counts, new episodes need a new run"
+            )
 
     def _checkpoint(self) -> Tensors:
         checkpoint = self.store.load_checkpoint()

@@ -201,7 +201,7 @@ def _identity(encoder: Encoder, task: str, settings: ProbeSettings, device: torc
     return {
         "probe_version": PROBE_VERSION,
         "task": task,
-        "task_results_version": tasks.card(task).results_version,
+        "task_results_version": tasks.card(task).results_version_with(settings.objects),
         "encoder": encoder.describe(),
         "device": device.type,
         **asdict(settings),

@@ -109,7 +109,7 @@ class _Run:
         config["demonstrations"].pop("source")  # the content counts, not where it lay
         return {
             "results_version": RESULTS_VERSION,
-            "task_results_version": self.card.results_version,
+            "task_results_version": self.card.results_version_with(self.config.objects),
             "config": config,
             "encoder": self.session.encoder.describe(),
             "demonstrations": self.demonstrations.content_hash,
@@ -168,7 +168,7 @@ class _Run:
         device, session = simulators.device, self.session
         made_by = {
             "encoder": session.encoder.describe(),
-            "task": [self.card.name, self.card.results_version],
+            "task": [self.card.name, self.card.results_version_with(self.config.objects)],
             "scene": options,
             "quality": self.config.rollout.quality,
             "slots": self.config.slots,

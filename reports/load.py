@@ -33,7 +33,10 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
         status: ``finished``, ``unfinished`` (no manifest), ``diverged`` (updates were no longer finite) or
             ``unreadable``.
-        used: whether scores may use it: finished, and no other run of the same row, task and seed goes first.
+        used: whether scores may use it: finished, not outdated, and no other run of the same row, task and seed goes
+            first.
+        outdated: whether the suite has finished runs of a later results version of the task, never pooled with these.
+        task_version: the task's results version.
         synthetic: whether it is invented, for tests; every figure has to say so.
         row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
         encoder, variant: the name alone; the changed stage settings alone, such as ``ema-0``, else empty.
@@ -66,6 +69,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
     runs["row"] = _rows(runs)
+    runs["outdated"] = _outdated(runs)
     runs["used"] = _used(runs)
     return runs
 
@@ -166,9 +170,16 @@ def _has_a_file_a_task(card: dict[str, Any]) -> bool:
     return any(isinstance(source, dict) and bool(source.get("task")) for source in sources)
 
 
+def _outdated(runs: pandas.DataFrame) -> list[bool]:
+    """Runs of an earlier results version of their task than that of a finished run in the same suite."""
+    finished = runs["task_version"].where(runs["status"] == "finished")
+    latest = finished.groupby([runs["suite"], runs["task"]]).transform("max")
+    return list(runs["task_version"] < latest)
+
+
 def _used(runs: pandas.DataFrame) -> list[bool]:
-    """The first finished run of each row, task and seed of a suite."""
-    finished = runs[runs["status"] == "finished"]
+    """The first finished run of each row, task and seed of a suite that is not outdated."""
+    finished = runs[(runs["status"] == "finished") & ~runs["outdated"]]
     first = ~finished.duplicated(["suite", "task", "row", "seed"])
     return list(first.reindex(runs.index, fill_value=False))
 

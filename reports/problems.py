@@ -15,6 +15,7 @@ Kind = Literal[
     "unreadable",
     "unfinished",
     "diverged",
+    "outdated",
     "duplicate",
     "suites",
     "weights",
@@ -54,7 +55,8 @@ def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Find
         found += _unreadable(table, "files")
     if runs.empty:
         return found
-    found += [*_not_finished(runs), *_duplicates(runs), *_suites(runs), *_two_weights(runs), *_unstable(runs)]
+    found += [*_not_finished(runs), *_outdated(runs), *_duplicates(runs), *_suites(runs)]
+    found += [*_two_weights(runs), *_unstable(runs)]
     for suite, group in runs[runs["used"]].groupby("suite"):
         found += [*_few_seeds(str(suite), group), *_missing(str(suite), group), *_negative(str(suite), group)]
     return [*found, *_stand_ins(runs), *_synthetic(runs)]
@@ -79,8 +81,15 @@ def _not_finished(runs: pandas.DataFrame) -> Iterator[Finding]:
             yield Finding(kind, f"{text}, left out of scores but drawn in curves: {_cells(some)}", len(some))
 
 
+def _outdated(runs: pandas.DataFrame) -> Iterator[Finding]:
+    old = runs[(runs["status"] == "finished") & runs["outdated"]]
+    if len(old):
+        text = "made before the task's numbers changed (an earlier results version) and left out of scores; run again: "
+        yield Finding("outdated", text + _cells(old), len(old))
+
+
 def _duplicates(runs: pandas.DataFrame) -> Iterator[Finding]:
-    extra = runs[(runs["status"] == "finished") & ~runs["used"]]
+    extra = runs[(runs["status"] == "finished") & ~runs["used"] & ~runs["outdated"]]
     if len(extra):
         yield Finding("duplicate", f"a second run of one cell, left out: {_cells(extra)}", len(extra))
 

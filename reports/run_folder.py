@@ -38,7 +38,21 @@ SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("
 PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
 COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
-COLUMNS = (*PLACE, "status", "used", "synthetic", *WHO, *STAGES, *SCORES, *PROGRESS, *COSTS, *RECORDS, "problem")
+COLUMNS = (
+    *PLACE,
+    "status",
+    "used",
+    "outdated",
+    "task_version",
+    "synthetic",
+    *WHO,
+    *STAGES,
+    *SCORES,
+    *PROGRESS,
+    *COSTS,
+    *RECORDS,
+    "problem",
+)
 """The columns of `reports.load.load_runs`, which says what they hold."""
 
 
@@ -55,7 +69,14 @@ def empty_row(path: Path) -> Row:
     return nothing | {
         **{"suite": suite, "task": task, "title": title, "seed": int(seed.removeprefix("seed-"))},
         **{"encoder": encoder, "variant": variant, "weights_label": label, "row": title, "path": path},
-        **{"status": "unreadable", "used": False, "synthetic": False, "problem": ""},
+        **{
+            "status": "unreadable",
+            "used": False,
+            "outdated": False,
+            "task_version": 1,
+            "synthetic": False,
+            "problem": "",
+        },
     }
 
 
@@ -81,6 +102,7 @@ def read_run(path: Path) -> Row:
         config = folder.config if (path / CONFIG).is_file() else dict(identity.get("config", {}))
         encoder = _json(path / ENCODER)
         row |= {"identity": identity_hash(identity), "config": config, "device": str(identity.get("device", ""))}
+        row["task_version"] = int(identity.get("task_results_version", 1))
         row |= {"synthetic": bool(config.get("synthetic") or encoder.get("synthetic"))}
         row |= _who(row, identity, encoder) | _stages(config, encoder)
         row |= _scores(folder.episodes()) | _progress(metrics) | _costs(metrics)

@@ -28,6 +28,7 @@ KINDS = {
     "unreadable": "cannot be read",
     "unfinished": "not finished",
     "diverged": "diverged",
+    "outdated": "earlier results version",
     "duplicate": "duplicates",
     "suites": "suites",
     "weights": "two weights",
@@ -38,7 +39,7 @@ KINDS = {
     "stand-in": "stand-in weights",
     "synthetic": "synthetic",
 }
-LOUD = ("unreadable", "diverged", "weights", "stand-in", "synthetic", "negative")
+LOUD = ("unreadable", "diverged", "outdated", "weights", "stand-in", "synthetic", "negative")
 
 
 def findings_section(findings: Sequence[Finding], material: Material) -> Section:
@@ -168,10 +169,11 @@ def runs_section(suite: Suite, key: str) -> Section:
         **{"return_best": "best return", "return_last": "final return", "success_best": "best success (%)"},
         **{"wall_seconds": "minutes", "device": "device"},
     }
+    status = suite.runs["status"].where(suite.runs["used"] | (suite.runs["status"] != "finished"), "duplicate")
     frame = suite.runs.assign(
         success_best=100 * suite.runs["success_best"],
         wall_seconds=suite.runs["wall_seconds"] / 60,
-        status=suite.runs["status"].where(suite.runs["used"] | (suite.runs["status"] != "finished"), "duplicate"),
+        status=status.where(~suite.runs["outdated"] | (suite.runs["status"] != "finished"), "earlier version"),
     )
     table = elements.table(frame[list(columns)].rename(columns=columns), caption="Every run folder of this suite.")
     return Section(

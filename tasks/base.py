@@ -161,6 +161,11 @@ class Task(ABC):
             **{name: getattr(self, name) for name in self.card.scene},
         }
 
+    @property
+    def results_version(self) -> int:
+        """The results version of the card with this pack of objects."""
+        return self.card.results_version_with(self.objects)
+
     def reset(self, seeds: Sequence[int], slots: Slots = None) -> Reading:
         """Start new episodes.
 

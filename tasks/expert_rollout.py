@@ -87,7 +87,7 @@ def collect(
         "until": "success" if until_success else "horizon",
         "selection": "successful episodes in order of seed" if successful_only else "all episodes in order of seed",
         "counts": {"attempts": len(attempts), "successes": successes, "kept": len(kept)},
-        "results_version": task.card.results_version,
+        "results_version": task.results_version,
         "versions": _versions(),
     }
     return Demonstrations(task.card.name, tuple(kept), described | dict(metadata or {}))
@@ -153,7 +153,7 @@ def replay(task: Task, demonstrations: Demonstrations, on_episode: OnEpisode | N
         if on_episode is not None:
             on_episode(number, episode)
     ordered = tuple(finished[number] for number in range(len(recorded)))
-    described = {"replayed": True, "results_version": card.results_version, "versions": _versions()}
+    described = {"replayed": True, "results_version": task.results_version, "versions": _versions()}
     return Demonstrations(card.name, ordered, {**demonstrations.metadata, **described})
 
 

@@ -95,7 +95,9 @@ def cache_folder() -> Path:
 
 
 def collision_files(folder_name: str, version: str | None = None) -> list[Path]:
-    """The convex collision pieces of an object, binary STL in metres, in the order of their numbers.
+    """Return the convex collision pieces of an object, binary STL in metres, in the released order.
+
+    That is by file name (1, 10, 11, …, 2, 20, …). It decides the order of contacts and with it the solver's result.
 
     Args:
         folder_name: such as ``011_banana``.
@@ -108,7 +110,7 @@ def collision_files(folder_name: str, version: str | None = None) -> list[Path]:
     pieces = [path for path in manifest().required if path.rpartition("/")[0] == folder]
     if not pieces:
         raise _unknown(f"collision meshes {folder}", "collision/")
-    return [_checked(path) for path in sorted(pieces, key=_piece_number)]
+    return [_checked(path) for path in sorted(pieces)]
 
 
 def visual_file(folder_name: str) -> Path:
@@ -208,10 +210,6 @@ def _hash_matches(path: Path, known: OfficialFile) -> bool:
 def _content_matches(path: Path, mtime_ns: int, size: int, known: OfficialFile) -> bool:
     """Hash the file once a process, as long as time and size stay the same."""
     return known.size in (None, size) and known.matches(path.read_bytes())
-
-
-def _piece_number(path: str) -> int:
-    return int(path.rpartition("_")[2].removesuffix(".stl"))
 
 
 def _unknown(what: str, prefix: str) -> AssetError:

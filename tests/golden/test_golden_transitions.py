@@ -24,8 +24,6 @@ OPTIONS = {
 }
 DEXMV = [*RELOCATE, *OPTIONS]
 DEMONSTRATED = [*RELOCATE, "pour", "place_inside"]
-# In contact the old solver's unconverged iterations cannot be repeated: these are compared by quantiles.
-BY_QUANTILES = ["relocate-potted_meat_can", "relocate-mustard_bottle", *OPTIONS]
 FIELDS = {
     "hammer": "nail_board_body_pos",
     "door": "door_frame_body_pos",
@@ -114,7 +112,7 @@ def as_near_as(ours, theirs, reference):
     left, right = (np.abs(each - reference).reshape(len(reference), -1).max(axis=1) for each in (ours, theirs))
     left, right = np.quantile(left, QUANTILES), np.quantile(right, QUANTILES)
     print(f"ours {left}, reference code on 3.17 {right}")  # noqa: T201
-    return (left <= np.maximum(1.25 * right, 1e-3)).all()
+    return (left <= np.maximum(1.25 * right, 1e-6)).all()
 
 
 # Models.
@@ -145,6 +143,12 @@ def test_whatever_moves_has_the_recorded_mass(make, metadata):
         np.testing.assert_allclose(getattr(model, f"body_{field}")[moves], theirs, rtol=1e-6, atol=1e-9, err_msg=field)
 
 
+def ellipsoid(size, quaternion):
+    """Half axes along the columns of a rotation, as one symmetric matrix in square metres."""
+    (rotation,) = rotations(np.atleast_2d(quaternion))
+    return rotation @ np.diag(np.square(size)) @ rotation.T
+
+
 def test_things_that_collide_are_the_recorded_ones(make, metadata):
     """In the recorded order, for it decides the order of contacts."""
     model, geoms = make().model, metadata["geoms"]
@@ -162,9 +166,14 @@ def test_things_that_collide_are_the_recorded_ones(make, metadata):
         for key in ("friction", "solref", "solimp"):
             np.testing.assert_allclose(getattr(geom, key), known[key], rtol=1e-9, err_msg=f"{what} {key}")
         np.testing.assert_allclose((geom.margin[0], geom.gap[0]), (margins[number], gaps[number]), atol=1e-12)
-        if geom.type[0] != mujoco.mjtGeom.mjGEOM_MESH:
-            np.testing.assert_allclose(geom.size, known["size"], atol=1e-9, err_msg=what)
-            np.testing.assert_allclose(geom.pos, known["pos"], atol=1e-9, err_msg=what)
+        # A mesh has the size and place of its inertia box; the two engines compute it alike but for rounding.
+        mesh = geom.type[0] == mujoco.mjtGeom.mjGEOM_MESH
+        np.testing.assert_allclose(geom.size, known["size"], atol=2e-6 if mesh else 1e-9, err_msg=what)
+        np.testing.assert_allclose(geom.pos, known["pos"], atol=1e-8 if mesh else 1e-9, err_msg=what)
+        if mesh:  # Equal edges of a box make its axes arbitrary: the ellipsoid that they span is not.
+            ours_now, theirs_then = (ellipsoid(known["size"], each) for each in (geom.quat, known["quat"]))
+            np.testing.assert_allclose(ours_now, theirs_then, rtol=0, atol=1e-7, err_msg=what)
+        else:
             assert abs(geom.quat @ known["quat"]) == pytest.approx(1, abs=1e-9), what
 
 
@@ -223,15 +232,15 @@ def test_proprioception_is_the_cards_slice_of_the_recorded_positions(stepped, re
     )
 
 
-@only("name", RELOCATE, indirect=True)
+@only("name", DEXMV, indirect=True)
 def test_next_state_on_nearly_every_row(stepped, recorded):
     task, reading = stepped
-    assert agreeing(task.batch.bind("qpos"), recorded["m317_next_qpos"]) >= 0.95
-    assert agreeing(reading.observation, recorded["m317_next_obs"]) >= 0.95
-    assert agreeing(reading.reward, recorded["m317_reward"]) >= 0.95
+    assert agreeing(task.batch.bind("qpos"), recorded["m317_next_qpos"]) >= 0.97
+    assert agreeing(reading.observation, recorded["m317_next_obs"]) >= 0.97
+    assert agreeing(reading.reward, recorded["m317_reward"]) >= 0.97
 
 
-@only("name", BY_QUANTILES, indirect=True)
+@only("name", DEXMV, indirect=True)
 def test_next_state_differs_from_the_reference_like_that_of_the_current_engine(stepped, recorded):
     task, reading = stepped
     assert as_near_as(task.batch.bind("qpos"), recorded["m317_next_qpos"], recorded["next_qpos"])

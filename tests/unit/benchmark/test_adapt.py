@@ -264,6 +264,13 @@ def test_what_is_decided_on_this_machine_is_part_of_the_identity():
     assert made != identity(resolved, encoder, ("pen",))
 
 
+def test_an_adaptation_with_official_meshes_has_the_tasks_version_of_these(later_with_ycb):
+    encoder = small_encoder().describe()
+    for pack, version in (("builtin", 1), ("ycb", 7)):
+        made = identity(AdaptConfig(objects=pack).resolve(OWN), encoder, ("pen",))
+        assert made["tasks"] == [{"name": "pen", "results_version": version}]
+
+
 # Several tasks together, and heads that begin the next adaptation.
 
 

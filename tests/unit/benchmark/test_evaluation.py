@@ -116,6 +116,15 @@ def test_another_encoder_than_the_runs_is_refused(folder):
         evaluate_backgrounds(folder, [1])
 
 
+def test_a_policy_of_an_earlier_version_of_its_task_is_read_and_not_run_again(folder):
+    """Its task would be another one now, and its episodes would be pooled with those of before."""
+    identity = json.loads((folder / "identity.json").read_text())
+    (folder / "identity.json").write_text(json.dumps(identity | {"task_results_version": 0}))
+    assert [shift.found for shift in evaluate_backgrounds(folder, [0])] == [True]
+    with pytest.raises(ConfigError, match=r"pen with builtin objects has results version 1, the run had 0; .* new run"):
+        evaluate_backgrounds(folder, [1])
+
+
 def test_what_is_no_finished_run_is_refused(folder, tmp_path):
     (folder / "manifest.json").unlink()
     for path in (folder, tmp_path):

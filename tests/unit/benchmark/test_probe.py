@@ -1,12 +1,15 @@
 """``bench probe``: its files, what is done again and what is not, its table, and what it refuses."""
 
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+import encoders
 from benchmark import cli, probe_frames, stages
 from benchmark import probe as probing
 from benchmark.errors import ConfigError, OutputError
@@ -168,6 +171,13 @@ def test_features_are_made_once(tmp_path, tiny_encoder, monkeypatch):
     (again,) = probing.probe([tiny_encoder], ["pen"], tmp_path, settings=SETTINGS, overwrite=True)
     assert not again.found
     assert again.scores.rows == cell.scores.rows
+
+
+def test_a_cell_has_the_tasks_version_of_its_pack(later_with_ycb):
+    for pack, version in (("builtin", 1), ("ycb", 7)):
+        settings = dataclasses.replace(SETTINGS, objects=pack)
+        identity = probing._identity(encoders.get("state")(), "pen", settings, torch.device("cpu"))
+        assert identity["task_results_version"] == version
 
 
 def test_another_probe_is_not_overwritten_by_mistake(tmp_path, tiny_encoder, grey):

@@ -257,6 +257,18 @@ def test_an_edited_plugin_is_another_identity(configured, tiny_encoder, tmp_path
         run(configured("learner.iterations=0", encoder=f"{plugin}:Tiny"), tmp_path)
 
 
+def test_the_results_version_of_a_task_with_official_meshes_is_another_identity_with_them_alone(
+    configured, tmp_path, later_with_ycb
+):
+    for objects, version in (("builtin", 1), ("ycb", 7)):
+        result = run(configured("learner.iterations=0", objects=objects), tmp_path)
+        assert RunFolder(result.path).identity["task_results_version"] == version
+    identity = result.path / "identity.json"
+    identity.write_text(json.dumps(RunFolder(result.path).identity | {"task_results_version": 6}))
+    with pytest.raises(OutputError, match=r"another identity \(task_results_version 6 -> 7\)"):
+        run(configured("learner.iterations=0", objects="ycb"), tmp_path)
+
+
 def test_overwrite_begins_anew(configured, tmp_path):
     first = run(configured(), tmp_path)
     (first.path / "notes.txt").write_text("mine")

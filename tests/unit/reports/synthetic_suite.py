@@ -57,6 +57,7 @@ class Run:
     state: str = "finished"
     offset: float = 0.0
     backgrounds: tuple[str, ...] = ()
+    task_version: int | None = None
 
     @property
     def title(self) -> str:
@@ -184,6 +185,7 @@ def records(run: Run) -> dict[str, dict[str, object]]:
     told = {"name": run.encoder, "weights": run.weights_kind, "weights_sha256": digest}
     told["adaptation_sha256"] = changed["sha256"] if adaptation else None
     identity = {"results_version": 1, "config": config, "encoder": told, "device": "cpu"}
+    identity |= {} if run.task_version is None else {"task_results_version": run.task_version}
     machine = {"version": "0.0.0", "results_version": 1, "commit": "0" * 40, "python": "3.11.0", "cpu": "Synthetic CPU"}
     machine |= {"packages": {"torch": "2.14.1", "mujoco": "3.17.0"}, "platform": "synthetic", "cpu_count": 2}
     return {"config.json": config, "identity.json": identity, "encoder.json": encoder, "machine.json": machine}

@@ -154,6 +154,22 @@ def test_the_first_of_two_runs_of_a_cell_counts(synthetic, write, run):
     assert "vc1 on door seed 0" in found(runs, "duplicate")[0]
 
 
+def test_runs_of_an_earlier_results_version_of_their_task_are_not_pooled_with_later_ones(write, run):
+    """Neither are folders that record none; other tasks are not touched."""
+    old = [replace(run, seed=seed, task_version=version) for seed, version in ((0, None), (1, 1))]
+    runs = load.load_runs(write(*old, replace(run, seed=2, task_version=2), replace(run, task="pen", task_version=1)))
+    assert runs["used"].tolist() == [False, False, True, True]
+    assert runs["outdated"].tolist() == [True, True, False, False]
+    assert "vc1 on door seed 0, vc1 on door seed 1" in found(runs, "outdated")[0]
+    assert not found(runs, "duplicate")
+
+
+def test_an_unfinished_run_of_a_later_version_leaves_the_finished_ones_in(write, run):
+    runs = load.load_runs(write(run, replace(run, seed=1, task_version=2, state="crashed")))
+    assert runs["used"].tolist() == [True, False]
+    assert not found(runs, "outdated")
+
+
 def test_an_unfinished_duplicate_does_not_count_against_a_finished_one(synthetic, write, run):
     copy = replace(run, suite=f"copied/{synthetic.SUITE}", state="crashed")
     runs = load.load_runs(write(run, copy))

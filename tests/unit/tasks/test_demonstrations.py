@@ -26,9 +26,8 @@ class Reading(NamedTuple):
 class PointTask:
     """A point to bring to the origin: position += 0.1 * action; it is lost beyond 2.4."""
 
-    card = SimpleNamespace(
-        name="point", horizon=30, action_dim=2, observation_dim=4, goal_steps=5, results_version=1, demonstrations=3
-    )
+    card = SimpleNamespace(name="point", horizon=30, action_dim=2, observation_dim=4, goal_steps=5, demonstrations=3)
+    results_version = 1
 
     scene: ClassVar = {"physics": "paper"}
 

@@ -132,13 +132,13 @@ def test_unknown_objects_are_refused_with_what_there_is(ask, expected):
         ask()
 
 
-def test_pieces_come_in_the_order_of_their_numbers(cache, own_manifest):
+def test_pieces_come_in_the_order_of_their_file_names(cache, own_manifest):
     contents = {f"collision/025_mug/v0/025_mug_{k}.stl": b"%d" % k for k in (10, 2, 1, 11, 9)}
     own_manifest(**contents, **{"collision/025_mug/v2/025_mug_1.stl": b"other"})
     for path, content in contents.items():
         put(cache, path, content)
     found = pack.collision_files("025_mug", "v0")
-    assert [path.read_bytes() for path in found] == [b"1", b"2", b"9", b"10", b"11"]
+    assert [path.read_bytes() for path in found] == [b"1", b"10", b"11", b"2", b"9"]
     assert pack.missing() == ["collision/025_mug/v2/025_mug_1.stl"]
 
 
