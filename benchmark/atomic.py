@@ -11,9 +11,12 @@ from typing import Any
 
 from encoders.files import sync, sync_folder
 
-from .errors import OutputError
+from .errors import FolderError, OutputError
 
 PARTIAL_SUFFIX = ".partial"
+
+RESTORE = "restore it from a copy"
+"""The advice for a damaged file where the reader knows no better."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -42,19 +45,57 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_bytes(path, text.encode() + b"\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_bytes(path: Path, remedy: str = RESTORE) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        remedy: what the message of a failure advises.
 
     Raises:
-        OutputError: there is none.
+        FolderError: the file is missing, unreadable, or a folder, pipe or device.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot read {path}: {error}; start the run again with --overwrite") from error
+        if path.exists() and not path.is_file():
+            raise FolderError(f"cannot read {path}: it is not a regular file; {remedy}")
+        return path.read_bytes()
+    except OSError as error:
+        raise FolderError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object with finite numbers only.
+
+    Raises:
+        ValueError: the text is anything else; the message is one short line.
+    """
+    try:
+        content = json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(content, dict):
-        raise OutputError(f"{path} holds no JSON object; start the run again with --overwrite")
+        raise ValueError("not a JSON object")
     return content
+
+
+def read_json(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what the message of a failure advises.
+
+    Raises:
+        FolderError: the file cannot be read, or holds anything but one object with finite numbers.
+    """
+    try:
+        return parse_object(read_bytes(path, remedy))
+    except ValueError as error:
+        raise FolderError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a finite number")
 
 
 def append_line(path: Path, line: str) -> None:

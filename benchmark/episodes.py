@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import atomic
+from .errors import FolderError
 
 if TYPE_CHECKING:
     import pyarrow
 
 OWN_BACKGROUND = "default"
 """The background a task was trained on; every other one is a shift."""
+
+REMEDY = "restore it from a copy, or begin the run anew with --overwrite"
 
 COLUMNS = {
     "iteration": "int64",
@@ -27,17 +30,41 @@ COLUMNS = {
 
 
 def read(path: Path) -> pyarrow.Table:
-    """The episodes in `path`, none where there is no file."""
+    """Return the episodes in `path`, none where there is no file.
+
+    Raises:
+        FolderError: the file cannot be read, or holds other columns than `COLUMNS`.
+    """
+    import pyarrow
     import pyarrow.parquet
 
-    if not path.is_file():
-        return _schema().empty_table()
-    with path.open("rb") as file:
-        return pyarrow.parquet.read_table(file, schema=_schema())
+    schema = _schema()
+    if not path.exists():
+        return schema.empty_table()
+    content = atomic.read_bytes(path, REMEDY)
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        raise FolderError(f"{path} is damaged ({_first_line(error)}); {REMEDY}") from error
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
+        raise FolderError(f"{path} has the wrong columns ({found[:200]}); {REMEDY}")
+    if any(column.null_count for column in table.columns):
+        raise FolderError(f"{path} lacks values in some rows; {REMEDY}")
+    return table.cast(schema)
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add rows with exactly the keys of `COLUMNS`; the file is replaced as a whole.
+
+    Raises:
+        ValueError: a row has other keys.
+    """
+    atomic.write_bytes(path, appended(path, rows))
+
+
+def appended(path: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the content that the file would have with these rows added.
 
     Raises:
         ValueError: a row has other keys.
@@ -49,7 +76,7 @@ def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         if row.keys() != COLUMNS.keys():
             raise ValueError(f"an episode has the columns {sorted(row)}, not {sorted(COLUMNS)}")
     added = pyarrow.Table.from_pylist(plain, schema=_schema())
-    _write(path, pyarrow.concat_tables([read(path), added]))
+    return _content(pyarrow.concat_tables([read(path), added]))
 
 
 def truncate(path: Path, iteration: int) -> None:
@@ -58,7 +85,12 @@ def truncate(path: Path, iteration: int) -> None:
 
     if path.is_file():
         table = read(path)
-        _write(path, table.filter(pyarrow.compute.less_equal(table["iteration"], iteration)))
+        kept = table.filter(pyarrow.compute.less_equal(table["iteration"], iteration))
+        atomic.write_bytes(path, _content(kept))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _scalar(value: Any) -> Any:
@@ -72,10 +104,11 @@ def _schema() -> pyarrow.Schema:
     return pyarrow.schema([pyarrow.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
-def _write(path: Path, table: pyarrow.Table) -> None:
+def _content(table: pyarrow.Table) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
     buffer = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, buffer)
-    atomic.write_bytes(path, buffer.getvalue().to_pybytes())
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content

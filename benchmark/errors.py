@@ -16,6 +16,13 @@ class OutputError(BenchError):
     """An output folder that cannot be written, is in use, or holds another run."""
 
 
+class FolderError(OutputError):
+    """One folder of results that cannot be used as it is: damaged, altered, in use, or of another run.
+
+    Other folders are not concerned, so a sweep goes on with its other runs.
+    """
+
+
 class IntruderError(BenchError):
     """One of our top-level packages was imported from somewhere else."""
 

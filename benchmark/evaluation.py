@@ -15,7 +15,6 @@ import torch
 import tasks
 from encoders.precision import set_precision
 
-from . import atomic
 from .checkpoint import unpack_policy
 from .config import RunConfig
 from .dapg import GaussianPolicy
@@ -24,7 +23,7 @@ from .errors import ConfigError, OutputError
 from .identity import same_identity
 from .progress import Progress, Silent
 from .session import Session, mean_scores
-from .store import RunFolder, Tensors
+from .store import PICTURES, RunFolder, Tensors
 
 BACKGROUNDS = range(11)
 
@@ -155,12 +154,9 @@ class _Evaluator:
                     episodes=self.episodes,
                     film=session.encoder.uses_images,
                 )
-            store.append_episodes(found.rows)
-            if found.frames:
-                picture = imageio.imwrite("<bytes>", found.frames[0], extension=".png")
-                (store.path / "frames").mkdir(exist_ok=True)
-                atomic.write_bytes(store.path / "frames" / f"background-{number:02d}.png", picture)
-            store.finish()
+            first = {f"{PICTURES}/background-{number:02d}.png": frame for frame in found.frames[:1]}
+            pictures = {name: imageio.imwrite("<bytes>", frame, extension=".png") for name, frame in first.items()}
+            store.add_evaluation(found.rows, pictures)
             mean_return, success = mean_scores(found)
             self.progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
         self.progress.end()

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_OWN_OPTIONS = ("task", "seed", "normalise", "adapt", "objects", "background", "preset")
+_EXPLANATIONS = {
+    "results_version": "it was made by another version of this package",
+    "weights_sha256": "its encoder had other weights: give them with --weights",
+    "adaptation_sha256": "its encoder had another adaptation: restore the folder `adapt` of its output folder",
+    "plugin_sha256": "the plug-in file has changed since: restore it",
+    "demonstrations": "its demonstrations were others (the shipped expert's differ with the processor and the version "
+    "of MuJoCo): give the file with --set demonstrations.source=FILE, or go on where the run was begun",
+}
+"""By a part of its name, what to do about an entry of an identity that no option sets."""
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
@@ -27,6 +39,22 @@ def identity_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     return [f"{key} {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in changed]
 
 
+def way_back(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say how to ask for the identity `old` where `new` was asked for: options to give, and what else to restore."""
+    before, after = _flat(old), _flat(new)
+    options, others = [], []
+    for key in sorted(before | after):
+        if before.get(key) == after.get(key):
+            continue
+        option = _option(key, before[key]) if key in before else ""
+        if option:
+            options.append(option)
+        else:
+            others.append(_explanation(key))
+    words = [f"to go on with it, give {' '.join(options)}"] if options else []
+    return "; ".join([*words, *dict.fromkeys(others)])
+
+
 def file_hash(path: Path) -> str:
     """sha256 of a file."""
     digest = hashlib.sha256()
@@ -45,3 +73,21 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = json.dumps(item)
     return flat
+
+
+def _option(key: str, value: str) -> str:
+    """The command-line option that sets an entry of a run's identity to a JSON value; empty where none does."""
+    plain = value.strip('"')
+    if key in ("device", "encoder.precision"):
+        return f"--{key.removeprefix('encoder.')} {plain}"
+    part, _, setting = key.partition(".")
+    if part != "config" or not setting or value == "null":
+        return ""
+    if setting in _OWN_OPTIONS:
+        return f"--{setting} {plain}"
+    return f"--set {shlex.quote(f'{setting}={plain}')}"
+
+
+def _explanation(key: str) -> str:
+    """What to do about an entry of a run's identity that no option sets."""
+    return next((text for part, text in _EXPLANATIONS.items() if part in key), "go on where it was begun")

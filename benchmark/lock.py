@@ -10,7 +10,7 @@ from typing import IO
 from encoders.files import lock as lock_file
 
 from . import atomic
-from .errors import OutputError
+from .errors import FolderError
 
 LOCK = ".lock"
 
@@ -21,7 +21,7 @@ def hold(folder: Path) -> IO[str]:
     On a file system without locks the folder is written all the same, after one warning.
 
     Raises:
-        OutputError: another process has it.
+        FolderError: another process has it.
     """
     path = folder / LOCK
     with atomic.naming_failures(path):
@@ -30,7 +30,7 @@ def hold(folder: Path) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
         lock.close()
-        raise OutputError(f"{folder} is being written by {holder}; wait for it, or choose another --out")
+        raise FolderError(f"{folder} is being written by {holder}; wait for it, or choose another --out")
     with atomic.naming_failures(path):
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -21,10 +22,15 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from encoders.files import sync_folder
+
 from . import atomic, episodes, versions
-from .errors import ConfigError, OutputError
-from .identity import file_hash, identity_changes, identity_hash, same_identity
+from . import manifest as vouching
+from .episodes import REMEDY
+from .errors import ConfigError, FolderError, OutputError
+from .identity import identity_changes, identity_hash, same_identity, way_back
 from .lock import LOCK, hold
+from .manifest import MANIFEST
 
 if TYPE_CHECKING:
     import pandas
@@ -40,7 +46,10 @@ METRICS = "metrics.jsonl"
 EPISODES = "episodes.parquet"
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_META = "checkpoint.json"
-MANIFEST = "manifest.json"
+VIDEO = "video.mp4"
+PICTURES = "frames"
+VOUCHED = (CONFIG, IDENTITY, ENCODER, MACHINE, METRICS, EPISODES, CHECKPOINT, CHECKPOINT_META, VIDEO)
+"""Files of a run that its manifest lists where they exist; pictures come on top."""
 
 
 class RunFolder:
@@ -72,19 +81,22 @@ class RunFolder:
     @property
     def status(self) -> Status:
         """`absent` before `create`, `finished` after `finish`, `unfinished` between."""
-        if not (self.path / IDENTITY).is_file():
-            return "absent"
-        return "finished" if (self.path / MANIFEST).is_file() else "unfinished"
+        try:
+            if not (self.path / IDENTITY).exists():
+                return "absent"
+            return "finished" if (self.path / MANIFEST).exists() else "unfinished"
+        except OSError as error:
+            raise FolderError(f"cannot read {self.path}: {error.strerror or error}") from error
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration the run was last started with."""
-        return atomic.read_json(self.path / CONFIG)
+        return atomic.read_json(self.path / CONFIG, REMEDY)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes the numbers of this run."""
-        return atomic.read_json(self.path / IDENTITY)
+        return atomic.read_json(self.path / IDENTITY, REMEDY)
 
     def create(
         self,
@@ -107,18 +119,23 @@ class RunFolder:
             (nothing was touched).
 
         Raises:
-            OutputError: the folder cannot be written, another process holds it, or it holds a run
-                of another identity.
+            OutputError: the folder cannot be written.
+            FolderError: another process holds it, or it holds a run of another identity, one that was
+                altered after it had finished, or what is left of one.
         """
         with atomic.naming_failures(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or hold(self.path)
         try:
-            if overwrite and self.status != "absent":
+            if overwrite:
                 self._wipe()
             found = self.status
+            if found == "absent":
+                self._require_empty()
+            elif found == "finished":
+                self.require_unaltered()
             if found != "absent" and not same_identity(self.identity, identity):
-                raise OutputError(self._refusal(identity))
+                raise FolderError(self._refusal(identity))
             if found == "finished":
                 return found
             atomic.remove_partials(self.path)
@@ -143,11 +160,12 @@ class RunFolder:
         """Hold a finished folder, to add episodes to it; `finish` has to follow.
 
         Raises:
-            OutputError: there is no finished run, or another process holds it.
+            FolderError: there is no finished run, it was altered, or another process holds it.
         """
         if self.status != "finished":
-            raise OutputError(f"{self.path} holds no finished run; give the folder of one, seed-N")
+            raise FolderError(f"{self.path} holds no finished run; give the folder of one, seed-N")
         self._lock = self._lock or hold(self.path)
+        self.require_unaltered()
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one line to the metrics: JSON values with an integer `iteration`.
@@ -231,38 +249,81 @@ class RunFolder:
     def finish(self) -> None:
         """Write the manifest: the run is done and later starts skip it."""
         atomic.remove_partials(self.path)
-        manifest = {"identity": identity_hash(self.identity), "sha256": self._hashes()}
-        atomic.write_json(self.path / MANIFEST, manifest)
+        self._write_manifest({})
+
+    def add_evaluation(self, rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, bytes]) -> None:
+        """Add episodes and pictures to a finished run, and renew its manifest.
+
+        Killed in between, the folder holds some of them and still counts as unaltered.
+
+        Args:
+            rows: as for `append_episodes`.
+            pictures: content by name, such as ``frames/background-01.png``.
+        """
+        contents = {EPISODES: episodes.appended(self.path / EPISODES, rows), **pictures}
+        self._write_manifest({name: sha256(content).hexdigest() for name, content in contents.items()})
+        with atomic.naming_failures(self.path / PICTURES):
+            (self.path / PICTURES).mkdir(exist_ok=True)
+        for name, content in contents.items():
+            atomic.write_bytes(self.path / name, content)
+        self.finish()
 
     def altered(self) -> list[str]:
-        """Names of files that are no longer as a finished run left them, missing ones included."""
-        expected = atomic.read_json(self.path / MANIFEST)["sha256"]
-        found = self._hashes()
-        return sorted(name for name, digest in expected.items() if found.get(name) != digest)
+        """Return the names of files that are no longer as the finished run left them, missing ones included.
 
-    def _hashes(self) -> dict[str, str]:
-        files = (file for file in sorted(self.path.rglob("*")) if file.is_file())
-        names = ((file.relative_to(self.path).as_posix(), file) for file in files)
-        return {name: file_hash(file) for name, file in names if name not in (MANIFEST, LOCK)}
+        Empty for a run that is not finished; ``manifest.json`` alone where the manifest itself is damaged. Files that
+        were added by others do not count. Reads every file of the run, and raises nothing for damaged ones.
+        """
+        if not (self.path / MANIFEST).exists():
+            return []
+        try:
+            facts = {"identity": identity_hash(self.identity)}
+        except FolderError:
+            facts = {}
+        found = vouching.altered(self.path, VOUCHED, facts)
+        return [name for name in found if name == MANIFEST or _is_own(name)]
+
+    def require_unaltered(self) -> None:
+        """Make sure that a finished run is as it was left.
+
+        Raises:
+            FolderError: it is not; the message names the files.
+        """
+        if names := self.altered():
+            raise FolderError(
+                f"{self.path} was altered after the run had finished ({', '.join(names)}): its numbers are not the "
+                "run's own; restore these files from a copy, or do the run again with --overwrite"
+            )
+
+    def _write_manifest(self, pending: Mapping[str, str]) -> None:
+        pictures = [f"{PICTURES}/{file.name}" for file in (self.path / PICTURES).glob("*.png")]
+        facts = {"identity": identity_hash(self.identity)}
+        vouching.write(self.path, [*VOUCHED, *pictures], facts, pending)
+
+    def _require_empty(self) -> None:
+        """Refuse results without an identity: nobody can tell whose they are."""
+        left = [name for name in (MANIFEST, CHECKPOINT, METRICS, EPISODES) if (self.path / name).exists()]
+        if left:
+            raise FolderError(f"{self.path} holds {left[0]} but no {IDENTITY}; {REMEDY}")
 
     def _wipe(self) -> None:
         # The identity goes last: killed half-way, this is still the old run, with less of it done.
-        atomic.remove(self.path / MANIFEST)
-        atomic.remove(self.path / CHECKPOINT)
         with atomic.naming_failures(self.path):
+            for name in (MANIFEST, CHECKPOINT):
+                _delete(self.path / name)
+            sync_folder(self.path)
             for entry in self.path.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                elif entry.name not in (LOCK, IDENTITY):
-                    entry.unlink()
-        atomic.remove(self.path / IDENTITY)
+                if entry.name not in (LOCK, IDENTITY):
+                    _delete(entry)
+            _delete(self.path / IDENTITY)
+            sync_folder(self.path)
 
     def _refusal(self, identity: Mapping[str, Any]) -> str:
         changes = identity_changes(self.identity, identity)
         shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
         return (
-            f"{self.path} holds a run with another identity ({shown}); "
-            "choose another --out, or replace it with --overwrite"
+            f"{self.path} holds a run of another identity ({shown}): {way_back(self.identity, identity)}; for the new "
+            "settings choose another --out, or --overwrite that run, whose results are then lost"
         )
 
 
@@ -276,6 +337,11 @@ def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -
         if not re.fullmatch(r"\w[\w.+() -]*", name):
             raise ConfigError(f"{name!r} cannot name a folder; use letters, digits, . _ + - ( )")
     return Path(out) / suite / task / encoder / f"seed-{seed}"
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name in a manifest is that of a file that runs write."""
+    return name in VOUCHED or (name.startswith(f"{PICTURES}/") and name.endswith(".png"))
 
 
 def check_writable(out: Path | str) -> None:
@@ -294,6 +360,14 @@ def check_writable(out: Path | str) -> None:
         raise OutputError(
             f"cannot write to the output folder {folder}: {error.strerror}; choose another --out"
         ) from error
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

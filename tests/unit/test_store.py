@@ -1,5 +1,6 @@
 """The run folder: identity, refusals, rows, checkpoints, and a writer killed at any moment."""
 
+import contextlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import benchmark
 from benchmark import atomic
-from benchmark.errors import ConfigError, OutputError
+from benchmark.errors import ConfigError, FolderError, OutputError
 from benchmark.identity import identity_changes, identity_hash, same_identity
 from benchmark.runs import load_runs
 from benchmark.store import RunFolder, cell_path, check_writable
@@ -114,11 +115,51 @@ def test_another_identity_is_refused_in_one_line_that_names_the_keys(folder):
     with pytest.raises(OutputError) as refusal:
         folder.create(CONFIG, other)
     assert str(refusal.value) == (
-        f"{folder.path} holds a run with another identity (learner.epochs absent -> 1, "
-        "learner.gae_lambda 0.97 -> 0.9, learner.step_size 0.05 -> 0.02 and 2 more); "
-        "choose another --out, or replace it with --overwrite"
+        f"{folder.path} holds a run of another identity (learner.epochs absent -> 1, "
+        "learner.gae_lambda 0.97 -> 0.9, learner.step_size 0.05 -> 0.02 and 2 more): go on where it was begun; "
+        "for the new settings choose another --out, or --overwrite that run, whose results are then lost"
     )
     assert folder.identity == IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"config": {"torch_threads": 1}}, "to go on with it, give --set torch_threads=2"),
+        ({"device": "cpu"}, "to go on with it, give --device cuda"),
+        ({"config": {"torch_threads": 1}, "device": "cpu"}, "give --set torch_threads=2 --device cuda"),
+        ({"config": {"torch_threads": 2, "learner": {"hidden": [8]}}}, "give --set 'learner.hidden=[8, 8]'"),
+        ({"encoder": {"precision": "float32"}}, "give --precision bfloat16"),
+        ({"encoder": {"adaptation_sha256": "9"}}, "its encoder had another adaptation: restore the folder `adapt`"),
+        ({"demonstrations": "f"}, "its demonstrations were others"),
+    ],
+)
+def test_a_refusal_names_the_settings_that_would_match_before_any_other_remedy(tmp_path, changes, advice):
+    old = {
+        "config": {"torch_threads": 2, "learner": {"hidden": [8, 8]}},
+        "encoder": {"precision": "bfloat16", "adaptation_sha256": "1"},
+        "demonstrations": "a",
+        "device": "cuda",
+    }
+    new = {key: value | changes.get(key, {}) if isinstance(value, dict) else value for key, value in old.items()}
+    new |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
+    with RunFolder(tmp_path / "seed-0") as folder:
+        folder.create({}, old)
+    with RunFolder(tmp_path / "seed-0") as folder, pytest.raises(FolderError) as refusal:
+        folder.create({}, new)
+    line = str(refusal.value)
+    assert advice in line
+    assert line.index(advice) < line.index("another --out") < line.index("--overwrite")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "checkpoint.safetensors", "metrics.jsonl", "episodes.parquet"])
+def test_results_without_an_identity_are_refused_and_overwritten_only_when_asked(tmp_path, name):
+    (tmp_path / name).write_bytes(b"{}")
+    with RunFolder(tmp_path) as folder:
+        with pytest.raises(FolderError, match=rf"holds {name} but no identity\.json; restore it from a copy"):
+            folder.create(CONFIG, IDENTITY)
+        assert folder.create(CONFIG, IDENTITY, overwrite=True) == "absent"
+        assert not (tmp_path / name).exists()
 
 
 def test_overwrite_begins_anew(folder):
@@ -335,6 +376,97 @@ def test_manifest_finds_what_was_altered(folder):
     (folder.path / "frames" / "start.png").unlink()
     folder.append_metrics({"iteration": 1})
     assert folder.altered() == ["frames/start.png", "metrics.jsonl"]
+
+
+def test_an_unfinished_run_is_not_altered(folder):
+    folder.append_metrics({"iteration": 0})
+    assert folder.altered() == []
+
+
+def test_files_that_others_added_are_no_alteration(folder):
+    (folder.path / "notes.txt").write_text("before")
+    folder.finish()
+    (folder.path / "notes.txt").write_text("after")
+    (folder.path / "more.txt").write_text("after")
+    assert folder.altered() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (b"", ["manifest.json"]),
+        (b"\xff\xfe", ["manifest.json"]),
+        (b"[" * 100_000, ["manifest.json"]),
+        (b"{}", ["manifest.json"]),
+        (b'{"identity": 1, "sha256": [1]}', ["manifest.json"]),
+    ],
+)
+def test_a_damaged_manifest_is_named_itself(folder, content, names):
+    folder.finish()
+    (folder.path / "manifest.json").write_bytes(content)
+    assert folder.altered() == names
+
+
+def test_a_manifest_of_another_run_is_named_itself(folder):
+    folder.finish()
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    (folder.path / "manifest.json").write_text(json.dumps(manifest | {"identity": "another"}))
+    assert folder.altered() == ["manifest.json"]
+
+
+def test_a_file_that_the_manifest_no_longer_lists_counts_as_altered(folder):
+    folder.append_metrics({"iteration": 0})
+    folder.finish()
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    del manifest["sha256"]["metrics.jsonl"]
+    (folder.path / "manifest.json").write_text(json.dumps(manifest))
+    assert folder.altered() == ["metrics.jsonl"]
+
+
+def test_a_folder_where_a_file_was_is_an_alteration(folder):
+    folder.finish()
+    (folder.path / "identity.json").unlink()
+    (folder.path / "identity.json").mkdir()
+    assert folder.altered() == ["identity.json"]
+
+
+def test_an_altered_run_is_neither_skipped_nor_evaluated_nor_touched(folder):
+    folder.append_metrics({"iteration": 0})
+    folder.finish()
+    folder.close()
+    folder.append_metrics({"iteration": 1})
+    before = {file: file.read_bytes() for file in folder.path.iterdir() if file.name != ".lock"}
+    for action in (lambda: folder.create(CONFIG, IDENTITY), folder.reopen):
+        with pytest.raises(FolderError, match=r"was altered after the run had finished \(metrics\.jsonl\): .* restore"):
+            action()
+        folder.close()
+    assert before == {file: file.read_bytes() for file in folder.path.iterdir() if file.name != ".lock"}
+    assert folder.create(CONFIG, IDENTITY, overwrite=True) == "absent"
+
+
+def test_an_evaluation_killed_at_any_write_leaves_an_unaltered_run(folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    folder.append_episodes([episode(0)])
+    folder.finish()
+    writes = atomic.write_bytes
+    for survive in range(5):
+        left = iter(range(survive))
+
+        def write(path, content, left=left):
+            if next(left, None) is None:
+                raise Killed
+            writes(path, content)
+
+        monkeypatch.setattr(atomic, "write_bytes", write)
+        with pytest.raises(Killed) if survive < 4 else contextlib.nullcontext():
+            folder.add_evaluation([episode(0, 3.0, "1")], {"frames/background-01.png": bytes([survive])})
+        monkeypatch.undo()
+        assert folder.altered() == []
+    assert "pending" not in json.loads((folder.path / "manifest.json").read_text())
+    folder.append_episodes([episode(0)])
+    assert folder.altered() == ["episodes.parquet"]
 
 
 # --- many runs ----------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def test_another_encoder_than_the_runs_is_refused(folder):
     identity = json.loads((folder / "identity.json").read_text())
     identity["encoder"]["weights_sha256"] = "0" * 64
     (folder / "identity.json").write_text(json.dumps(identity))
+    RunFolder(folder).finish()
     with pytest.raises(ConfigError, match="the encoder that would run now is not the run's"):
         evaluate_backgrounds(folder, [1])
 

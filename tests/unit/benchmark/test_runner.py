@@ -233,7 +233,7 @@ def test_workers_change_no_bit_and_find_the_run_finished(configured, tiny_encode
 def test_another_identity_is_refused_and_named(configured, tmp_path):
     result = run(configured(), tmp_path)
     before = final(result)
-    with pytest.raises(OutputError, match=r"another identity \(config\.torch_threads 1 -> 2\); choose another --out"):
+    with pytest.raises(OutputError, match=r"\(config\.torch_threads 1 -> 2\): .* give --set torch_threads=1;"):
         run(configured(torch_threads=2), tmp_path)
     assert final(result) == before
 
