@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 import tasks
 from tasks.base import Task
+from tasks.engine import mujoco
 from tasks.render import CROP, Renderer
 
 from .adapt_frames import AdaptFrames, FrameSettings

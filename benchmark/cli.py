@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import assets_cli, demos_cli, encoders_cli, tasks_cli, weights_cli
+from . import assets_cli, demos_cli, encoders_cli, environment, tasks_cli, weights_cli
 from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
@@ -268,6 +268,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    environment.print_what_fits()
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="bench: %(message)s")
     sys.exit(_guarded(lambda: app(args=arguments, prog_name="bench", standalone_mode=False), debug))
 

@@ -94,8 +94,7 @@ def play(
     background: int = 0,
 ) -> str:
     """Film one demonstration, in the scene it was made in, and say what it shows."""
-    import mujoco
-
+    from tasks.engine import mujoco
     from tasks.render import Quality, Renderer
 
     if source is None:

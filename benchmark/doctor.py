@@ -80,10 +80,10 @@ def require_gl() -> Graphics:
 
 
 def report() -> list[Row]:
-    """Everything `bench doctor` prints: versions, processor, device, OpenGL, cache, official weights."""
+    """Everything `bench doctor` prints: versions, processor, device, OpenGL, environment, cache, official weights."""
     from encoders.weights import cache_dir
 
-    from . import versions
+    from . import environment, versions
 
     cache = cache_dir()
     return [
@@ -92,6 +92,7 @@ def report() -> list[Row]:
         Row("CPU", f"{os.cpu_count()} x {versions.cpu_model()}"),
         _torch_row(),
         _graphics_row(),
+        *(Row(name, what) for name, what in environment.findings()),
         Row("cache", f"{cache} ({_megabytes(cache):.0f} MB)"),
         *_weights_rows(),
     ]

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 import tasks
 from tasks import experts
 from tasks.base import Task
+from tasks.engine import mujoco
 from tasks.experts import Expert
 from tasks.render import CROP, Quality, Renderer
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
+
+from tasks.engine import mujoco
 
 Values = npt.NDArray[np.float64]
 Reader = Callable[[mujoco.MjData], Values]

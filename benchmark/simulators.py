@@ -68,7 +68,7 @@ class SlotGroup:
         self.frames = frames
         self.renderer: Renderer | None = None
         if settings.images:
-            import mujoco
+            from tasks.engine import mujoco
 
             camera = settings.camera or self.task.card.camera
             self.renderer = Renderer(self.task.model, camera, settings.quality, settings.device)

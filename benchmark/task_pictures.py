@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
@@ -27,6 +26,7 @@ from tasks.backgrounds import BACKGROUNDS, Background
 from tasks.base import Task
 from tasks.cards import TaskCard
 from tasks.demonstrations import Episode
+from tasks.engine import mujoco
 from tasks.expert_rollout import collect
 from tasks.experts import Expert
 from tasks.render import Frame, Quality, Renderer

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from .backgrounds import dress_table_arena
+from .engine import mujoco
 from .hand import DEFAULT_FRICTION, DexMVHand, Physics, dexmv_hand, use_paper_collisions
 
 Vector = Sequence[float] | npt.NDArray[np.float64]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mujoco
-
+from .engine import mujoco
 from .errors import TaskError
 from .textures import texture
 

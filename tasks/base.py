@@ -11,12 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
-from mujoco.batch import Batch
 
 from .cards import PACKS, Pack, TaskCard
+from .engine import Batch, mujoco
 from .errors import TaskError
 from .hand import Physics
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import gymnasium
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from . import registry
 from .base import Reading, Task
+from .engine import mujoco
 from .errors import TaskError
 from .render import CROP, Quality, Renderer
 

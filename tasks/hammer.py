@@ -5,13 +5,13 @@ Source: DAPG's ``hammer-v0`` as the H-InDex release runs it (``../shared/spec/ta
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from .backgrounds import dress_adroit
 from .base import FloatArray, Reading, Start, Task, norm
 from .cards import HAMMER
+from .engine import mujoco
 from .hand import load_scene
 from .scene import add_top_camera
 

@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import mujoco
-
+from .engine import mujoco
 from .errors import AssetError
 
 Physics = Literal["paper", "native"]

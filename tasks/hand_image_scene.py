@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import imageio.v3 as iio
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from .arena import SEEN_ONLY, Geom, add_geom
 from .backgrounds import add_material
+from .engine import mujoco
 from .hand import DexMVHand, dexmv_hand, folder
 from .textures import FILES, PATTERNS, Image, noise, texture
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from . import hand_image_draws as draws
+from .engine import mujoco
 from .errors import RenderError
 from .hand_image_scene import CAMERA, HIDDEN, KEYPOINTS, LIGHTS, PALM_FROM_FOREARM, VISIBLE, SceneIndex, build
 from .render import open_context

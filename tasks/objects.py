@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
 from . import shapes, ycb
 from .arena import COLLISION_GROUP, GREY, SEEN_ONLY, VISUAL_GROUP, Contact, Geom, Vector, add_geom
 from .cards import Pack
+from .engine import mujoco
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ Source: DAPG's ``pen-v0`` as the H-InDex release runs it (``../shared/spec/tasks
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from .backgrounds import dress_adroit
 from .base import FloatArray, Reading, Start, Task, norm
 from .cards import PEN
+from .engine import mujoco
 from .hand import load_scene
 
 CAMERA_POSITION = (0.0, -0.8, 0.8)

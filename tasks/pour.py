@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from . import cards, objects
 from .arena import Contact, Geom, add_geom, add_joint, table_arena
 from .base import BoolArray, FloatArray, Reading, Start, norm
+from .engine import mujoco
 from .errors import TaskError
 from .hand import DexMVHand
 from .table_task import TableTask

@@ -12,11 +12,11 @@ from math import atan, degrees, radians, tan
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from .egl import EGLContext, EGLError
+from .engine import mujoco
 from .errors import RenderError
 
 Quality = Literal["paper", "fast"]

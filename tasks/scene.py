@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import cos, sin
 
-import mujoco
+from .engine import mujoco
 
 TOP_CAMERA_ANGLE = 3.14
 

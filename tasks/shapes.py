@@ -14,9 +14,10 @@ from itertools import pairwise, product
 from math import atan2, cos, degrees, hypot, pi, radians, sin
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
+
+from .engine import mujoco
 
 Geom = mujoco.mjtGeom
 FloatArray = npt.NDArray[np.float64]
