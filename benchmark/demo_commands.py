@@ -10,17 +10,16 @@ import numpy as np
 
 import tasks
 from tasks import experts
-from tasks.demonstrations import Demonstrations, import_dapg
-from tasks.errors import PickleError
-from tasks.expert_rollout import collect, evaluate, replay
+from tasks.demonstrations import Demonstrations
+from tasks.errors import DemonstrationError
+from tasks.expert_rollout import collect, evaluate
 from tasks.experts import Expert
 
-from . import atomic
 from .config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
-from .demonstrations import COLLECTING_SLOTS, imported_path
+from .demonstrations import COLLECTING_SLOTS, imported_path, load, recorded_scene
 from .errors import ConfigError
 from .film import Frame, save_video
-from .store import RunFolder
+from .store import RunFolder, check_writable
 
 RECORDED_SETTINGS = ("seed", "physics", "reward", "objects", "scene", "learner", "rollout")
 
@@ -49,9 +48,16 @@ def overview() -> Iterator[str]:
             expert = f"expert: {measured}"
         else:
             expert = "no shipped expert"
-        path = imported_path(name)
-        imported = f"imported: {len(Demonstrations.load(path))} episodes, {path}" if path.is_file() else "none imported"
-        yield f"{name:8} {expert}; {imported}"
+        yield f"{name:8} {expert}; {_imported(imported_path(name))}"
+
+
+def _imported(path: Path) -> str:
+    if not path.is_file():
+        return "none imported"
+    try:
+        return f"imported: {len(Demonstrations.load(path))} episodes, {path}"
+    except DemonstrationError as error:
+        return f"imported, but {error}"
 
 
 def collect_to(
@@ -67,6 +73,7 @@ def collect_to(
     scene: str = "matched",
 ) -> Demonstrations:
     """Roll out the shipped expert, or one from a file, and save the episodes."""
+    check_writable(out.parent)
     actor = Expert.load(expert) if expert else experts.shipped(task)
     options, horizon = task_options(task, objects, scene)
     found = collect(
@@ -97,6 +104,7 @@ def play(
     from tasks.engine import mujoco
     from tasks.render import Quality, Renderer
 
+    check_writable(out.parent)
     if source is None:
         found = collect(
             tasks.make(
@@ -107,11 +115,11 @@ def play(
             first_seed=DEMONSTRATION_SEED,
         )
     else:
-        found = Demonstrations.load(source)
-    if episode >= len(found) or found.task != task:
-        raise ConfigError(f"{source}: has {len(found)} episodes of {found.task}; no episode {episode} of {task}")
+        found = load(source, task)
+    if episode >= len(found):
+        raise ConfigError(f"{source}: has {len(found)} episodes of {task}; no episode {episode}")
     chosen = found.episodes[episode]
-    simulated = tasks.make(task, **found.metadata.get("scene", {}), background=background)
+    simulated = tasks.make(task, **recorded_scene(found), background=background)
     data = mujoco.MjData(simulated.model)
     frames: list[Frame] = []
     with Renderer(simulated.model, simulated.card.camera, cast("Quality", quality)) as renderer:
@@ -127,56 +135,9 @@ def play(
     return f"{out}: {len(frames)} steps, return {total:.1f}, goal reached on {goals} steps"
 
 
-def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | None = None) -> str:
-    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them.
-
-    A policy is rolled out in the scene of the released demonstrations, with the official meshes by default.
-    """
-    card = tasks.card(task)
-    if not file.is_file():
-        raise ConfigError(f"there is no file {file}; give the path of a DAPG or mjrl pickle, or of our .npz")
-    if file.suffix == ".npz":
-        found = Demonstrations.load(file)
-        if found.task != task:
-            raise ConfigError(f"{file} holds demonstrations of {found.task}, not of {task}")
-        found = found.first(episodes or len(found))
-    else:
-        found = _from_pickle(file, task, episodes or card.demonstrations, objects or _released_objects(task))
-    path = imported_path(task)
-    with atomic.naming_failures(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    found.save(path)
-    return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here"
-
-
-def _released_objects(task: str) -> str:
-    return "ycb" if tasks.card(task).source == "DexMV" else "builtin"
-
-
-def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:
-    from tasks.pickles import load_mjrl_policy
-
-    options, horizon = task_options(task, objects, "released")
-    simulators = tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores(), **options)
-    try:
-        policy = load_mjrl_policy(file)
-    except PickleError as not_a_policy:
-        try:
-            return replay(simulators, import_dapg(file, task, episodes))
-        except tasks.errors.TaskError as not_demonstrations:
-            raise ConfigError(f"{file}: {not_demonstrations}; as a policy: {not_a_policy}") from None
-    return collect(
-        simulators,
-        policy,
-        episodes=episodes,
-        first_seed=DEMONSTRATION_SEED,
-        horizon=horizon,
-        successful_only=False,
-    )
-
-
 def export_expert(folder: Path, out: Path, episodes: int) -> str:
     """Turn the final policy of a state-based run into an expert with a card, and say how good it is."""
+    check_writable(out.parent)
     run = RunFolder(folder)
     found = run.load_checkpoint()
     if found is None:

@@ -9,6 +9,7 @@ import tasks
 from encoders import cache_dir
 from tasks import experts
 from tasks.demonstrations import Demonstrations
+from tasks.errors import DemonstrationError
 from tasks.expert_rollout import collect
 
 from .config import RunConfig, usable_cores
@@ -66,11 +67,43 @@ def gather(config: RunConfig) -> Demonstrations:
             successful_only=wanted.successful_only,
             until_success=wanted.until == "success",
         )
-    found = Demonstrations.load(path)
-    if found.task != config.task:
-        raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {config.task}; give another file")
+    found = load(path, config.task)
     _check_scene(found, {name: options[name] for name in ("physics", "objects", *card.scene)}, path)
     return found.first(count)
+
+
+def load(path: Path, task: str) -> Demonstrations:
+    """The demonstrations in a file of ours.
+
+    Raises:
+        ConfigError: they are of another task.
+        TaskError: the file is broken, or does not fit the task.
+    """
+    found = Demonstrations.load(path)
+    if found.task != task:
+        raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {task}; give another file")
+    try:
+        found.check_fits(tasks.card(task))
+    except DemonstrationError as error:
+        raise DemonstrationError(f"{path}: {error}") from error
+    return found
+
+
+def recorded_scene(found: Demonstrations) -> dict[str, Any]:
+    """Options of the task that demonstrations were made in; none where the file says nothing.
+
+    Raises:
+        DemonstrationError: the file says what no task of this name takes.
+    """
+    scene = dict(found.metadata.get("scene", {}))
+    kinds: dict[str, Any] = {"physics": str, "objects": str}
+    kinds |= dict.fromkeys(tasks.card(found.task).scene, (int, float))
+    for name, value in scene.items():
+        if name not in kinds or not isinstance(value, kinds[name]):
+            raise DemonstrationError(
+                f"demonstrations of {found.task} say that they were made with {name} {value!r}; make them again"
+            )
+    return scene
 
 
 def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> None:

@@ -79,7 +79,10 @@ def play_demonstrations(
 
 @app.command("import")
 def import_demonstrations(
-    file: Annotated[Path, typer.Argument(help="A DAPG demonstrations pickle, an mjrl policy pickle, or our .npz.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A DAPG or mjrl pickle, an HDF5 file of D4RL or Minari (or its folder), or our .npz."),
+    ],
     task: TaskName,
     episodes: Annotated[
         int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
@@ -87,9 +90,9 @@ def import_demonstrations(
     objects: ObjectsPack = None,
 ) -> None:
     """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
-    from . import demo_commands
+    from . import demo_import
 
-    typer.echo(demo_commands.import_to_cache(file, task, episodes, objects))
+    typer.echo(demo_import.import_to_cache(file, task, episodes, objects))
 
 
 @app.command("export")

@@ -1,15 +1,14 @@
 """Demonstrations: episodes of state observations, actions and outcomes, with the initial states to restart them from.
 
-They come from an expert (`tasks.expert_rollout.collect`) or from a published file (`import_dapg`), and are stored as
-one ``.npz`` without pickles. Images are not stored: they are rendered again from the initial state and the actions.
+They come from an expert (`tasks.expert_rollout.collect`) or from a published file (`tasks.published`), and are stored
+as one ``.npz`` without pickles. Images are not stored: they are rendered again from the initial state and the actions.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DemonstrationError, PickleError
-from .pickles import load_plain
-from .registry import card as card_of
+from .cards import TaskCard
+from .errors import DemonstrationError
+from .files import write_whole
+from .npz import read_arrays
 
 FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]
@@ -30,8 +30,6 @@ BoolArray = npt.NDArray[np.bool_]
 _FORMAT = 1
 _DTYPES = {"actions": "<f4", "observations": "<f4", "rewards": "<f8", "goals": "|b1"}
 _INITIAL = "initial_"
-_JOINTS = {"hammer": 33, "door": 30, "pen": 30}  # the Adroit scenes have as many velocities as positions
-_FIELD_SIZES = {"board_pos": 3, "door_body_pos": 3, "desired_orien": 4}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +120,20 @@ class Demonstrations:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
+    def check_fits(self, card: TaskCard) -> None:
+        """Make sure that a task can take these actions and give these observations.
+
+        Raises:
+            DemonstrationError: they are of another task or have other dimensions.
+        """
+        first = self.episodes[0]
+        shapes = (first.actions.shape[1], first.observations.shape[1])
+        if (self.task, *shapes) != (card.name, card.action_dim, card.observation_dim):
+            raise DemonstrationError(
+                f"demonstrations of {self.task} with actions of {shapes[0]} and observations of {shapes[1]} "
+                f"do not fit {card.name} ({card.action_dim}, {card.observation_dim})"
+            )
+
     def first(self, count: int) -> Demonstrations:
         """The first ``count`` episodes.
 
@@ -141,11 +153,10 @@ class Demonstrations:
         path = Path(path)
         described = {"format": _FORMAT, "task": self.task, "content_hash": self.content_hash}
         text = json.dumps({**described, "metadata": dict(self.metadata)}, sort_keys=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        content = io.BytesIO()
+        np.savez_compressed(content, header=np.array(text), **self._arrays())  # type: ignore[arg-type]
         try:
-            with part.open("wb") as file:
-                np.savez_compressed(file, header=np.array(text), **self._arrays())  # type: ignore[arg-type]
-            os.replace(part, path)
+            write_whole(path, content.getvalue())
         except OSError as error:
             raise DemonstrationError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
 
@@ -157,15 +168,17 @@ class Demonstrations:
             DemonstrationError: the file is missing, broken, of another kind, or its content is not what it says.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in file.files if name != "header"}
+            arrays = read_arrays(path)
+            header = _header(arrays.pop("header", None))
             loaded = cls(header["task"], tuple(_split(arrays)), header["metadata"])
         except OSError as error:
-            raise DemonstrationError(f"{path}: cannot be read ({error}); collect or import demonstrations") from error
-        except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
-            raise DemonstrationError(f"{path}: broken or not a demonstrations file ({error}); make it again") from error
-        if header.get("format") != _FORMAT or loaded.content_hash != header.get("content_hash"):
+            reason = error.strerror or error
+            raise DemonstrationError(f"{path}: cannot be read ({reason}); collect or import demonstrations") from error
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            what = f"broken or not a demonstrations file ({reason})"
+            raise DemonstrationError(f"{path}: {what}; make it again") from error
+        if header["format"] != _FORMAT or loaded.content_hash != header["content_hash"]:
             raise DemonstrationError(f"{path}: content and header differ; collect or import the demonstrations again")
         return loaded
 
@@ -180,96 +193,44 @@ class Demonstrations:
         return joined
 
 
-def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
-    """Read a DAPG demonstration file (``hammer-v0_demos.pickle`` and so on).
-
-    Observations and rewards are the file's (dense rewards); goal flags are unknown and off until
-    `tasks.expert_rollout.replay` makes all three again, as the paper does.
-
-    Args:
-        path: the pickle; nothing in it is run.
-        task_name: hammer, door or pen.
-        episodes: how many to keep, from the start; the number of the paper by default.
-
-    Raises:
-        DemonstrationError: the file is refused, broken, of another task, or too short.
-
-    Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
-    """
-    if task_name not in _JOINTS:
-        raise DemonstrationError(f"DAPG has no demonstrations for {task_name!r}, only for {', '.join(_JOINTS)}")
-    wanted = card_of(task_name).demonstrations if episodes is None else episodes
+def _header(stored: npt.NDArray[Any] | None) -> dict[str, Any]:
+    """What `Demonstrations.save` says of its arrays."""
+    if stored is None or stored.shape != () or stored.dtype.kind != "U":
+        raise ValueError("no header of text")
     try:
-        recorded = load_plain(path)
-    except PickleError as error:
-        raise DemonstrationError(str(error)) from error
-    if not isinstance(recorded, (list, tuple)) or not all(isinstance(episode, dict) for episode in recorded):
-        raise DemonstrationError(f"{path}: not a list of demonstrations; give a DAPG file such as door-v0_demos.pickle")
-    if not 1 <= wanted <= len(recorded):
-        raise DemonstrationError(f"{path}: {wanted} demonstrations wanted, {len(recorded)} in the file; ask for fewer")
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    kept = tuple(_dapg_episode(episode, task_name, f"{path}: demonstration {i}") for i, episode in enumerate(recorded))
-    metadata = {
-        "source": "DAPG file",
-        "task": task_name,
-        "file": Path(path).name,
-        "file_sha256": digest,
-        "counts": {"in_file": len(recorded), "kept": wanted},
-        "selection": f"the first {wanted} of the file",
-        "replayed": False,
-    }
-    return Demonstrations(task_name, kept[:wanted], metadata)
-
-
-def _dapg_episode(recorded: Mapping[str, Any], task_name: str, where: str) -> Episode:
-    card, joints = card_of(task_name), _JOINTS[task_name]
-    state = recorded.get("init_state_dict")
-    if not isinstance(state, dict):
-        raise DemonstrationError(f"{where}: no init_state_dict; give a DAPG file of {task_name}")
-    sizes = {"qpos": joints, "qvel": joints}
-    if card.initial_state_field:
-        sizes[card.initial_state_field] = _FIELD_SIZES[card.initial_state_field]
-    initial = {name: _numbers(state, name, task_name, where).ravel() for name in sizes}
-    for name, size in sizes.items():
-        if initial[name].size != size:
-            found = f"{name} has {initial[name].size} numbers, not {size}"
-            raise DemonstrationError(f"{where}: {found}; is this a file of {task_name}?")
-    arrays = {name: _numbers(recorded, name, task_name, where) for name in ("actions", "observations", "rewards")}
-    for name, width in (("actions", card.action_dim), ("observations", card.observation_dim)):
-        array = arrays[name]
-        if array.ndim != 2 or array.shape[1] != width:
-            found = f"{name} have shape {array.shape}, not (T, {width})"
-            raise DemonstrationError(f"{where}: {found}; is this a file of {task_name}?")
-    rewards = arrays["rewards"].ravel()
-    actions, observations = arrays["actions"].astype(np.float32), arrays["observations"].astype(np.float32)
-    try:
-        return Episode(initial, actions, observations, rewards, np.zeros(len(rewards), bool), success=False)
-    except DemonstrationError as error:
-        raise DemonstrationError(f"{where}: {error}") from error
-
-
-def _numbers(values: Mapping[str, Any], name: str, task_name: str, where: str) -> FloatArray:
-    if name not in values:
-        raise DemonstrationError(f"{where}: no {name!r}; is this a file of {task_name}?")
-    try:
-        return np.asarray(values[name], np.float64)
-    except (TypeError, ValueError):
-        raise DemonstrationError(f"{where}: {name!r} does not hold numbers; the file is broken") from None
+        header = json.loads(str(stored))
+    except RecursionError:
+        raise ValueError("a header that is nested too deep") from None
+    kinds = {"format": int, "task": str, "content_hash": str, "metadata": dict}
+    if not isinstance(header, dict) or any(not isinstance(header.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError(f"the header is not an object with {', '.join(kinds)}")
+    if not isinstance(header["metadata"].get("scene", {}), dict):
+        raise ValueError("the scene in the header is not an object")
+    return header
 
 
 def _split(arrays: Mapping[str, npt.NDArray[Any]]) -> Sequence[Episode]:
-    stops = np.cumsum(arrays["lengths"])
-    if len(stops) == 0 or any(len(arrays[name]) != stops[-1] for name in _DTYPES):
-        raise ValueError("lengths do not add up")
+    lengths, successes, seeds = (arrays[name] for name in ("lengths", "successes", "seeds"))
+    count = len(lengths) if lengths.ndim == 1 else 0
+    if not count or lengths.dtype.kind not in "iu" or lengths.min() < 1:
+        raise ValueError("no lengths of episodes")
+    if (successes.shape, successes.dtype.kind) != ((count,), "b") or (seeds.shape, seeds.dtype.kind) != ((count,), "i"):
+        raise ValueError(f"not {count} seeds and successes for {count} episodes")
     initial = {name.removeprefix(_INITIAL): array for name, array in arrays.items() if name.startswith(_INITIAL)}
+    steps = sum(int(length) for length in lengths)
+    for name, length in {**dict.fromkeys(_DTYPES, steps), **{_INITIAL + name: count for name in initial}}.items():
+        if arrays[name].ndim < 1 or len(arrays[name]) != length or arrays[name].dtype.kind == "U":
+            found = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+            raise ValueError(f"{name}: {found}, not {length} rows of numbers")
+    stops = np.cumsum(lengths)
     return [
         Episode(
             {name: array[i] for name, array in initial.items()},
             **{name: arrays[name][stop - length : stop] for name in _DTYPES},
-            success=bool(arrays["successes"][i]),
-            seed=None if arrays["seeds"][i] < 0 else int(arrays["seeds"][i]),
+            success=bool(successes[i]),
+            seed=None if seeds[i] < 0 else int(seeds[i]),
         )
-        for i, (stop, length) in enumerate(zip(stops, arrays["lengths"], strict=True))
+        for i, (stop, length) in enumerate(zip(stops, lengths, strict=True))
     ]
 
 
@@ -280,7 +241,8 @@ def _dimensions(episode: Episode) -> str:
 
 
 def _frozen(array: npt.ArrayLike, dtype: str, name: str) -> npt.NDArray[Any]:
-    copy = np.array(array, dtype, order="C")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        copy = np.array(array, dtype, order="C")
     if not np.isfinite(copy).all():
         raise DemonstrationError(f"episode: {name} holds a number that is not finite")
     copy.setflags(write=False)

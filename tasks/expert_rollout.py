@@ -130,13 +130,7 @@ def replay(task: Task, demonstrations: Demonstrations, on_episode: OnEpisode | N
         DemonstrationError: the demonstrations are of another task or have other dimensions.
     """
     card = task.card
-    first = demonstrations.episodes[0]
-    shapes = (first.actions.shape[1], first.observations.shape[1])
-    if (demonstrations.task, *shapes) != (card.name, card.action_dim, card.observation_dim):
-        raise DemonstrationError(
-            f"demonstrations of {demonstrations.task} with actions of {shapes[0]} and observations of {shapes[1]} "
-            f"do not fit {card.name} ({card.action_dim}, {card.observation_dim})"
-        )
+    demonstrations.check_fits(card)
     recorded = demonstrations.episodes
 
     def start(number: int, slot: int) -> _Recorder:

@@ -21,6 +21,8 @@ from .torch_tensors import tensor_from
 from .unpickling import Reader, Stub, array_from, describe
 
 _NEWER_SCALE_EPSILON = 1e-6
+_LARGEST_FILE = 2**30
+_MOST_LAYERS = 64
 
 
 def load_plain(path: str | Path) -> Any:
@@ -35,7 +37,7 @@ def load_plain(path: str | Path) -> Any:
         PickleError: the pickle names anything else (the message says what), or is broken; nothing in it has run.
     """
     with _explained(path) as file:
-        return _plain(Reader(file).load(), {})
+        return _Copier(file.getbuffer().nbytes).copy(Reader(file).load())
 
 
 def load_mjrl_policy(path: str | Path) -> Expert:
@@ -54,9 +56,11 @@ def load_mjrl_policy(path: str | Path) -> Expert:
 @contextmanager
 def _explained(path: str | Path) -> Iterator[io.BytesIO]:
     try:
-        yield io.BytesIO(Path(path).read_bytes())
+        yield io.BytesIO(_content(Path(path)))
     except OSError as error:
         raise PickleError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from error
+    except MemoryError as error:
+        raise PickleError(f"{path}: does not fit into memory; fetch it again, or give a smaller file") from error
     except TaskError as error:
         raise PickleError(f"{path}: {error}") from error
     except Exception as error:  # a broken or hostile pickle can make the unpickler raise anything
@@ -64,26 +68,51 @@ def _explained(path: str | Path) -> Iterator[io.BytesIO]:
         raise PickleError(f"{path}: broken or not a pickle ({reason}); fetch it again") from error
 
 
-def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """A copy in which stubs have become arrays; refuses what refers to itself."""
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
-        return value
-    if id(value) in done:
-        if done[id(value)] is done:
-            raise PickleError("holds a container that contains itself; give a file of plain arrays")
-        return done[id(value)]
-    done[id(value)] = done
-    copy: Any
-    if isinstance(value, Stub):
-        copy = array_from(value)
-    elif isinstance(value, dict):
-        copy = {_plain(key, done): _plain(item, done) for key, item in value.items()}
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        copy = type(value)([_plain(item, done) for item in value])
-    else:
-        raise PickleError(f"holds a {type(value).__name__}, which is not read; give a file of plain arrays")
-    done[id(value)] = copy
-    return copy
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > _LARGEST_FILE:
+        raise PickleError(f"is larger than {_LARGEST_FILE // 2**20} MiB, which no published file is; fetch it again")
+    return path.read_bytes()
+
+
+class _Copier:
+    """Copies what a `Reader` gave, with arrays in place of stubs; refuses what refers to itself.
+
+    Args:
+        size: of the file in bytes; all arrays together are not much larger, or the file repeats one for ever.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = 4 * size + 2**20
+        self._done: dict[int, Any] = {}
+
+    def copy(self, value: Any) -> Any:
+        """A copy of plain containers and arrays."""
+        if value is None or isinstance(value, (bool, int, float, str, bytes)):
+            return value
+        done = self._done
+        if id(value) in done:
+            if done[id(value)] is done:
+                raise PickleError("holds a container that contains itself; give a file of plain arrays")
+            return done[id(value)]
+        done[id(value)] = done
+        copied: Any
+        if isinstance(value, Stub):
+            copied = self._array(value)
+        elif isinstance(value, dict):
+            copied = {self.copy(key): self.copy(item) for key, item in value.items()}
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            copied = type(value)([self.copy(item) for item in value])
+        else:
+            raise PickleError(f"holds a {type(value).__name__}, which is not read; give a file of plain arrays")
+        done[id(value)] = copied
+        return copied
+
+    def _array(self, stub: Stub) -> Any:
+        array = array_from(stub)
+        self._left -= len(array) if isinstance(array, bytes) else array.nbytes
+        if self._left < 0:
+            raise PickleError("holds the same numbers again and again; give a file of plain arrays")
+        return array
 
 
 def _expert(policy: Any) -> Expert:
@@ -128,8 +157,9 @@ def _layers(modules: Any) -> list[Any]:
     if set(modules) == {"fc_layers"}:
         modules = {f"fc{i}": module for i, module in _attributes(modules["fc_layers"], "fc_layers")["_modules"].items()}
     names = [f"fc{i}" for i in range(len(modules))]
-    if not names or set(modules) != set(names):
-        raise PickleError(f"holds a network with layers {', '.join(map(str, modules))}; only fc0, fc1, ... are read")
+    if not 0 < len(names) <= _MOST_LAYERS or set(modules) != set(names):
+        found = ", ".join(str(name)[:40] for name in list(modules)[:8])
+        raise PickleError(f"holds a network with layers {found}; only fc0 to fc{_MOST_LAYERS - 1}, in order, are read")
     return [modules[name] for name in names]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import PickleError
-from .unpickling import Reader, Stub, array_from, bytes_from
+from .unpickling import Reader, Stub, array_from, bytes_from, describe
 
 AnyArray = npt.NDArray[Any]
 
@@ -60,6 +60,8 @@ class _TorchReader(Reader):
     def persistent_load(self, pid: Any) -> _Stored:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or (len(pid) > 5 and pid[5] is not None):
             raise PickleError("holds a torch object that is not a plain storage")
+        if not isinstance(pid[2], (str, int)):
+            raise PickleError(f"holds a storage whose key is {describe(pid[2])}")
         return _Stored(str(pid[2]), _storage_dtype(pid[1].origin))
 
 
@@ -74,7 +76,8 @@ def _strided(values: AnyArray, offset: int, size: tuple[int, ...], stride: tuple
     if min((offset, *size, *stride)) < 0 or 0 in size or max(reach, math.prod(size)) > values.size:
         raise PickleError(f"holds a tensor of size {size} in a storage of {values.size} numbers; it is cut short")
     step = values.itemsize
-    return np.ndarray(size, values.dtype, values.tobytes(), offset * step, tuple(step * i for i in stride)).copy()
+    strides = tuple(step * extent for extent in stride)
+    return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False).copy()
 
 
 def _storage(stub: Any) -> AnyArray:
@@ -83,7 +86,10 @@ def _storage(stub: Any) -> AnyArray:
         content = bytes_from(stub.args[0])
         return _read_zip(content) if content.startswith(b"PK") else _read_legacy(io.BytesIO(content))
     dtype = _storage_dtype(origin)  # before: the numbers themselves
-    return np.array(stub.args[0], dtype) if stub.args else np.empty(0, dtype)
+    numbers = stub.args[0] if stub.args else []
+    if not isinstance(numbers, (list, tuple)) or not all(isinstance(number, (int, float)) for number in numbers):
+        raise PickleError("holds a torch storage that is not a list of numbers")
+    return np.array(numbers, dtype)
 
 
 def _storage_dtype(origin: str) -> np.dtype[Any]:

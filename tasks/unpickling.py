@@ -2,7 +2,10 @@
 
 Every class or function that a pickle names becomes a `Stub`, which only keeps what it was given; names that are not
 expected are refused. Arrays are then put together from what the stubs hold: neither numpy's, torch's nor an author's
-code sees the pickle. Standard sets and ordered dictionaries are the only real classes that a pickle can reach.
+code sees the pickle. Standard sets and ordered dictionaries are the only real containers that a pickle can name.
+
+Time and memory stay within a small multiple of the file's size: keys are plain (a tuple of tuples of tuples can take
+2^40 steps to hash), and no length is believed before the bytes are there.
 """
 
 from __future__ import annotations
@@ -11,25 +14,23 @@ import io
 import math
 import pickle
 import re
+import struct
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .errors import PickleError
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_CONTAINERS: dict[str, type] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-}
 _ARRAYS = frozenset(
     {"numpy.ndarray", "numpy.dtype", "_codecs.encode", "builtins.bytes"}
     | {f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
     | {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
 )
 _OBJECTS = frozenset({"builtins.getattr", "builtins.object", "copyreg._reconstructor"})
+_LONGEST_KEY = 1000
 
 
 class Stub:
@@ -50,20 +51,28 @@ class Stub:
         self.state = state
 
 
-class Reader(pickle.Unpickler):
+class Reader(pickle._Unpickler):
     """An unpickler that makes stubs of the expected names and refuses all others.
+
+    It is the standard library's in Python, not the faster one in C: that one allocates as much as a pickle says before
+    it looks, and lets no one see a key before it is hashed.
 
     Args:
         file: the pickle.
         packages: names of packages that may be named besides numpy's arrays; stubs stand for all that is in them.
     """
 
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
     def __init__(self, file: io.BytesIO, packages: tuple[str, ...] = ()) -> None:
         super().__init__(file, encoding="latin1")
         self._packages = packages
 
-    def find_class(self, module: str, name: str) -> type:
-        """Give a real container or a new kind of stub; refuse any other name."""
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        """Give a function that makes a real container, or a new kind of stub; refuse any other name."""
         full = f"{_PYTHON_2.get(module, module)}.{name}"
         if full in _CONTAINERS:
             return _CONTAINERS[full]
@@ -75,6 +84,100 @@ class Reader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Any:
         """Refuse: nothing outside of the pickle is read."""
         raise PickleError("refers to data outside of itself; give a file that pickle.dump wrote")
+
+    def get_extension(self, code: int) -> None:
+        """Refuse: extension codes mean what some process registered."""
+        raise PickleError(f"uses the extension code {code}; give a file that pickle.dump wrote")
+
+    def _build(self) -> None:
+        """Set the state of a stub; leave out the attributes of a container, refuse those of anything else."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Stub):
+            target.__setstate__(state)
+        elif not isinstance(target, (OrderedDict, set)):
+            raise PickleError(f"sets attributes of {describe(target)}; give a file that pickle.dump wrote")
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
+
+    def _set_marked_items(self) -> None:
+        self._set_items(self.pop_mark())
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise PickleError(f"sets items of {describe(target)}; give a file that pickle.dump wrote")
+        target.update(_pairs(zip(items[::2], items[1::2], strict=True)))
+
+    def _make_dictionary(self) -> None:
+        items = self.pop_mark()
+        self.stack.append(dict(_pairs(zip(items[::2], items[1::2], strict=True))))
+
+    def _add_items(self) -> None:
+        items, target = self.pop_mark(), self.stack[-1]
+        if not isinstance(target, set):
+            raise PickleError(f"adds members to {describe(target)}; give a file that pickle.dump wrote")
+        target.update(_plain_keys(items))
+
+    def _make_frozenset(self) -> None:
+        self.stack.append(frozenset(_plain_keys(self.pop_mark())))
+
+    def _make_bytearray(self) -> None:
+        (size,) = struct.unpack("<Q", self.read(8))
+        content = self.read(size)
+        if len(content) != size:
+            raise PickleError(f"holds {len(content)} of {size} bytes; it is cut short")
+        self.stack.append(content)
+
+    for _code, _method in (
+        (pickle.BUILD, _build),
+        (pickle.SETITEM, _set_item),
+        (pickle.SETITEMS, _set_marked_items),
+        (pickle.DICT, _make_dictionary),
+        (pickle.ADDITEMS, _add_items),
+        (pickle.FROZENSET, _make_frozenset),
+        (pickle.BYTEARRAY8, _make_bytearray),
+    ):
+        dispatch[_code[0]] = _method
+    del _code, _method
+
+
+def _plain_keys(keys: Iterable[Any]) -> list[Any]:
+    """Keys of a dictionary or members of a set, none of which takes long to hash or compare."""
+    keys = list(keys)
+    for key in keys:
+        for part in key if type(key) is tuple else (key,):
+            small = isinstance(part, (str, bytes)) and len(part) <= _LONGEST_KEY
+            small = small or (isinstance(part, int) and part.bit_length() <= 64)
+            if not small and not isinstance(part, (float, Stub, type(None))):
+                raise PickleError(f"has {describe(part)} in a key, which is not read; give a file of plain arrays")
+    return keys
+
+
+def _pairs(items: Iterable[Any]) -> list[tuple[Any, Any]]:
+    pairs = [(key, value) for key, value in items]
+    _plain_keys(key for key, _ in pairs)
+    return pairs
+
+
+def _make_set(members: Iterable[Any] = ()) -> set[Any]:
+    return set(_plain_keys(members))
+
+
+def _make_frozenset(members: Iterable[Any] = ()) -> frozenset[Any]:
+    return frozenset(_plain_keys(members))
+
+
+def _make_ordered(items: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
+    return OrderedDict(_pairs(items))
+
+
+_CONTAINERS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _make_ordered,
+    "builtins.set": _make_set,
+    "builtins.frozenset": _make_frozenset,
+}
 
 
 def array_from(stub: Any) -> Any:
@@ -98,6 +201,8 @@ def array_from(stub: Any) -> Any:
     else:
         raise PickleError(f"holds {describe(stub)} that is not complete")
     element, content = _dtype(dtype), bytes_from(raw)
+    if not isinstance(shape, tuple) or not all(isinstance(extent, int) and extent >= 0 for extent in shape):
+        raise PickleError("holds an array whose shape is not a tuple of counts")
     if len(content) != math.prod(shape) * element.itemsize or not element.itemsize:
         raise PickleError(f"holds {len(content)} bytes for an array {shape} of {element}; it is cut short")
     values = np.ndarray(shape, element, content, order="F" if fortran else "C")
@@ -108,7 +213,9 @@ def array_from(stub: Any) -> Any:
 def _dtype(stub: Any) -> np.dtype[Any]:
     if not isinstance(stub, Stub) or stub.origin != "numpy.dtype":
         raise PickleError(f"holds an array whose type is {describe(stub)}; only numbers and strings are read")
-    code, order = str(stub.args[0]), "<"
+    code, order = stub.args[0] if stub.args else None, "<"
+    if not isinstance(code, str):
+        raise PickleError(f"holds an array whose type is {describe(code)}; only numbers and strings are read")
     if not re.fullmatch(r"b1|[iu][1248]|f[248]|c8|c16|[SU][1-9]\d{0,6}", code):
         raise PickleError(f"holds an array of type {code!r}; only numbers and strings are read")
     if isinstance(stub.state, tuple) and len(stub.state) > 1 and stub.state[1] == ">":
@@ -124,8 +231,8 @@ def bytes_from(value: Any) -> bytes:
     """
     if isinstance(value, Stub) and value.origin == "_codecs.encode":  # protocols 0 to 2 in Python 3
         text, codec = (*value.args, None, None)[:2]
-        if codec not in ("latin1", "latin-1"):
-            raise PickleError(f"holds text in codec {codec!r}, which is not read")
+        if not isinstance(codec, str) or codec not in ("latin1", "latin-1"):
+            raise PickleError("holds text that is not in latin1, which is not read")
         value = text
     if isinstance(value, Stub) and value.origin == "builtins.bytes" and not value.args:  # there, empty ones
         return b""

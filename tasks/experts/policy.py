@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -22,6 +21,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from ..errors import ExpertError
+from ..files import write_whole
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -180,8 +180,8 @@ class Expert:
         content = save_safetensors({name: array.astype(dtype) for name, array in stored.arrays().items()})
         described = {**card, "sha256": stored.sha256, "precision": precision}
         try:
-            _write(path, content)
-            _write(card_path(path), (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
+            write_whole(path, content)
+            write_whole(card_path(path), (json.dumps(described, indent=2, sort_keys=True) + "\n").encode())
         except OSError as error:
             raise ExpertError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
         return stored
@@ -278,9 +278,3 @@ def _frozen(array: npt.ArrayLike, name: str) -> FloatArray:
         raise ExpertError(f"expert: {name} holds a number that is not finite")
     copy.setflags(write=False)
     return copy
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    part.write_bytes(content)
-    os.replace(part, path)

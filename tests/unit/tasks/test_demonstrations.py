@@ -7,10 +7,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 
-from tasks.demonstrations import Demonstrations, Episode, import_dapg
+from tasks.demonstrations import Demonstrations, Episode
 from tasks.errors import DemonstrationError, TaskError
 from tasks.expert_rollout import collect, evaluate, replay
 from tasks.experts import Expert
+from tasks.published import import_dapg
 
 
 class Reading(NamedTuple):
@@ -248,7 +249,7 @@ def test_dapg_imports_the_papers_number_by_default(dapg_file):
 @pytest.mark.parametrize(
     ("recorded", "task", "reason"),
     [
-        (dapg(), "relocate-mug", "DAPG has no demonstrations"),
+        (dapg(), "relocate-mug", "no demonstrations of 'relocate-mug' in DAPG's files"),
         (dapg(25), "hammer", "no 'board_pos'; is this a file of hammer"),
         (
             dapg(25, init_state_dict={"qpos": [0], "qvel": [0], "door_body_pos": [0]}),
