@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .errors import ConfigError
+from .paths import user_path
 
 
 def adapt(
@@ -18,7 +19,10 @@ def adapt(
     together: Annotated[
         bool, typer.Option("--together", help="Adapt to all these tasks at once, not to one after the other.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder of all runs; a killed adaptation in it goes on.")] = Path("runs"),
+    out: Annotated[
+        Path,
+        typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs; a killed adaptation in it goes on."),
+    ] = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     mode: Annotated[
         str, typer.Option(help="What of the encoder is trained: none, affine (BatchNorm's scale and offset), all.")

@@ -18,6 +18,7 @@ from .adapt_frames import FIRST_SEED, TOGETHER_SEED, FrameSettings
 from .config import Count, Part, usable_cores
 from .errors import ConfigError
 from .identity import identity_hash
+from .paths import user_path
 
 RESULTS_VERSION = 2
 """Raised only when the numbers of an adaptation change."""
@@ -115,7 +116,7 @@ class AdaptConfig(Part):
             heads = str(files.penn_path()) if files.penn_path().is_file() else "shipped" if fits else "drawn"
         if heads == "shipped" and not fits:
             raise ConfigError("--heads shipped: these were trained on the Stage 1 that ships; use auto or drawn")
-        if heads not in _WORDS and not Path(heads).expanduser().is_file():
+        if heads not in _WORDS and not user_path(heads).is_file():
             raise ConfigError(f"no heads at {heads}; expected auto, {', '.join(_WORDS)}, or the path of a file")
         drawn = heads == "drawn"
         warm_up, map_rate = self.warm_up, self.map_rate
@@ -134,7 +135,7 @@ class AdaptConfig(Part):
 
         if self.heads == "shipped":
             return shipped.HEADS
-        return None if self.heads == "drawn" else Path(self.heads).expanduser()
+        return None if self.heads == "drawn" else user_path(self.heads)
 
 
 def joined(names: Sequence[str]) -> str:

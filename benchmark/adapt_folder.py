@@ -21,6 +21,7 @@ from encoders.cards import UNIT
 from . import atomic
 from .errors import OutputError
 from .identity import same_identity
+from .paths import user_path
 from .training_files import read_checkpoint
 
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
@@ -31,7 +32,7 @@ STRIP, PICTURES = "strip.png", "keypoints"
 
 def adapted_path(out: Path, task: str, title: str) -> Path:
     """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
-    return out / "adapt" / task / title
+    return user_path(out) / "adapt" / task / title
 
 
 def is_finished(folder: Path) -> bool:

@@ -20,6 +20,7 @@ from encoders.checkpoint import read
 from . import atomic
 from .adapt_folder import BATCHNORM, HEADS, read_card
 from .errors import BenchError, OutputError
+from .paths import user_path
 
 LICENCE = "MIT"
 
@@ -75,7 +76,7 @@ def main() -> None:
     """Ship each folder of the command line, and name the files."""
     try:
         for folder in sys.argv[1:]:
-            sys.stdout.write(f"{ship(Path(folder))}\n")
+            sys.stdout.write(f"{ship(user_path(folder))}\n")
     except (BenchError, EncoderError) as error:
         sys.exit(f"bench: {error}")
 

@@ -11,6 +11,7 @@ from tasks import ycb
 from tasks.errors import AssetError
 
 from . import atomic
+from .paths import user_path
 from .progress import Progress, Silent
 
 RAW_FILES = "https://raw.githubusercontent.com"
@@ -205,7 +206,7 @@ def _official_content(path: Path, known: ycb.OfficialFile) -> bytes | None:
 def _pack_in(folder: Path) -> Path:
     """The folder of the pack itself, wherever it lies in what the user named."""
     manifest = ycb.manifest()
-    folder = folder.expanduser()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise AssetError(f"ycb: there is no folder {folder}; give --from a folder that has the files")
     # A checkout may be of the whole repository, or of the simulator inside it.

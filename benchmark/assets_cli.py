@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .errors import ConfigError
+from .paths import user_path
 
 FETCHED = ("ycb",)
 
@@ -18,7 +19,8 @@ app = typer.Typer(help="Object meshes of the scenes: what ships, what is fetched
 def fetch(
     name: Annotated[str, typer.Argument(help="The pack: ycb.")],
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="DIR", help="Copy from this folder instead of downloading.")
+        Path | None,
+        typer.Option("--from", parser=user_path, metavar="DIR", help="Copy from this folder instead of downloading."),
     ] = None,
 ) -> None:
     """Get an asset pack into the cache, every file hash-checked; what is there already is kept."""

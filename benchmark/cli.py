@@ -16,6 +16,7 @@ from . import assets_cli, demos_cli, encoders_cli, environment, tasks_cli, weigh
 from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
 from .eval_cli import evaluate
+from .paths import user_path
 from .pretrain_cli import pretrain
 from .probe_cli import probe
 
@@ -55,7 +56,7 @@ app.add_typer(assets_cli.app, name="assets")
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
 
-Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Out = Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")]
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
 BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
 
@@ -119,8 +120,11 @@ def run(
 
 @app.command()
 def report(
-    runs: Annotated[Path, typer.Argument(help="Folder of all runs.")] = Path("runs"),
-    out: Annotated[Path | None, typer.Option(help="Where to write; the folder `report` in RUNS by default.")] = None,
+    runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="Where to write; the folder `report` in RUNS by default."),
+    ] = None,
     suite: Annotated[str | None, typer.Option(help="The only suite wanted; all by default, each apart.")] = None,
 ) -> None:
     """Make the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""

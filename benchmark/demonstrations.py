@@ -14,6 +14,7 @@ from tasks.expert_rollout import collect
 
 from .config import RunConfig, usable_cores
 from .errors import ConfigError
+from .paths import user_path
 
 COLLECTING_SLOTS = 32
 
@@ -34,7 +35,7 @@ def locate(config: RunConfig) -> Path | None:
         if config.task not in experts.shipped_names():
             raise ConfigError(f"no expert of {config.task} is shipped; give demonstrations.source the path of a file")
         return None
-    path = imported_path(config.task) if source == "imported" else Path(source).expanduser()
+    path = imported_path(config.task) if source == "imported" else user_path(source)
     if not path.is_file():
         raise ConfigError(
             f"no demonstrations of {config.task} at {path}: run `bench demos import FILE --task {config.task}`, "

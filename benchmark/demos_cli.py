@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .paths import user_path
+
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
 BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
 TaskName = Annotated[str, typer.Option("--task", help="Task.")]
@@ -26,10 +28,13 @@ def list_demonstrations() -> None:
 @app.command("collect")
 def collect_demonstrations(
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="The file to write (.npz).")],
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="The file to write (.npz).")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to keep.")] = 25,
     seed: Annotated[int | None, typer.Option(min=0, help="Reset seed of the first episode.")] = None,
-    expert: Annotated[Path | None, typer.Option(help="An expert's file; the shipped one by default.")] = None,
+    expert: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="An expert's file; the shipped one by default."),
+    ] = None,
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep failed episodes too.")] = False,
     mean: Annotated[bool, typer.Option("--mean", help="The expert's mean action, without its noise.")] = False,
     objects: ObjectsPack = None,
@@ -60,8 +65,11 @@ def collect_demonstrations(
 @app.command("play")
 def play_demonstrations(
     task: TaskName,
-    out: Annotated[Path, typer.Option(help="The film to write (.mp4).")],
-    source: Annotated[Path | None, typer.Option(help="A demonstrations file; the shipped expert by default.")] = None,
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="The film to write (.mp4).")],
+    source: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="A demonstrations file; the shipped expert by default."),
+    ] = None,
     episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
     quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
     objects: ObjectsPack = None,
@@ -81,7 +89,9 @@ def play_demonstrations(
 def import_demonstrations(
     file: Annotated[
         Path,
-        typer.Argument(help="A DAPG or mjrl pickle, an HDF5 file of D4RL or Minari (or its folder), or our .npz."),
+        typer.Argument(
+            parser=user_path, help="A DAPG or mjrl pickle, an HDF5 file of D4RL or Minari (or its folder), or our .npz."
+        ),
     ],
     task: TaskName,
     episodes: Annotated[
@@ -97,8 +107,10 @@ def import_demonstrations(
 
 @app.command("export")
 def export_expert(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run with --encoder state.")],
-    out: Annotated[Path, typer.Option(help="The expert's file to write (.safetensors).")],
+    folder: Annotated[Path, typer.Argument(parser=user_path, help="Folder of a finished run with --encoder state.")],
+    out: Annotated[
+        Path, typer.Option(parser=user_path, metavar="PATH", help="The expert's file to write (.safetensors).")
+    ],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes that its card reports.")] = 100,
 ) -> None:
     """Make an expert from a state-based run and evaluate it."""

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import ConfigError
+from .paths import user_path
 
 if TYPE_CHECKING:
     from .evaluation import Shift
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, seed-N, or one above several.")],
+    run: Annotated[
+        Path, typer.Argument(parser=user_path, help="Folder of a finished run, seed-N, or one above several.")
+    ],
     background: Annotated[str, typer.Option(help="all, or numbers from 0 to 10, comma-separated.")] = "all",
     episodes: Annotated[int | None, typer.Option(min=1, help="A background; by default as in the run.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Simulation processes. Speed only.")] = None,

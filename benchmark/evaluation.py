@@ -21,6 +21,7 @@ from .dapg import GaussianPolicy
 from .episodes import OWN_BACKGROUND
 from .errors import ConfigError, OutputError
 from .identity import same_identity
+from .paths import user_path
 from .progress import Progress, Silent
 from .session import Session, mean_scores
 from .store import PICTURES, RunFolder, Tensors
@@ -54,7 +55,7 @@ def run_folders(path: Path | str) -> list[Path]:
     Raises:
         OutputError: there is none.
     """
-    root = Path(path)
+    root = user_path(path)
     if not root.is_dir():
         raise OutputError(f"{root} is no folder; give a run's folder, seed-N, or one above it")
     folders = sorted(manifest.parent for manifest in root.rglob("manifest.json"))

@@ -29,6 +29,7 @@ from .identity import file_hash
 from .image_pool import Pool
 from .lock import hold
 from .machine import choose_device
+from .paths import user_path
 from .pretrain_card import NOT, TITLE, Outcome, card
 from .pretrain_config import Position, PretrainConfig
 from .progress import Progress, Silent
@@ -69,6 +70,7 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None
         BenchError, TaskError: something the user can mend.
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
+    out = user_path(out)
     with atomic.naming_failures(out):
         out.mkdir(parents=True, exist_ok=True)
     with hold(out):

@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from .errors import ConfigError
+from .paths import user_path
 
 
 def pretrain(
     out: Annotated[
-        Path | None, typer.Option(help="Folder of checkpoint, weights and card; a training in it goes on.")
+        Path | None,
+        typer.Option(
+            parser=user_path, metavar="PATH", help="Folder of checkpoint, weights and card; a training in it goes on."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the training, start and end not counted.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimisation steps.")] = None,
@@ -25,7 +29,9 @@ def pretrain(
     reuse: Annotated[float, typer.Option(help="How often an image is trained on at most, on average.")] = 3.0,
     held_out: Annotated[int, typer.Option(help="Images for evaluation.")] = 2048,
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.")] = False,
-    preview: Annotated[Path | None, typer.Option(help="Write a sheet of samples (.png) and stop.")] = None,
+    preview: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="PATH", help="Write a sheet of samples (.png) and stop.")
+    ] = None,
 ) -> None:
     """Stage 1: train a ResNet-50 on rendered hands with their 3D pose; a killed training goes on.
 

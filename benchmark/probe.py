@@ -38,6 +38,7 @@ from .config import RunConfig, configure
 from .errors import ConfigError, OutputError
 from .identity import identity_changes
 from .machine import choose_device
+from .paths import user_path
 from .probe_features import encode
 from .probe_frames import ProbeFrames, collect
 from .probe_score import Row, Scores, bootstrap_generator, compare, plain, score
@@ -149,7 +150,7 @@ def probe(
         frames: ProbeFrames | None = None
         for name in names:
             config = asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
-            prepared = prepare(config.model_copy(update={"device": device}), Path(out), where, progress)
+            prepared = prepare(config.model_copy(update={"device": device}), user_path(out), where, progress)
             encoder, title = prepared.encoder, prepared.title
             encoders.check_encoder(encoder)
             path, identity = cell_path(out, title, task), _identity(encoder, task, settings, where)
@@ -165,7 +166,7 @@ def probe(
 
 def cell_path(out: Path | str, title: str, task: str) -> Path:
     """The JSON file of a cell."""
-    return Path(out) / "probe" / title / f"{task}.json"
+    return user_path(out) / "probe" / title / f"{task}.json"
 
 
 def read(path: Path) -> Cell:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import ConfigError
+from .paths import user_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +33,7 @@ def probe(
     adapt: Annotated[
         str, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")
     ] = "auto",
-    out: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")] = Path("runs"),
     episodes: Annotated[int, typer.Option(min=6, help="Expert episodes a task; the last third is held out.")] = 60,
     frames: Annotated[int, typer.Option(min=1, help="Frames of an episode, evenly spaced.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Of resets, noise and intervals.")] = 0,

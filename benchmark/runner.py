@@ -25,6 +25,7 @@ from .episodes import OWN_BACKGROUND
 from .features import Pairs, demonstration_pairs
 from .film import save_film
 from .identity import identity_hash
+from .paths import user_path
 from .precision import outcome, settle_precision
 from .progress import Progress, Silent
 from .session import Session, mean_scores
@@ -72,7 +73,7 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
         BenchError, EncoderError, TaskError: something the user can mend; nothing written is lost.
         LearningDiverged: three updates in a row were not finite.
     """
-    return _Run(config, Path(out), progress or Silent()).execute(overwrite)
+    return _Run(config, user_path(out), progress or Silent()).execute(overwrite)
 
 
 class _Run:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .episodes import OWN_BACKGROUND
 from .identity import identity_hash
+from .paths import user_path
 from .store import IDENTITY, RunFolder
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def load_runs(out: Path | str) -> pandas.DataFrame:
     """
     import pandas
 
-    folders = (file.parent.absolute() for file in Path(out).rglob(IDENTITY))
+    folders = (file.parent.absolute() for file in user_path(out).rglob(IDENTITY))
     paths = sorted(path for path in folders if re.fullmatch(r"seed-\d+", path.name))
     columns = (*_PLACE, "status", "identity", "iteration", "episodes", *_SCORES, "path")
     return pandas.DataFrame([_run_row(RunFolder(path)) for path in paths], columns=list(columns))

@@ -31,6 +31,7 @@ from .errors import ConfigError, FolderError, OutputError
 from .identity import identity_changes, identity_hash, same_identity, way_back
 from .lock import LOCK, hold
 from .manifest import MANIFEST
+from .paths import user_path
 
 if TYPE_CHECKING:
     import pandas
@@ -62,7 +63,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         """Name the folder `path`, `OUT/<suite>/<task>/<encoder>/seed-<n>` (see `cell_path`)."""
-        self.path = Path(path)
+        self.path = user_path(path)
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> RunFolder:
@@ -336,7 +337,7 @@ def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -
     for name in (suite, task, encoder):
         if not re.fullmatch(r"\w[\w.+() -]*", name):
             raise ConfigError(f"{name!r} cannot name a folder; use letters, digits, . _ + - ( )")
-    return Path(out) / suite / task / encoder / f"seed-{seed}"
+    return user_path(out) / suite / task / encoder / f"seed-{seed}"
 
 
 def _is_own(name: str) -> bool:
@@ -350,7 +351,7 @@ def check_writable(out: Path | str) -> None:
     Raises:
         OutputError: they cannot.
     """
-    folder = Path(out)
+    folder = user_path(out)
     probe = folder / f".{os.getpid()}{atomic.PARTIAL_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

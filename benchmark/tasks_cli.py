@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .errors import ConfigError, OutputError
+from .paths import user_path
 
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
@@ -43,7 +44,8 @@ def list_tasks(context: typer.Context) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="The task.")],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="The picture; NAME.png in this folder by default.")
+        Path | None,
+        typer.Option(parser=user_path, metavar="FILE.png", help="The picture; NAME.png in this folder by default."),
     ] = None,
     backgrounds: Annotated[
         bool, typer.Option("--backgrounds", help="One initial state under all backgrounds instead of an episode.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .paths import user_path
+
 if TYPE_CHECKING:
     from encoders import Card
 
@@ -33,7 +35,10 @@ def fetch(name: Name, task: Task = None, accept_licence: Accept = False) -> None
 @app.command("import")
 def import_(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="The official file; or a folder or archive that holds it by its name.")],
+    file: Annotated[
+        Path,
+        typer.Argument(parser=user_path, help="The official file; or a folder or archive that holds it by its name."),
+    ],
     task: Task = None,
     accept_licence: Accept = False,
 ) -> None:

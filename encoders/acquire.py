@@ -21,7 +21,7 @@ from . import licences, registry, weights
 from .cards import Card, Source
 from .download import CannotFetch, Progress, download, forget, held
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
-from .files import file_sha256, sync
+from .files import expanded, file_sha256, sync
 from .weights import cached_path
 
 Check = Callable[[Path], object]
@@ -118,7 +118,7 @@ def import_file(
         WeightsInvalid: it is another file than the official one.
     """
     card = _card(name)
-    path = Path(file).expanduser()
+    path = expanded(file)
     if not path.exists():
         raise WeightsMissing(f"encoder '{name}': there is no file {path} to import; give the one that you downloaded")
     wanted = list(card.sources) if card.files_needed == 1 else _of_task(card, task)

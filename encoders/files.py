@@ -27,6 +27,11 @@ _warned: set[str] = set()
 _known: dict[tuple[str, int, int, int, int], str] = {}
 
 
+def expanded(text: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` and ``~user`` replaced; as it is where no such home folder is known."""
+    return Path(os.path.expanduser(text))
+
+
 def file_sha256(path: Path) -> str:
     """The sha256 of a file; computed once a process as long as the file does not change."""
     state = path.stat()

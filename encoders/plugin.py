@@ -11,6 +11,7 @@ from types import ModuleType
 from . import registry
 from .base import Encoder
 from .errors import EncoderError, UnknownEncoder
+from .files import expanded
 
 
 def load(name: str) -> type[Encoder]:
@@ -26,7 +27,7 @@ def load(name: str) -> type[Encoder]:
         EncoderError: the file cannot be imported, or the class has no ``name=``.
     """
     text, class_name = (name, "") if name.endswith(".py") else name.rsplit(":", 1)
-    path = Path(text).expanduser().resolve()
+    path = expanded(text).resolve()
     if not path.is_file():
         raise UnknownEncoder(f"encoder '{name}': no file {path}; expected path/to/file.py:Class")
     module = _import(path)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from .cards import Card, Source
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
-from .files import file_md5, file_sha256, write_text
+from .files import expanded, file_md5, file_sha256, write_text
 
 Kind = Literal["official", "builtin", "random", "file", "own", "none"]
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
@@ -45,7 +45,7 @@ def cache_dir() -> Path:
     """The folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the user's cache of this platform. Not created."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     import pooch
 
     return Path(pooch.os_cache("hindex-bench"))
@@ -93,7 +93,7 @@ def resolve(
     if choice == "random":
         return WeightsOrigin("random", None, _random_sha256(name), "(random)")
     if choice not in _CHOICES:
-        return _from_path(name, card, Path(choice).expanduser(), task)
+        return _from_path(name, card, expanded(choice), task)
     if card is None:
         if choice == "auto":
             return WeightsOrigin("own")

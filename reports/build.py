@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from benchmark.atomic import write_bytes
+from benchmark.paths import user_path
 from benchmark.store import check_writable
 from benchmark.versions import package_version
 
@@ -56,8 +57,9 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
         NothingToReport: there is no run, or none of that suite.
         OutputError: `out` cannot be written.
     """
+    folder = user_path(folder)
     material = collect(folder, suite)
-    target = out or folder / "report"
+    target = user_path(out) if out else folder / "report"
     check_writable(target)
     made: list[tuple[str, Plate]] = []
     findings = list(material.findings)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.episodes import OWN_BACKGROUND
+from benchmark.paths import user_path
 from benchmark.store import RunFolder
 
 from .run_folder import COLUMNS, UNREADABLE, own_evaluations, read_run
@@ -61,7 +62,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     """
     import pandas
 
-    root = Path(folder)
+    root = user_path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder of runs")
     places = (path for path in root.absolute().rglob("seed-*") if re.fullmatch(r"seed-\d+", path.name))
@@ -217,7 +218,7 @@ def _side_files(
     import pandas
 
     rows: list[dict[str, Any]] = []
-    for path in sorted(Path(folder).absolute().rglob(pattern)):
+    for path in sorted(user_path(folder).absolute().rglob(pattern)):
         try:
             rows += [{**row, "path": path, "problem": ""} for row in read(path)]
         except UNREADABLE as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.paths import user_path
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -81,7 +83,7 @@ def escape(text: str) -> str:
 
 def write(tables: Iterable[Table], folder: Path | str) -> list[Path]:
     """Write ``<name>.csv`` and ``<name>.tex`` of each table into `folder`, which is made where it is missing."""
-    there = Path(folder)
+    there = user_path(folder)
     there.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:

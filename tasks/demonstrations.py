@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from .cards import TaskCard
 from .errors import DemonstrationError
-from .files import write_whole
+from .files import expanded, write_whole
 from .npz import read_arrays
 
 FloatArray = npt.NDArray[np.float64]
@@ -150,7 +150,7 @@ class Demonstrations:
         Raises:
             DemonstrationError: it cannot be written.
         """
-        path = Path(path)
+        path = expanded(path)
         described = {"format": _FORMAT, "task": self.task, "content_hash": self.content_hash}
         text = json.dumps({**described, "metadata": dict(self.metadata)}, sort_keys=True)
         content = io.BytesIO()
@@ -167,6 +167,7 @@ class Demonstrations:
         Raises:
             DemonstrationError: the file is missing, broken, of another kind, or its content is not what it says.
         """
+        path = expanded(path)
         try:
             arrays = read_arrays(path)
             header = _header(arrays.pop("header", None))

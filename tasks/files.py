@@ -1,10 +1,18 @@
-"""Files that get their name only when they are whole."""
+"""Files that get their name only when they are whole, and paths as users write them."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def expanded(text: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` and ``~user`` replaced; as it is where no such home folder is known."""
+    return Path(os.path.expanduser(text))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -18,8 +26,17 @@ def write_whole(path: Path, content: bytes) -> None:
         with partial.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _sync(descriptor: int) -> None:
+    """Make a file's content survive a power cut, as far as its file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise

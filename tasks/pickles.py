@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .errors import PickleError, TaskError
 from .experts.policy import SCALE_EPSILON, Expert
+from .files import expanded
 from .torch_tensors import tensor_from
 from .unpickling import Reader, Stub, array_from, describe
 
@@ -56,7 +57,7 @@ def load_mjrl_policy(path: str | Path) -> Expert:
 @contextmanager
 def _explained(path: str | Path) -> Iterator[io.BytesIO]:
     try:
-        yield io.BytesIO(_content(Path(path)))
+        yield io.BytesIO(_content(expanded(path)))
     except OSError as error:
         raise PickleError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from error
     except MemoryError as error:

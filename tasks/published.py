@@ -11,6 +11,7 @@ import numpy as np
 
 from .demonstrations import Demonstrations, Episode, FloatArray
 from .errors import DemonstrationError, PickleError
+from .files import expanded
 from .hdf5_demonstrations import read_episodes
 from .pickles import load_plain
 from .registry import card as card_of
@@ -36,6 +37,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
     Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
     """
     _check_adroit(task_name, "DAPG")
+    path = expanded(path)
     try:
         recorded = load_plain(path)
     except PickleError as error:
@@ -56,6 +58,7 @@ def import_hdf5(path: str | Path, task_name: str, episodes: int | None = None) -
     """
     _check_adroit(task_name, "D4RL's and Minari")
     wanted = card_of(task_name).demonstrations if episodes is None else episodes
+    path = expanded(path)
     found = read_episodes(path, tuple(_state_sizes(task_name)), wanted)
     return _imported(f"{found.layout} file", path, task_name, found.episodes, found.in_file, episodes)
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import AssetError
+from .files import expanded
 
 MANIFEST = Path(__file__).with_name("ycb_files.json")
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
@@ -88,7 +89,7 @@ def cache_folder() -> Path:
     """Where the pack lies once it is fetched, in the same cache as the encoders' weights. Not created."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser() / "ycb"
+        return expanded(chosen) / "ycb"
     import pooch
 
     return Path(pooch.os_cache("hindex-bench")) / "ycb"

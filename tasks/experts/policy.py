@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from ..errors import ExpertError
-from ..files import write_whole
+from ..files import expanded, write_whole
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -175,7 +175,7 @@ class Expert:
         Raises:
             ExpertError: a number does not fit the precision, or the files cannot be written.
         """
-        path, dtype = Path(path), _dtype(precision)
+        path, dtype = expanded(path), _dtype(precision)
         stored = self.rounded(precision)
         content = save_safetensors({name: array.astype(dtype) for name, array in stored.arrays().items()})
         described = {**card, "sha256": stored.sha256, "precision": precision}
@@ -193,7 +193,7 @@ class Expert:
         Raises:
             ExpertError: the file is missing, broken, or not the one its card describes.
         """
-        path = Path(path)
+        path = expanded(path)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -203,7 +203,7 @@ class Expert:
 
 def card_path(path: str | Path) -> Path:
     """Where the card of an expert's file lies."""
-    return Path(path).with_suffix(".json")
+    return expanded(path).with_suffix(".json")
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
