@@ -20,11 +20,14 @@ from .plates import Plate
 from .plates_ablations import ablation_plates
 from .plates_pictures import adaptation_plates, background_plates, probe_plates, task_plates
 from .plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
-from .press import Press, helpers
+from .press import Press, helpers, own_names
 from .problems import Finding
 from .suite_tables import Shelf, probe_tables, stage2_tables, suite_tables
 
 PAGE = "report.html"
+
+MOST_TOLD = 20
+"""Folders of a kind that the summary names one by one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Report:
         page: the page's path.
         drawn: titles of the figures.
         lacking: titles of the figures that there are no runs for.
-        summary: one paragraph.
+        summary: what was left out and why, a line each, then one paragraph.
     """
 
     page: Path
@@ -63,16 +66,15 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
     check_writable(target)
     made: list[tuple[str, Plate]] = []
     findings = list(material.findings)
-    several = len(material.suites) > 1
+    names = own_names([suite.name for suite in material.suites])
     with helpers(processes) as pool:
         parts = [
             section
-            for each in material.suites
-            for section in _suite_part(
-                each, Press(target, each.name if several else "", pool), made, len(material.suites)
-            )
+            for suite, name in zip(material.suites, names, strict=True)
+            for section in _suite_part(suite, Press(target, name, pool), made, len(names))
         ]
         parts += _shared_part(material, Press(target, "", pool), made, findings)
+    findings.sort(key=lambda finding: ("altered", "unreadable", finding.kind).index(finding.kind))  # the rest stays
     missing = sections.not_run_section(made)
     page = Page(
         title=f"H-InDex Bench: {folder.name}",
@@ -93,7 +95,7 @@ def _suite_part(suite: Suite, press: Press, made: list[tuple[str, Plate]], of: i
     tables = suite_tables(suite)
 
     def key(name: str) -> str:
-        return identifier(suite.name, name) if of > 1 else name
+        return identifier(press.below, name) if of > 1 else name
 
     def themed(name: str, title: str, plates: Sequence[Plate], short: str = "") -> list[Section]:
         made.extend((suite.name if of > 1 else "", plate) for plate in plates)
@@ -175,4 +177,5 @@ def _summary(material: Material, drawn: Sequence[str], lacking: Sequence[str], f
     words = f"{used} of {_count(runs, 'run')} usable, of {suites}. {_count(len(drawn), 'figure')} drawn"
     words += f", {len(lacking)} not run yet (the page has the commands)" if lacking else ""
     words += f". {_count(len(findings), 'finding')}, first on the page" if findings else ""
-    return f"{words}."
+    left_out = [line for finding in findings if finding.items for line in (finding.text, *finding.lines(MOST_TOLD))]
+    return "\n".join([*left_out, f"{words}."])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from benchmark.errors import BenchError
 
 from . import load, scores, shift
-from .problems import Finding, problems
+from .problems import Finding, problems, refused_folders
+from .reading import find
 
 if TYPE_CHECKING:
     import pandas
@@ -118,7 +119,7 @@ def collect(folder: Path, suite: str | None = None) -> Material:
         raise NothingToReport(f"no run folders in {folder}; make some: `bench run --encoder hindex --out {folder}`")
     names = load.suites(runs)
     if suite is not None and suite not in names:
-        raise NothingToReport(f"no suite '{suite}' in {folder}; there are {', '.join(names)}")
+        raise NothingToReport(f"no suite '{suite}' in {folder}; available: {', '.join(names)}")
     wanted = [suite] if suite is not None else names
     published = load.load_published()
     chosen = runs[runs["suite"].isin(wanted)]
@@ -130,6 +131,6 @@ def collect(folder: Path, suite: str | None = None) -> Material:
         ),
         probe,
         adaptations,
-        tuple(problems(chosen, probe, adaptations)),
+        (*problems(chosen, probe, adaptations), *refused_folders(find(folder).refused)),
         tuple(name for name in names if name not in wanted),
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,7 @@ def table(frame: pandas.DataFrame, *, caption: str = "", best: NDArray[np.bool_]
         caption: HTML above it.
         best: which cells are set in bold.
     """
-    numeric = [place > 0 and _is_numeric(frame[name]) for place, name in enumerate(frame.columns)]
+    numeric = [place > 0 and _is_numeric(frame.iloc[:, place]) for place in range(frame.shape[1])]
     heads = "".join(
         f'<th scope="col"{_number(is_number)}>{escape(str(name))}</th>'
         for name, is_number in zip(frame.columns, numeric, strict=True)
@@ -79,7 +80,7 @@ def figure(picture: str, caption: str, *, narrow: str = "", full: bool = False, 
 
 def file_links(files: Sequence[str]) -> str:
     """Links to files beside the page, called by their kind."""
-    links = (f'<a href="{escape(name, quote=True)}">{Path(name).suffix[1:].upper()}</a>' for name in files)
+    links = (f'<a href="{quote(name)}">{Path(name).suffix[1:].upper()}</a>' for name in files)
     return f' <span class="files">{" · ".join(links)}</span>' if files else ""
 
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from . import style
 from .looks import KNOWN
+from .reading import Problem, naming
+from .records import LARGEST, clean
 from .style import COLUMN, MUTED, SMALL
 
 if TYPE_CHECKING:
@@ -60,11 +62,22 @@ def read_affine_values(pretrained: Path, adapted: Path) -> pandas.DataFrame:
     """The same from two safetensors files.
 
     Raises:
-        OSError, safetensors.SafetensorError: a file cannot be read.
+        Problem: a file cannot be read, or holds numbers that are not finite or are beyond all bounds.
     """
+    import safetensors
     from safetensors.numpy import load_file
 
-    return affine_values(load_file(pretrained), load_file(adapted))
+    tensors = []
+    for path in (pretrained, adapted):
+        with naming(path.name):
+            try:
+                tensors.append(load_file(path))
+            except safetensors.SafetensorError as error:
+                raise Problem(f"{path.name}: {clean(str(error))}") from error
+    values = affine_values(*tensors)
+    if not values["value"].abs().le(LARGEST).all():
+        raise Problem(f"{pretrained.name} or {adapted.name}: a number is not finite, or beyond {LARGEST:g}")
+    return values
 
 
 @style.drawn

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import style
 from .looks import KNOWN, PAPER, Look, looks, tint
-from .style import COLUMN, SMALL
+from .style import COLUMN, LONGEST_LINE, SMALL
 
 if TYPE_CHECKING:
     import pandas
@@ -76,8 +76,15 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     )
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
-    axes.set_xticks(np.arange(len(order)) + 0.5, order, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(np.arange(len(cells)) + 0.5, [str(name).replace("_", " ") for name in cells.index], rotation=0)
+    axes.set_xticks(
+        np.arange(len(order)) + 0.5,
+        [style.short(name, LONGEST_LINE) for name in order],
+        rotation=35,
+        ha="right",
+        rotation_mode="anchor",
+    )
+    names = [style.short(str(name).replace("_", " "), LONGEST_LINE) for name in cells.index]
+    axes.set_yticks(np.arange(len(cells)) + 0.5, names, rotation=0)
     style.subtitle(figure, "R² of a linear probe on held-out frames")
     style.stamp(figure, probe)
     return figure
@@ -88,7 +95,7 @@ def _bars(axes: Axes, places: Any, values: pandas.Series, drawn: list[Look]) -> 
         if np.isfinite(value):
             axes.barh(place, value, 0.66, color=look.fill, edgecolor=look.colour, hatch=look.hatch)
             axes.annotate(
-                f"{value:,.0f}" if value >= 100 else f"{value:.2g}",
+                f"{value:,.0f}" if 100 <= value < 1e6 else f"{value:.2g}",
                 (value, place),
                 xytext=(2, 0),
                 textcoords="offset points",

@@ -17,7 +17,7 @@ from . import style
 from .looks import PAPER, Look, looks
 from .notes import interval_note, mean_note
 from .scores import task_order
-from .style import COLUMN, INK, MUTED, SMALL
+from .style import COLUMN, INK, LONGEST_LINE, MUTED, SMALL
 
 CUT = "some cut off"
 
@@ -219,7 +219,10 @@ def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: st
     Source: Agarwal et al. 2021, section 4.3.
     """
     drawn = looks([*pairs["row"], *pairs["other"]])
-    names = [f"{row} > {other}" for row, other in zip(pairs["row"], pairs["other"], strict=True)]
+    names = [
+        f"{style.short(row, LONGEST_LINE)} > {style.short(other, LONGEST_LINE)}"
+        for row, other in zip(pairs["row"], pairs["other"], strict=True)
+    ]
     figure = style.canvas(
         width, 0.66 + (0.27 if any(len(name) > 2 * style.LONG_NAME for name in names) else 0.18) * max(len(pairs), 1)
     )
@@ -241,7 +244,7 @@ def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: st
 def task_label(task: str, *, short: bool = False) -> str:
     """A task's name for an axis: words, and ``rel.`` for ``relocate`` where room is short."""
     words = task.replace("-", " ").replace("_", " ")
-    return words.replace("relocate ", "rel. ") if short else words
+    return style.short(words.replace("relocate ", "rel. ") if short else words, LONGEST_LINE)
 
 
 def legend_rows(rows: Sequence[str], width: float) -> int:
@@ -253,7 +256,10 @@ def legend_rows(rows: Sequence[str], width: float) -> int:
 
 def _bar_names(frame: pandas.DataFrame) -> list[str]:
     parts = frame["part"] if "part" in frame else [""] * len(frame)
-    return [f"{row}\n{part}" if part else style.row_label(row) for row, part in zip(frame["row"], parts, strict=True)]
+    return [
+        f"{style.short(row, LONGEST_LINE)}\n{part}" if part else style.row_label(row)
+        for row, part in zip(frame["row"], parts, strict=True)
+    ]
 
 
 def _whisker(axes: Axes, place: float, bar: Mapping[str, Any]) -> None:
@@ -275,7 +281,7 @@ def _value(axes: Axes, place: float, bar: Mapping[str, Any], limit: float) -> No
     furthest = max(0.0, *(end for end in ends if end is not None and math.isfinite(end)))
     beyond = furthest >= limit
     axes.annotate(
-        f"{bar['value']:.1f}",
+        style.number(bar["value"]),
         (1.0, place) if beyond else (furthest, place),
         xycoords=("axes fraction", "data") if beyond else "data",
         xytext=(4, 0),

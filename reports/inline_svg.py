@@ -28,6 +28,8 @@ SCALE = 1.75
 
 _DARK_GROUND = "#15181d"
 _LEGIBLE = 4.0
+_TAG = re.compile(r"<[^>]*>")
+"""Matplotlib escapes the brackets inside attributes; what stands between tags are names, which stay as they are."""
 _NUMBERS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
@@ -52,9 +54,8 @@ def inline(figure: Figure, key: str, title: str, description: str) -> str:
     text = re.sub(r"<defs>\s*</defs>\s*| transform=\"rotate\(-?0 [^\"]*\"", "", text)
     text = re.sub(r"<pattern (id=\"[^\"]+\").*?</pattern>", _small_pattern, text, flags=re.DOTALL)
     text = re.sub(r'(?<=data:)image/png;base64,([^"]+)', _as_jpeg, text)
-    text = re.sub(r'( d=| x=| y=|transform="translate)("|\()[^")]*', lambda found: _NUMBERS.sub(r"\1", found[0]), text)
-    text = re.sub(r"font: ([\d.]+px)[^;\"]*|font-family: [^;\"]*;?", _without_family, text)
-    text = _colours(_own_ids(text, key))
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", "".join(_TAG.findall(text))))
+    text = _TAG.sub(lambda found: _own_tag(found[0], key, used), text)
     text = _without_empty_groups(re.sub(r"\s*\n\s*", "\n", text))
     names = f"<title id='{key}-title'>{escape(title)}</title><desc id='{key}-desc'>{escape(description)}</desc>"
     width, height = (72 * inches for inches in figure.get_size_inches())
@@ -123,15 +124,16 @@ def _without_family(found: re.Match[str]) -> str:
     return f"font-size: {found[1]}" if found[1] else ""
 
 
-def _own_ids(text: str, key: str) -> str:
-    """Ids that something refers to get the figure's name in front; the others go."""
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
-    return re.sub(r"(url\(#|href=\"#)", rf"\g<1>{key}-", text)
+def _own_tag(tag: str, key: str, used: set[str]) -> str:
+    """A tag with short numbers and the page's font and colours; ids that are `used` get the figure's key in front.
 
-
-def _colours(text: str) -> str:
-    return re.sub(r"#[0-9a-f]{6}\b", _as_variable, text)
+    The other ids go.
+    """
+    tag = re.sub(r'( d=| x=| y=|transform="translate)("|\()[^")]*', lambda found: _NUMBERS.sub(r"\1", found[0]), tag)
+    tag = re.sub(r"font: ([\d.]+px)[^;\"]*|font-family: [^;\"]*;?", _without_family, tag)
+    tag = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", tag)
+    tag = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{key}-", tag)
+    return re.sub(r"#[0-9a-f]{6}\b", _as_variable, tag)
 
 
 def _as_variable(found: re.Match[str]) -> str:

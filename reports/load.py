@@ -1,21 +1,24 @@
 """Run folders as tables: one call a kind of thing, rows a figure or table selects from.
 
-A damaged file never stops a report: its row says so in `problem`, and `reports.problems` puts it into words.
+A damaged file never stops a report: its row says so in `problem`, and `reports.problems` puts it into words. Files are
+read and checked here, once; nothing else in the package opens them, pictures and films excepted.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.config import usable_cores
 from benchmark.episodes import OWN_BACKGROUND
 from benchmark.paths import user_path
-from benchmark.store import RunFolder
 
-from .run_folder import COLUMNS, UNREADABLE, own_evaluations, read_run
+from . import records
+from .reading import Problem, find, read_record
+from .records import clean
+from .run_folder import COLUMNS, LEFT_OUT, own_evaluations, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 LABELS = ("suite", "task", "row", "title", "encoder", "variant", "weights_label", "seed", "status", "used", "synthetic")
 CURVE_COLUMNS = (*LABELS, "iteration", "steps", "return", "success", "episodes")
 EPISODE_COLUMNS = (*LABELS, "iteration", "background", "episode_seed", "return", "success", "length")
-PROBE_COLUMNS = ("task", "title", "quantity", "dimensions", "r2", "low", "high", "constant", "synthetic")
+PROBE_COLUMNS = (
+    *("task", "title", "quantity", "dimensions", "r2", "low", "high", "clock_r2", "constant"),
+    *("synthetic",),
+)
 ADAPTATION_COLUMNS = ("task", "title", "card", "batchnorm", "pretrained", "metrics", "strip", "keypoints", "synthetic")
 
 
@@ -32,8 +38,8 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
 
     Columns:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
-        status: ``finished``, ``unfinished`` (no manifest), ``diverged`` (updates were no longer finite) or
-            ``unreadable``.
+        status: ``finished``, ``unfinished`` (no manifest), ``diverged`` (updates were no longer finite), ``altered``
+            (files of a finished run differ from its manifest) or ``unreadable``.
         used: whether scores may use it: finished, not outdated, and no other run of the same row, task and seed goes
             first.
         outdated: whether the suite has finished runs of a later results version of the task, never pooled with these.
@@ -55,7 +61,9 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
             dict), frames a second in rollouts, peaks.
         device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.
         video, pictures, path: the film or None; ``{"start": path, "strip": path, ...}``; the folder.
-        problem: why it cannot be read, else empty.
+        episode_table, steps_at: the evaluation episodes (a table or None) and environment steps by iteration (a dict).
+        altered: names of the files that differ from the manifest, a tuple.
+        problem: why it is altered or unreadable, else empty.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -65,8 +73,8 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     root = user_path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder of runs")
-    places = (path for path in root.absolute().rglob("seed-*") if re.fullmatch(r"seed-\d+", path.name))
-    rows = [read_run(path) for path in sorted(places) if path.is_dir() and len(path.parts) > 4]
+    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
+        rows = list(pool.map(read_run, find(root).runs))
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
     runs["row"] = _rows(runs)
@@ -83,9 +91,11 @@ def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
     """
     import pandas
 
-    episodes, steps = _gather(runs, _read_episodes, _read_steps)
+    episodes = _episodes(runs)
     if episodes.empty:
         return pandas.DataFrame(columns=list(CURVE_COLUMNS))
+    places = [(run, *step) for run, steps in readable(runs)["steps_at"].items() for step in steps.items()]
+    steps = pandas.DataFrame(places, columns=["run", "iteration", "steps"])
     curves = own_evaluations(episodes, ["run", "iteration"]).reset_index().merge(steps, on=["run", "iteration"])
     return curves.join(runs[list(LABELS)], on="run")[list(CURVE_COLUMNS)]
 
@@ -98,21 +108,20 @@ def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
     """
     import pandas
 
-    (episodes,) = _gather(runs, _read_episodes)
+    episodes = _episodes(runs)
     if episodes.empty:
         return pandas.DataFrame(columns=list(EPISODE_COLUMNS))
-    first = episodes.drop_duplicates(["run", "iteration", "background", "episode_seed"])
-    return first.join(runs[list(LABELS)], on="run")[list(EPISODE_COLUMNS)].reset_index(drop=True)
+    return episodes.join(runs[list(LABELS)], on="run")[list(EPISODE_COLUMNS)].reset_index(drop=True)
 
 
 def load_probe(folder: Path | str) -> pandas.DataFrame:
     """One row a quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
 
     Columns: `task`, `title`, `quantity`, `dimensions` (names, a list), `r2` with its interval `low` to `high`,
-    `constant` (the quantity does not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the
-    file cannot be read).
+    `clock_r2` (from the time in the episode alone; NaN in files that do not record it), `constant` (the quantity does
+    not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the file cannot be read).
     """
-    return _side_files(folder, "probe/*/*.json", _probe, PROBE_COLUMNS)
+    return _side_files(find(user_path(folder)).probes, _probe, PROBE_COLUMNS)
 
 
 def load_adaptations(folder: Path | str) -> pandas.DataFrame:
@@ -121,7 +130,7 @@ def load_adaptations(folder: Path | str) -> pandas.DataFrame:
     Columns: `task`, `title`, `card` (dict), `batchnorm` and `pretrained` (paths of safetensors, or None), `metrics`,
     `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
     """
-    return _side_files(folder, "adapt/*/*/card.json", _adaptation, ADAPTATION_COLUMNS)
+    return _side_files(find(user_path(folder)).adaptations, _adaptation, ADAPTATION_COLUMNS)
 
 
 def load_published() -> pandas.DataFrame:
@@ -185,70 +194,51 @@ def _used(runs: pandas.DataFrame) -> list[bool]:
     return list(first.reindex(runs.index, fill_value=False))
 
 
-def _read_episodes(folder: RunFolder) -> pandas.DataFrame:
-    return folder.episodes().rename(columns={"seed": "episode_seed"})
+def readable(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The runs whose files could be read and are as their manifest says, where there is one."""
+    return runs[~runs["status"].isin(LEFT_OUT)]
 
 
-def _read_steps(folder: RunFolder) -> pandas.DataFrame:
-    """Environment steps by iteration; none are taken before the first."""
+def _episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The episodes of all readable runs below each other, with the index of the run in column `run`."""
     import pandas
 
-    steps = {-1: 0, 0: 0} | {line["iteration"]: line["steps"] for line in folder.metrics()}
-    return pandas.DataFrame({"iteration": list(steps), "steps": list(steps.values())})
-
-
-def _gather(runs: pandas.DataFrame, *reads: Callable[[RunFolder], pandas.DataFrame]) -> list[pandas.DataFrame]:
-    """What each of `reads` gives for each run, below each other, with the index of the run in column `run`."""
-    import pandas
-
-    parts: list[list[pandas.DataFrame]] = [[] for _ in reads]
-    for index, path in runs.loc[runs["status"] != "unreadable", "path"].items():
-        try:
-            found = [read(RunFolder(path)).assign(run=index) for read in reads]
-        except UNREADABLE:  # it was readable for `load_runs`: a run that is being written; a later report will have it
-            continue
-        for part, frame in zip(parts, found, strict=True):
-            part.append(frame)
-    return [pandas.concat(part, ignore_index=True) if part else pandas.DataFrame({"run": []}) for part in parts]
+    parts = [table.assign(run=run) for run, table in readable(runs)["episode_table"].items() if len(table)]
+    if not parts:
+        return pandas.DataFrame({"run": []})
+    return pandas.concat(parts, ignore_index=True).rename(columns={"seed": "episode_seed"})
 
 
 def _side_files(
-    folder: Path | str, pattern: str, read: Callable[[Path], list[dict[str, Any]]], columns: Iterable[str]
+    paths: Sequence[Path], read: Callable[[Path], list[dict[str, Any]]], columns: Iterable[str]
 ) -> pandas.DataFrame:
     import pandas
 
     rows: list[dict[str, Any]] = []
-    for path in sorted(user_path(folder).absolute().rglob(pattern)):
+    for path in paths:
         try:
             rows += [{**row, "path": path, "problem": ""} for row in read(path)]
-        except UNREADABLE as error:
-            rows.append({"path": path, "problem": f"{type(error).__name__}: {error}", "synthetic": False})
+        except (Problem, OSError) as error:
+            rows.append({"path": path, "problem": clean(str(error)), "synthetic": False})
     return pandas.DataFrame(rows, columns=[*columns, "path", "problem"])
 
 
 def _probe(path: Path) -> list[dict[str, Any]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    here = {"task": content["task"], "title": content["title"], "synthetic": bool(content.get("synthetic"))}
-    keys = ("quantity", "dimensions", "r2", "low", "high", "constant")
-    return [here | {key: row.get(key) for key in keys} for row in content["rows"]]
+    content = read_record(path, records.Probe)
+    if content is None:
+        return []
+    here = {"task": content.task, "title": content.title, "synthetic": bool(content.synthetic)}
+    return [here | row.model_dump() for row in content.rows]
 
 
 def _adaptation(path: Path) -> list[dict[str, Any]]:
-    card, folder = dict(json.loads(path.read_text(encoding="utf-8"))), path.parent
+    card, folder = read_record(path, records.AdaptationCard) or records.AdaptationCard(), path.parent
     names = {"batchnorm": "batchnorm.safetensors", "pretrained": "pretrained.safetensors"}
     files = {key: folder / name for key, name in (names | {"metrics": "metrics.jsonl", "strip": "strip.png"}).items()}
-    return [
-        {
-            **{
-                "task": folder.parent.name,
-                "title": folder.name,
-                "card": card,
-                "synthetic": bool(card.get("synthetic")),
-            },
-            **{key: file if file.is_file() else None for key, file in files.items()},
-            "keypoints": tuple(sorted((folder / "keypoints").glob("*.png"))),
-        }
-    ]
+    about = {"task": clean(folder.parent.name), "title": clean(folder.name), "synthetic": bool(card.synthetic)}
+    pictures = (file for file in sorted((folder / "keypoints").glob("*.png")) if file.is_file())
+    found = {key: file if file.is_file() else None for key, file in files.items()}
+    return [{**about, "card": card.model_dump(exclude_unset=True), **found, "keypoints": tuple(pictures)}]
 
 
 __all__ = [
@@ -259,5 +249,6 @@ __all__ = [
     "load_probe",
     "load_published",
     "load_runs",
+    "readable",
     "suites",
 ]

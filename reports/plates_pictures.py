@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .collect import Material, Suite
@@ -14,6 +15,8 @@ from .looks import encoder_name
 from .plates import Plate
 from .plates_scores import PAPER_ENCODERS, command
 from .problems import Finding
+from .reading import Problem
+from .records import clean
 from .shift import ALL_SHIFTED
 from .stage2 import FROZEN
 
@@ -89,7 +92,7 @@ def probe_plates(material: Material) -> list[Plate]:
             "R² of a ridge regression from frozen features to quantities of the scene, on held-out episodes, mean over "
             "tasks; 0 is as good as guessing the mean, negative values are drawn as 0.",
             partial(probe_heat_map, found) if len(found) else None,
-            f"bench probe --encoder {PAPER_ENCODERS} --task all --out {material.folder}",
+            f"bench probe --encoder {PAPER_ENCODERS} --task all --out {quote(str(material.folder))}",
             "no probe",
             wide=True,
             tables=("probe",),
@@ -102,7 +105,7 @@ def adaptation_plates(material: Material) -> tuple[list[Plate], list[Finding]]:
     table = material.adaptations
     sound = table[(table["problem"] == "") & table["card"].map(_changed)] if len(table) else table
     keypoints = sound[sound["keypoints"].map(len) > 0] if len(sound) else sound
-    adapt = f"bench adapt --encoder frankmocap_hand --task all --out {material.folder}"
+    adapt = f"bench adapt --encoder frankmocap_hand --task all --out {quote(str(material.folder))}"
     plates = [
         Plate(
             "fig10_keypoints",
@@ -137,8 +140,6 @@ def _changed(card: Any) -> bool:
 
 def _affine_values(table: pandas.DataFrame) -> tuple[tuple[dict[str, Any], pandas.DataFrame] | None, list[Finding]]:
     """The first Stage 2 result that can be read, and findings on those that cannot."""
-    import safetensors
-
     findings: list[Finding] = []
     rows = table.to_dict("records")
     for row in sorted(rows, key=lambda row: (encoder_name(str(row["title"])) != "hindex", str(row["task"]))):
@@ -146,10 +147,9 @@ def _affine_values(table: pandas.DataFrame) -> tuple[tuple[dict[str, Any], panda
             continue
         try:
             values = read_affine_values(row["pretrained"], row["batchnorm"])
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            findings.append(
-                Finding("unreadable", f"a Stage 2 result that cannot be read: {row['path'].parent} ({error})")
-            )
+        except Problem as problem:
+            item = f"{clean(str(row['path'].parent))} ({problem})"
+            findings.append(Finding("unreadable", "a Stage 2 result that cannot be read", items=(item,)))
             continue
         if len(values):
             return (row, values.assign(synthetic=bool(row["synthetic"]))), findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from . import learning, scores
@@ -47,7 +48,7 @@ def spending_plates(suite: Suite) -> list[Plate]:
 
 def command(suite: Suite, arguments: str) -> str:
     """A ``bench`` command on this suite's preset and folder."""
-    return f"bench {arguments} --preset {suite.preset} --out {suite.folder}"
+    return f"bench {arguments} --preset {quote(suite.preset)} --out {quote(str(suite.folder))}"
 
 
 def paper_command(suite: Suite) -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+
+from benchmark.atomic import naming_failures
+from benchmark.errors import OutputError
 
 from . import style, table
 from .elements import figure, identifier, table_of
@@ -16,6 +21,9 @@ from .inline_svg import inline
 from .plates import Plate
 from .style import COLUMN, PAGE
 from .suite_tables import Shelf
+
+RESERVED = ("figures", "tables", "report.html")
+"""Names in the folder of a report that no suite's folder may take."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,10 @@ class Press:
         places = [
             Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn
         ]
-        printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
+        try:
+            printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
+        except BrokenProcessPool as error:
+            raise OutputError("a process that drew figures was killed; free some memory and run it again") from error
         return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
 
     def tables(self, shelf: Shelf) -> str:
@@ -73,7 +84,8 @@ def print_plate(place: Place) -> str:
     plate = place.plate
     assert plate.draw is not None
     target = place.folder / path_of(place.below, "figures", "")
-    target.mkdir(parents=True, exist_ok=True)
+    with naming_failures(target):
+        target.mkdir(parents=True, exist_ok=True)
     key = identifier(place.below, plate.key)
     wide = ""
     if plate.wide:
@@ -94,6 +106,25 @@ def print_plate(place: Place) -> str:
 def path_of(below: str, kind: str, name: str) -> str:
     """The path of a file as the page names it: ``figures/name``, below the suite's folder where there are several."""
     return "/".join(part for part in (below, kind, name) if part)
+
+
+def own_names(suites: Sequence[str]) -> list[str]:
+    """Names for the folders of suites, and for their ids on the page; empty for the only one.
+
+    A suite's own name where it is plain, as names of suites are; others get a number, so that no two are alike.
+
+    >>> own_names(["small-builtin-paper-r2", "tables", "a/b"])
+    ['small-builtin-paper-r2', 'tables-2', 'a-b-3']
+    """
+    if len(suites) < 2:
+        return [""] * len(suites)
+    found: list[str] = []
+    for number, suite in enumerate(suites, 1):
+        plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", suite)[:80].lstrip(".")
+        alone = plain == suite and plain not in RESERVED
+        alone = alone and all(identifier(plain) != identifier(other) for other in [*found, *suites[number:]])
+        found.append(plain if alone and identifier(plain) else f"{plain}-{number}")
+    return found
 
 
 @contextmanager

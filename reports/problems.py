@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from .records import clean
 from .scores import FEW_SEEDS, main_rows
 
 if TYPE_CHECKING:
     import pandas
 
 Kind = Literal[
+    "altered",
     "unreadable",
     "unfinished",
     "diverged",
@@ -28,6 +31,9 @@ Kind = Literal[
 ]
 
 
+ALTERED = "altered since they finished and left out of scores, curves and tables: these files are no longer as recorded"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing to know.
@@ -36,11 +42,18 @@ class Finding:
         kind: what sort, for grouping and colour.
         text: a sentence, with what was done about it.
         count: how many runs, rows or cells it concerns.
+        items: names of what it concerns, a line each, where a reader has to know every one.
     """
 
     kind: Kind
     text: str
     count: int = 1
+    items: tuple[str, ...] = ()
+
+    def lines(self, most: int) -> list[str]:
+        """The items, or the first of them and how many more there are."""
+        more = len(self.items) - most
+        return [*self.items[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
 def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Finding]:
@@ -50,7 +63,7 @@ def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Find
         runs: of any number of suites.
         side_files: tables of `load_probe` and `load_adaptations`, for files of theirs that cannot be read.
     """
-    found = [*_unreadable(runs, "run folders")]
+    found = [*_altered(runs), *_unreadable(runs[runs["status"] != "altered"], "run folders")]
     for table in side_files:
         found += _unreadable(table, "files")
     if runs.empty:
@@ -62,11 +75,26 @@ def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Find
     return [*found, *_stand_ins(runs), *_synthetic(runs)]
 
 
+def refused_folders(places: Sequence[tuple[Path, str]]) -> list[Finding]:
+    """The finding on folders that could not be searched for runs, see `reports.reading.find`."""
+    if not places:
+        return []
+    items = tuple(f"{clean(str(path))} ({why})" for path, why in places)
+    return [Finding("unreadable", "folders that cannot be searched for runs", len(items), items)]
+
+
+def _altered(runs: pandas.DataFrame) -> Iterator[Finding]:
+    some = runs[runs["status"] == "altered"].to_dict("records")
+    if some:
+        items = tuple(f"{clean(str(run['path']))} ({', '.join(run['altered'])})" for run in some)
+        yield Finding("altered", ALTERED, len(some), items)
+
+
 def _unreadable(table: pandas.DataFrame, what: str) -> Iterator[Finding]:
-    bad = table[table["problem"] != ""]
-    if len(bad):
-        shown = "; ".join(f"{row['path']} ({row['problem']})" for row in bad.head(3).to_dict("records"))
-        yield Finding("unreadable", f"{what} that cannot be read and are left out: {shown}{_more(bad)}", len(bad))
+    bad = table[table["problem"] != ""].to_dict("records")
+    if bad:
+        items = tuple(f"{clean(str(row['path']))} ({row['problem']})" for row in bad)
+        yield Finding("unreadable", f"{what} that cannot be read and are left out", len(bad), items)
 
 
 def _not_finished(runs: pandas.DataFrame) -> Iterator[Finding]:
@@ -167,7 +195,3 @@ def _cells(runs: pandas.DataFrame) -> str:
 
 def _some(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _more(table: pandas.DataFrame) -> str:
-    return f" and {len(table) - 3} more" if len(table) > 3 else ""

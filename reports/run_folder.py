@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.episodes import OWN_BACKGROUND
-from benchmark.errors import BenchError
+from benchmark.errors import FolderError
 from benchmark.identity import identity_hash
-from benchmark.store import CONFIG, ENCODER, IDENTITY, MACHINE, RunFolder
+from benchmark.store import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
+
+from . import records
+from .reading import Problem, is_there, naming, parse_record, read_object, read_record, read_text
+from .records import LARGEST, clean
 
 if TYPE_CHECKING:
     import pandas
 
 Row = dict[str, Any]
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, BenchError)
-"""What reading a damaged, foreign or half-written file may raise."""
+LEFT_OUT = ("altered", "unreadable")
+"""Statuses of runs that no score, curve or table uses."""
 
 CLONED = 0
 """The iteration that behaviour cloning ends with; -1 is the untrained policy."""
@@ -38,45 +42,29 @@ SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("
 PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
 COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
+CONTENTS = ("episode_table", "steps_at")
 COLUMNS = (
-    *PLACE,
-    "status",
-    "used",
-    "outdated",
-    "task_version",
-    "synthetic",
-    *WHO,
-    *STAGES,
-    *SCORES,
-    *PROGRESS,
-    *COSTS,
-    *RECORDS,
-    "problem",
+    *(*PLACE, "status", "used", "outdated", "task_version", "synthetic", *WHO, *STAGES, *SCORES, *PROGRESS, *COSTS),
+    *(*RECORDS, *CONTENTS, "altered", "problem"),
 )
 """The columns of `reports.load.load_runs`, which says what they hold."""
 
 
 def empty_row(path: Path) -> Row:
     """A row that knows only where the run lies: ``OUT/<suite>/<task>/<title>/seed-<n>``."""
-    suite, task, title, seed = path.parts[-4:]
+    suite, task, title, seed = map(clean, path.parts[-4:])
     nothing: Row = dict.fromkeys(COLUMNS)
     numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
     nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)
     nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
     encoder, variant, label = split_title(title)
     nothing |= {"evaluations": 0, "episodes": 0, "unstable": 0, "backgrounds": (), "pictures": {}, "seconds": {}}
-    nothing |= {"machine": {}, "config": {}, "card": {}, "adaptation": {}}
+    nothing |= {"machine": {}, "config": {}, "card": {}, "adaptation": {}, "altered": ()}
     return nothing | {
         **{"suite": suite, "task": task, "title": title, "seed": int(seed.removeprefix("seed-"))},
         **{"encoder": encoder, "variant": variant, "weights_label": label, "row": title, "path": path},
-        **{
-            "status": "unreadable",
-            "used": False,
-            "outdated": False,
-            "task_version": 1,
-            "synthetic": False,
-            "problem": "",
-        },
+        **{"status": "unreadable", "used": False, "outdated": False, "task_version": 1, "synthetic": False},
+        "problem": "",
     }
 
 
@@ -92,25 +80,48 @@ def split_title(title: str) -> tuple[str, str, str]:
 
 
 def read_run(path: Path) -> Row:
-    """The row of a run folder; a folder that cannot be read is a row of status `unreadable` that says why."""
+    """The row of a run folder.
+
+    A finished run whose files no longer match its manifest has the status `altered` and no numbers; a folder that
+    cannot be read is `unreadable` and says why in `problem`.
+    """
     row = empty_row(path)
     try:
+        if not path.is_dir():
+            raise Problem("a file, not a run folder")
         folder = RunFolder(path)
-        if folder.status == "absent":
-            return row | {"problem": f"{IDENTITY} is missing"}
-        identity, metrics = folder.identity, folder.metrics()
-        config = folder.config if (path / CONFIG).is_file() else dict(identity.get("config", {}))
-        encoder = _json(path / ENCODER)
-        row |= {"identity": identity_hash(identity), "config": config, "device": str(identity.get("device", ""))}
-        row["task_version"] = int(identity.get("task_results_version", 1))
-        row |= {"synthetic": bool(config.get("synthetic") or encoder.get("synthetic"))}
-        row |= _who(row, identity, encoder) | _stages(config, encoder)
-        row |= _scores(folder.episodes()) | _progress(metrics) | _costs(metrics)
-        row |= {"machine": _json(path / MACHINE), **_pictures(path)}
-        row["status"] = _status(folder.status, metrics)
-    except UNREADABLE as error:
-        return row | {"status": "unreadable", "problem": f"{type(error).__name__}: {error}"}
-    return row
+        if altered := tuple(map(clean, folder.altered())):
+            why = f"altered since it finished: {', '.join(altered)}"
+            return row | {"status": "altered", "altered": altered, "problem": why}
+        if not is_there(path / IDENTITY):
+            raise Problem(f"{IDENTITY} is missing")
+        return row | _contents(folder, row, folder.status)
+    except (Problem, OSError) as error:
+        return row | {"status": "unreadable", "problem": clean(str(error))}
+
+
+def read_episodes(path: Path) -> pandas.DataFrame:
+    """The evaluation episodes in a file, none where there is no file; an episode that is there twice counts once.
+
+    Columns: as `benchmark.episodes.COLUMNS`.
+
+    Raises:
+        Problem: it is no Parquet file of episodes, a value is missing, or a return is not finite.
+    """
+    from benchmark import episodes
+
+    is_there(path)
+    with naming(path.name):
+        try:
+            frame = episodes.read(path).to_pandas()
+        except FolderError as error:
+            raise Problem(clean(str(error).removeprefix(f"{path.parent}{os.sep}"))) from error
+        if not frame["return"].abs().le(LARGEST).all():
+            raise Problem(f"{path.name}: a return is not finite, or beyond {LARGEST:g}")
+        if not frame["iteration"].between(-1, LARGEST).all():
+            raise Problem(f"{path.name}: an iteration is below -1 or beyond {LARGEST:g}")
+        frame["background"] = frame["background"].map(clean)
+        return frame.drop_duplicates(["iteration", "background", "seed"], ignore_index=True)
 
 
 def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration",)) -> pandas.DataFrame:
@@ -122,42 +133,68 @@ def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration"
     return means
 
 
-def _json(path: Path) -> Row:
-    """The object in a JSON file, empty where there is no file."""
-    if not path.is_file():
-        return {}
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise TypeError(f"{path.name} holds no JSON object")
-    return content
-
-
-def _who(row: Row, identity: Mapping[str, Any], encoder: Row) -> Row:
-    """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
-    told = identity.get("encoder", {})
-    weights = encoder.get("weights") or {}
-    adaptation = encoder.get("adaptation") or {}
+def _contents(folder: RunFolder, row: Row, stored: str) -> Row:
+    """What the files hold, each read and checked once."""
+    path = folder.path
+    stored_identity = read_object(path / IDENTITY)
+    with naming(IDENTITY):
+        digest = identity_hash(stored_identity)
+        identity = records.Identity.model_validate(stored_identity)
+    config = read_record(path / CONFIG, records.Config) or identity.config or records.Config()
+    encoder = read_record(path / ENCODER, records.Encoder) or records.Encoder()
+    machine = read_record(path / MACHINE, records.Machine) or records.Machine()
+    metrics, episodes = _metrics(path / METRICS), read_episodes(path / EPISODES)
     return {
-        "weights_kind": str(weights.get("kind") or told.get("weights") or ""),
-        "weights_sha256": str(weights.get("sha256") or told.get("weights_sha256") or ""),
-        "weights_label": str(weights.get("label", row["weights_label"]) or ""),
-        "adaptation_sha256": str(adaptation.get("sha256") or told.get("adaptation_sha256") or ""),
-        "adaptation": dict(adaptation),
-        "card": dict(encoder.get("card") or {}),
+        **{"status": _status(stored, metrics), "identity": digest, "device": identity.device or ""},
+        **{"config": _plain(config), "machine": _plain(machine), "task_version": identity.task_results_version},
+        "synthetic": bool(config.synthetic or encoder.synthetic),
+        **_who(row, identity.encoder, encoder),
+        **_stages(config, encoder),
+        **_scores(episodes),
+        **_progress(metrics),
+        **_costs(metrics),
+        **(_pictures(path) if stored == "finished" else {}),
+        "episode_table": episodes,
+        "steps_at": {-1: 0, CLONED: 0} | {line.iteration: line.steps for line in metrics},
     }
 
 
-def _stages(config: Row, encoder: Row) -> Row:
-    ema = {**(encoder.get("ema") or {}), **(config.get("ema") or {})}
-    momentum, streams = ema.get("momentum"), ema.get("streams")
+def _metrics(path: Path) -> list[records.Metrics]:
+    """The lines of the metrics; what follows the last newline is left out, as its writer was killed."""
+    *lines, _ = (read_text(path) or "").split("\n")
+    return [parse_record(line, records.Metrics, f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _plain(record: records.Record) -> Row:
+    return record.model_dump(exclude_unset=True)
+
+
+def _who(row: Row, told: records.IdentityEncoder, encoder: records.Encoder) -> Row:
+    """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
+    weights = encoder.weights or records.Weights()
+    adaptation = encoder.adaptation or records.Adaptation()
+    label = weights.label if "label" in weights.model_fields_set else row["weights_label"]
     return {
-        "adapt": str(config.get("adapt") or ""),
-        "ema_momentum": math.nan if momentum is None else float(momentum),
-        "ema_scope": str(ema.get("scope") or ""),
-        "ema_reset": str(ema.get("reset") or ""),
-        "ema_streams": math.nan if streams is None else float(streams),
-        "normalise": str(config.get("normalise") or ""),
-        "precision": str(config.get("precision") or ""),
+        "weights_kind": weights.kind or told.weights or "",
+        "weights_sha256": weights.sha256 or told.weights_sha256 or "",
+        "weights_label": label or "",
+        "adaptation_sha256": adaptation.sha256 or told.adaptation_sha256 or "",
+        "adaptation": _plain(adaptation),
+        "card": _plain(encoder.card) if encoder.card else {},
+    }
+
+
+def _stages(config: records.Config, encoder: records.Encoder) -> Row:
+    recorded, asked = encoder.ema or records.EMA(), config.ema or records.EMA()
+    ema = records.EMA.model_validate(_plain(recorded) | _plain(asked))
+    return {
+        "adapt": config.adapt or "",
+        "ema_momentum": math.nan if ema.momentum is None else ema.momentum,
+        "ema_scope": ema.scope or "",
+        "ema_reset": ema.reset or "",
+        "ema_streams": math.nan if ema.streams is None else float(ema.streams),
+        "normalise": config.normalise or "",
+        "precision": config.precision or "",
     }
 
 
@@ -175,41 +212,42 @@ def _scores(episodes: pandas.DataFrame) -> Row:
     return row
 
 
-def _progress(metrics: Sequence[Mapping[str, Any]]) -> Row:
+def _progress(metrics: Sequence[records.Metrics]) -> Row:
     if not metrics:
         return {}
-    kinds = ("unstable", "evaluation_unstable")
-    unstable = sum(int(line.get(kind) or 0) for line in metrics for kind in kinds)
-    return {"iteration": metrics[-1]["iteration"], "steps": metrics[-1]["steps"], "unstable": unstable}
+    unstable = sum((line.unstable or 0) + (line.evaluation_unstable or 0) for line in metrics)
+    return {"iteration": metrics[-1].iteration, "steps": metrics[-1].steps, "unstable": unstable}
 
 
-def _costs(metrics: Sequence[Mapping[str, Any]]) -> Row:
+def _costs(metrics: Sequence[records.Metrics]) -> Row:
     """Seconds by stage over the whole run, speed of the rollouts, and peak memory."""
     seconds: dict[str, float] = {}
     frames = rolling = 0.0
     for line in metrics:
-        spent = line.get("seconds") or {}
+        spent = line.seconds or {}
         for stage, value in spent.items():
-            seconds[stage] = seconds.get(stage, 0.0) + float(value)
-        if line.get("steps_per_second"):
-            rolled = sum(float(spent.get(stage, 0.0)) for stage in ROLLING)
-            frames, rolling = frames + float(line["steps_per_second"]) * rolled, rolling + rolled
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        if line.steps_per_second:
+            rolled = sum(spent.get(stage, 0.0) for stage in ROLLING)
+            frames, rolling = frames + line.steps_per_second * rolled, rolling + rolled
     return {
         "seconds": seconds,
         "wall_seconds": sum(seconds.values()) if seconds else math.nan,
         "frames_per_second": frames / rolling if rolling else math.nan,
-        **{key: max((float(line[key]) for line in metrics if line.get(key)), default=math.nan) for key in COSTS[3:]},
+        "memory_mb": max((line.memory_mb for line in metrics if line.memory_mb), default=math.nan),
+        "gpu_memory_mb": max((line.gpu_memory_mb for line in metrics if line.gpu_memory_mb), default=math.nan),
     }
 
 
 def _pictures(path: Path) -> Row:
-    pictures = {file.stem: file for file in sorted((path / "frames").glob("*.png"))}
+    """The pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
+    pictures = {clean(file.stem): file for file in sorted((path / "frames").glob("*.png")) if file.is_file()}
     video = path / "video.mp4"
     return {"pictures": pictures, "video": video if video.is_file() else None}
 
 
-def _status(stored: str, metrics: Sequence[Mapping[str, Any]]) -> str:
+def _status(stored: str, metrics: Sequence[records.Metrics]) -> str:
     last = metrics[-SKIPPED_IN_A_ROW:]
-    if stored == "unfinished" and len(last) == SKIPPED_IN_A_ROW and all(line.get("skipped") for line in last):
+    if stored == "unfinished" and len(last) == SKIPPED_IN_A_ROW and all(line.skipped for line in last):
         return "diverged"
     return stored

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import elements, scale
 from .collect import Material, Suite
 from .elements import definitions, linked
+from .load import readable
 from .page import Section
 from .pictures import jpeg, read_picture
 from .plates import Plate
@@ -24,7 +25,11 @@ FILM_BUDGET = 24_000_000
 
 POSTER_PIXELS = 160
 
+MOST_NAMED = 50
+"""Folders that a finding names one by one."""
+
 KINDS = {
+    "altered": "altered",
     "unreadable": "cannot be read",
     "unfinished": "not finished",
     "diverged": "diverged",
@@ -39,7 +44,7 @@ KINDS = {
     "stand-in": "stand-in weights",
     "synthetic": "synthetic",
 }
-LOUD = ("unreadable", "diverged", "outdated", "weights", "stand-in", "synthetic", "negative")
+LOUD = ("altered", "unreadable", "diverged", "outdated", "weights", "stand-in", "synthetic", "negative")
 
 
 def findings_section(findings: Sequence[Finding], material: Material) -> Section:
@@ -124,9 +129,7 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
 
 def encoders_section(material: Material) -> Section:
     """A card an encoder and its weights: architecture, origin, licence, citation; as the run folders record them."""
-    runs = [
-        run for suite in material.suites for run in suite.runs[suite.runs["status"] != "unreadable"].to_dict("records")
-    ]
+    runs = [run for suite in material.suites for run in readable(suite.runs).to_dict("records")]
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: (run["variant"] != "", str(run["row"]))):
         shown.setdefault((run["encoder"], run["weights_sha256"] or run["weights_label"]), run)
@@ -212,9 +215,11 @@ def not_run_section(plates: Sequence[tuple[str, Plate]]) -> Section | None:
 def _finding(finding: Finding) -> str:
     loud = " loud" if finding.kind in LOUD else ""
     text = finding.text[:1].upper() + finding.text[1:]
+    items = "".join(f"<li>{escape(item)}</li>" for item in finding.lines(MOST_NAMED))
+    named = f':<ul class="named">{items}</ul>' if items else "."
     return (
         f'<li><span class="kind{loud}">{escape(KINDS.get(finding.kind, finding.kind))}</span>'
-        f'<span class="text">{escape(text)}.</span></li>'
+        f'<div class="text">{escape(text)}{named}</div></li>'
     )
 
 

@@ -24,6 +24,9 @@ TRIMMED = 0.25
 REPETITIONS = 2000
 CONFIDENCE = 0.95
 
+NOTHING = 1e-9
+"""The share of the largest return below which a best mean return counts as not positive."""
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -129,7 +132,9 @@ def normaliser(returns: Scores, fallback: npt.NDArray[np.bool_] | None = None) -
     means = task_means(returns)
     best = np.where(np.isnan(means), -np.inf, means).max(axis=-2)
     worst = np.where(np.isnan(means), np.inf, means).min(axis=-2)
-    shift = best <= 0 if fallback is None else np.broadcast_to(fallback, best.shape)
+    # A best return that is nothing beside the size of the others makes no ratio either.
+    size = np.nanmax(np.abs(returns), axis=(-3, -2), initial=0.0)
+    shift = best <= NOTHING * size if fallback is None else np.broadcast_to(fallback, best.shape)
     return Normaliser(np.where(shift, worst, 0.0), best, shift)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from benchmark.atomic import naming_failures
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +36,12 @@ SYNTHETIC = "synthetic"
 
 LONG_NAME = 17
 """Letters of the longest name that stays on one line of an axis."""
+
+LONGEST_LINE = 26
+"""Letters of a line of a name on an axis; what is longer loses its middle."""
+
+LONGEST_NAME = 48
+"""Letters of a name in a legend."""
 
 SYNTHETIC_ROOM = 12
 """Letters that the line above the panels leaves to it."""
@@ -76,6 +86,9 @@ RC: dict[Any, Any] = {
     "xtick.major.pad": 2.0,
     "ytick.major.pad": 2.0,
     "text.color": INK,
+    # Names come from folders: a dollar sign is a dollar sign.
+    "text.parse_math": False,
+    "text.usetex": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.6,
     "lines.markeredgewidth": 0.9,
@@ -106,12 +119,23 @@ def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @functools.wraps(function)
     def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(RC):
+        with _settings():
             figure = function(*args, **kwargs)
             settle(figure)
             return figure
 
     return inside
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """This style over matplotlib's defaults, whatever a user's matplotlibrc says; it is undone afterwards."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        # A name may have letters that the font lacks: the PNG shows boxes, the page the letters.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        yield
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -131,11 +155,14 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
     if handles:
         names = [str(handle.get_label()) for handle in handles]
         columns = columns or legend_columns(names, figure.get_figwidth())
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        # Matplotlib leaves out labels that begin with an underscore.
+        labels = [f"\N{HAIR SPACE}{short(name)}" if name.startswith("_") else short(name) for name in names]
+        figure.legend(handles=handles, labels=labels, loc="outside lower center", ncols=columns)
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
     """Columns of a legend of these names that fit a width in inches, filled column by column."""
+    names = [short(name) for name in names]
     for columns in range(len(names), 1, -1):
         rows = -(-len(names) // columns)
         letters = sum(max(map(len, names[start : start + rows])) for start in range(0, len(names), rows))
@@ -151,9 +178,36 @@ def subtitle(figure: Figure, words: str) -> None:
         figure.suptitle(textwrap.fill(words, letters), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 
+def short(name: str, most: int = LONGEST_NAME) -> str:
+    """A name of so many letters at most: the middle of a longer one is left out.
+
+    >>> short("a_very_long_name_of_an_encoder", 13)
+    'a_very…ncoder'
+    """
+    if len(name) <= most:
+        return name
+    begin = most // 2
+    return f"{name[:begin]}…{name[begin + 1 - most :]}"
+
+
 def row_label(row: str) -> str:
-    """An encoder's name for an axis: the origin of its weights on a second line where the name is long."""
-    return row.replace(" (", "\n(") if len(row) > LONG_NAME else row
+    """An encoder's name for an axis, on a second line what a long name has no room for."""
+    if len(row) <= LONG_NAME:
+        return row
+    if " (" in row:
+        name, _, origin = row.rpartition(" (")
+        return f"{short(name, LONGEST_LINE)}\n({short(origin, LONGEST_LINE - 1)}"
+    name = short(row, 2 * LONGEST_LINE)
+    return f"{name[:LONGEST_LINE]}\n{name[LONGEST_LINE:]}".rstrip("\n")
+
+
+def number(value: float) -> str:
+    """A number beside a bar: one decimal, or three digits and a power of ten where it is large.
+
+    >>> number(93.14), number(1234567.0)
+    ('93.1', '1.23e+06')
+    """
+    return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
 def row_height(rows: Sequence[str], one_line: float = 0.19) -> float:
@@ -184,16 +238,18 @@ def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``<name>.png`` (200 dots an inch, white ground) and ``<name>.pdf``."""
-    with mpl.rc_context(RC):
+    with _settings():
         for suffix, ground in ((".png", "white"), (".pdf", "none")):
             # Without a date the same numbers give the same file.
             metadata = {"CreationDate": None} if suffix == ".pdf" else {"Software": "hindex-bench"}
-            figure.savefig(folder / f"{name}{suffix}", dpi=200, facecolor=ground, metadata=metadata)
+            path = folder / f"{name}{suffix}"
+            with naming_failures(path):
+                figure.savefig(path, dpi=200, facecolor=ground, metadata=metadata)
 
 
 def svg(figure: Figure) -> str:
     """The figure as an SVG document of matplotlib's, text as text."""
     buffer = io.StringIO()
-    with mpl.rc_context(RC):
+    with _settings():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -8,6 +8,7 @@ from functools import cache
 
 from . import learning, scores, statistics, tables
 from .collect import Material, Suite
+from .load import readable
 from .stage2 import stage2_numbers
 from .table import Table
 
@@ -64,7 +65,7 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
     costs = learning.costs(suite.runs)
     if len(costs):
         found["cost"] = Shelf((tables.cost_table(costs, synthetic),))
-    if (suite.runs["status"] != "unreadable").any():
+    if len(readable(suite.runs)):
         found["weights"] = Shelf((tables.weights_table(suite.runs),))
     return found
 

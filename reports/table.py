@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pandas.api.types import is_numeric_dtype
+
+from benchmark.atomic import naming_failures
 from benchmark.paths import user_path
 
 if TYPE_CHECKING:
@@ -17,8 +20,13 @@ if TYPE_CHECKING:
 LATEX = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " "},
     **{"±": r"$\pm$", "—": "---", "†": r"$\dagger$", "²": r"$^2$", "≥": r"$\geq$"},
 }
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with in a spreadsheet."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,10 @@ class Table:
 
     def csv(self) -> str:
         """The numbers as CSV; empty fields where there is no number."""
-        return str(self.data.assign(**({"synthetic": True} if self.synthetic else {})).to_csv(index=False))
+        frame = self.data.assign(**({"synthetic": True} if self.synthetic else {}))
+        texts = [name for name in frame.columns if not is_numeric_dtype(frame[name])]
+        frame = frame.assign(**{name: frame[name].map(_no_formula) for name in texts})
+        return str(frame.rename(columns=_no_formula).to_csv(index=False))
 
     def latex(self) -> str:
         r"""What is shown as a LaTeX table, for ``\usepackage{booktabs}``."""
@@ -56,7 +67,8 @@ class Table:
         if self.best is not None:
             marked = zip(cells, self.best, strict=True)
             cells = [[rf"\textbf{{{c}}}" if b else c for c, b in zip(*row, strict=True)] for row in marked]
-        lines = [" & ".join(row) + r" \\" for row in [[escape(str(name)) for name in self.shown.columns], *cells]]
+        rows = [[escape(str(name)) for name in self.shown.columns], *cells]
+        lines = [_row_start(" & ".join(row)) + r" \\" for row in rows]
         return "\n".join(
             [
                 r"\begin{table}",
@@ -81,14 +93,26 @@ def escape(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
+def _row_start(line: str) -> str:
+    """A row that LaTeX does not take for options of the row end before it, as it would take [ and *."""
+    return f"{{}}{line}" if line.startswith(("[", "*")) else line
+
+
+def _no_formula(cell: Any) -> Any:
+    """A text that a spreadsheet does not run: names come from folders, and ``=`` begins a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
 def write(tables: Iterable[Table], folder: Path | str) -> list[Path]:
     """Write ``<name>.csv`` and ``<name>.tex`` of each table into `folder`, which is made where it is missing."""
     there = user_path(folder)
-    there.mkdir(parents=True, exist_ok=True)
+    with naming_failures(there):
+        there.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
         for ending, content in (("csv", table.csv()), ("tex", table.latex())):
             path = there / f"{table.name}.{ending}"
-            path.write_text(content, encoding="utf-8")
+            with naming_failures(path):
+                path.write_text(content, encoding="utf-8")
             written.append(path)
     return written

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas
 
 from . import stage2, statistics
+from .load import readable
 from .scores import FEW_SEEDS, Comparison, row_order
 from .shift import ALL_SHIFTED
 from .statistics import Coverage
@@ -191,8 +192,9 @@ def stage2_table(numbers: pandas.DataFrame, synthetic: bool = False) -> Table:
 def weights_table(runs: pandas.DataFrame) -> Table:
     """Where each row's weights come from, and what their licence permits."""
     rows, data = [], []
-    for row in row_order(runs[runs["status"] != "unreadable"]):
-        group = runs[(runs["row"] == row) & (runs["status"] != "unreadable")]
+    runs = readable(runs)
+    for row in row_order(runs):
+        group = runs[runs["row"] == row]
         card, hashes = group["card"].iloc[0], _hashes(group["weights_sha256"])
         adapted = ", ".join(sorted({_adaptation(one) for one in group["adaptation"] if one}))
         kinds = ", ".join(sorted(set(group["weights_kind"]) - {""})) or "not recorded"

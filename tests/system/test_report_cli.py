@@ -29,6 +29,7 @@ def runs(synthetic, tmp_path):
     ]
     made += [
         synthetic.Run("vc1", "pen", 0, state="damaged"),
+        synthetic.Run("vc1", "door", 0, state="altered"),
         synthetic.Run("rrl", "pen", 0, suite=synthetic.OTHER_SUITE),
     ]
     return synthetic.write_suite(tmp_path / "runs", made, sides=False)
@@ -39,9 +40,13 @@ def test_a_report_is_made_and_summed_up(bench, runs, synthetic):
     done = bench("report", "runs", "--suite", synthetic.SUITE)
     assert done.returncode == 0, done.stderr
     page = runs / "report" / "report.html"
-    where, summary = done.stdout.strip().splitlines()
+    where, altered, first, unreadable, second, summary = done.stdout.strip().splitlines()
     assert Path(where) == page.resolve()
-    assert "8 of 9 runs usable" in summary
+    assert altered.startswith("altered since they finished")
+    assert first.endswith("door/vc1/seed-0 (episodes.parquet)")
+    assert unreadable.startswith("run folders that cannot be read")
+    assert "pen/vc1/seed-0 (episodes.parquet" in second
+    assert "8 of 10 runs usable" in summary
     assert "not run yet" in summary
     assert "cannot be read" in page.read_text()
     assert (runs / "report" / "figures" / "fig01_average_score.pdf").is_file()
@@ -56,7 +61,7 @@ def test_a_report_is_made_and_summed_up(bench, runs, synthetic):
     ("arguments", "complaint"),
     [
         (("nowhere",), "no run folders in nowhere"),
-        (("runs", "--suite", "nonsense"), "no suite 'nonsense' in runs; there are"),
+        (("runs", "--suite", "nonsense"), "no suite 'nonsense' in runs; available: "),
     ],
 )
 def test_a_mistake_is_told_in_one_line(bench, runs, arguments, complaint):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.store import RunFolder
+
 HERE = Path(__file__).parent
 
 
@@ -54,3 +56,14 @@ def small_suite(synthetic, tmp_path_factory):
         synthetic.Run("hindex", "pen", 0, "ema-0.1"),
     ]
     return synthetic.write_suite(tmp_path_factory.mktemp("small"), runs, sides=False, films=False)
+
+
+@pytest.fixture
+def rewrite():
+    """Replace a file of a finished run so that its manifest agrees: (path of the file, content) -> None."""
+
+    def rewrite(path, content):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        RunFolder(path.parent).finish()
+
+    return rewrite

@@ -152,10 +152,12 @@ def write_run(out: Path, run: Run, *, films: bool = True) -> Path:
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(run, rows, random)))
     if films:
         write_film(path, run)
-    if run.state == "finished":
+    if run.state in ("finished", "altered"):
         RunFolder(path).finish()
     if run.state == "damaged":
         (path / "episodes.parquet").write_bytes(b"PAR1 these are not episodes")
+    if run.state == "altered":
+        episodes.append(path / "episodes.parquet", evaluation(run, EVALUATIONS[-1] + 1, 1e6, random))
     return path
 
 

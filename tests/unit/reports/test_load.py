@@ -25,7 +25,8 @@ def run(synthetic):
 
 
 def found(runs, kind, *side_files):
-    return [finding.text for finding in problems(runs, *side_files) if finding.kind == kind]
+    chosen = (finding for finding in problems(runs, *side_files) if finding.kind == kind)
+    return [": ".join([finding.text, *finding.items]) for finding in chosen]
 
 
 # --- runs ---------------------------------------------------------------------------------------
@@ -83,12 +84,12 @@ def test_titles_are_taken_apart():
     assert split_title("r3m") == ("r3m", "", "")
 
 
-def test_a_folder_from_before_encoder_json_tells_its_weights_in_its_identity(synthetic, write):
+def test_a_folder_from_before_encoder_json_tells_its_weights_in_its_identity(synthetic, write, rewrite):
     folder = write(synthetic.Run("rrl", "pen", 0))
     path = load.load_runs(folder)["path"].iloc[0]
     (path / "encoder.json").unlink()
     config = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k not in ("adapt", "ema")}))
+    rewrite(path / "config.json", json.dumps({k: v for k, v in config.items() if k not in ("adapt", "ema")}))
     row = load.load_runs(folder).iloc[0]
     assert (row["encoder"], row["weights_kind"], row["weights_label"]) == ("rrl", "random", "(random)")
     assert (row["status"], row["adapt"], row["card"]) == ("finished", "", {})
@@ -113,7 +114,7 @@ def test_no_folder_and_no_runs(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "identity.json", "encoder.json", "metrics.jsonl", "episodes.parquet"])
 def test_a_damaged_file_becomes_a_finding(write, run, name):
-    folder = write(run, replace(run, seed=1))
+    folder = write(replace(run, state="unfinished"), replace(run, seed=1))
     broken = load.load_runs(folder)["path"].iloc[0] / name
     broken.write_bytes(b"\x00{ this is nothing\n[]\n")
     runs = load.load_runs(folder)
@@ -192,24 +193,24 @@ def test_two_weights_of_one_encoder_are_two_rows(write, run):
     assert "more than one set of weights" in found(runs, "weights")[0]
 
 
-def test_an_adaptation_by_task_is_one_row_a_second_one_is_another(synthetic, write):
+def test_an_adaptation_by_task_is_one_row_a_second_one_is_another(synthetic, write, rewrite):
     run = synthetic.Run("hindex", "door", 0)
     folder = write(run, replace(run, seed=1), replace(run, seed=2), replace(run, task="pen"))
     assert load.load_runs(folder)["row"].unique().tolist() == ["hindex (builtin)"]
     path = folder / run.path / "encoder.json"
     content = json.loads(path.read_text())
     content["adaptation"]["sha256"] = "f" * 64
-    path.write_text(json.dumps(content))
+    rewrite(path, json.dumps(content))
     runs = load.load_runs(folder)
     assert runs["row"].value_counts().to_dict() == {"hindex (builtin)": 3, "hindex (builtin) #ffffffff": 1}
 
 
-def test_official_files_by_task_are_one_row(synthetic, write, run):
+def test_official_files_by_task_are_one_row(synthetic, write, run, rewrite):
     folder = write(run, replace(run, task="pen", weights="second"))
     for path in folder.rglob("encoder.json"):
         content = json.loads(path.read_text())
         content["card"]["sources"] = [{"filename": "door.pth", "task": "door"}]
-        path.write_text(json.dumps(content))
+        rewrite(path, json.dumps(content))
     assert load.load_runs(folder)["row"].tolist() == ["vc1", "vc1"]
 
 
@@ -236,11 +237,11 @@ def test_builtin_and_random_rows_are_named(runs):
     assert "vc1" not in text
 
 
-def test_unstable_episodes_are_counted(write, run):
+def test_unstable_episodes_are_counted(write, run, rewrite):
     folder = write(run)
     path = load.load_runs(folder)["path"].iloc[0] / "metrics.jsonl"
     lines = [json.loads(line) | {"unstable": 2, "evaluation_unstable": 1} for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rewrite(path, "".join(json.dumps(line) + "\n" for line in lines))
     runs = load.load_runs(folder)
     assert runs["unstable"].tolist() == [63]
     assert "vc1 on door seed 0" in found(runs, "unstable")[0]

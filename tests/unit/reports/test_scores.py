@@ -194,10 +194,10 @@ def test_runs_that_are_not_used_are_left_out():
     assert learning.curve_bands(unused).empty
 
 
-def test_costs_keep_machines_apart(synthetic, write):
+def test_costs_keep_machines_apart(synthetic, write, rewrite):
     folder = write(synthetic.Run("vc1", "door", 0), synthetic.Run("vc1", "door", 1), synthetic.Run("r3m", "door", 0))
     machine = folder / synthetic.Run("vc1", "door", 1).path / "machine.json"
-    machine.write_text(json.dumps(json.loads(machine.read_text()) | {"cpu": "another"}))
+    rewrite(machine, json.dumps(json.loads(machine.read_text()) | {"cpu": "another"}))
     table = learning.costs(load.load_runs(folder))
     assert table[["row", "cpu", "runs"]].to_numpy().tolist() == [
         ["vc1", "Synthetic CPU", 1],
