@@ -178,7 +178,7 @@ def check(runs, findings, there, name, state):
 
 @pytest.mark.parametrize("state", STATES)
 def test_damage_anywhere_costs_one_run_which_is_named(damaged, state):
-    for seed in range(8):
+    for seed in range(6):
         folder, there, name = damaged(seed, state)
         runs = load.load_runs(folder)
         check(runs, problems(runs), there, name, state)
@@ -187,7 +187,7 @@ def test_damage_anywhere_costs_one_run_which_is_named(damaged, state):
 
 @pytest.mark.parametrize("state", ["unfinished", "blessed"])
 def test_a_value_of_another_kind_costs_one_run_which_is_named(damaged, state):
-    for seed in range(100, 115):
+    for seed in range(100, 110):
         folder, there, name = damaged(seed, state, "value")
         runs = load.load_runs(folder)
         check(runs, problems(runs), there, name, state)

@@ -124,9 +124,20 @@ def test_a_damaged_file_becomes_a_finding(write, run, name):
 
 
 def test_a_folder_without_an_identity_becomes_a_finding(write, run):
-    folder = write(run)
+    folder = write(replace(run, state="unfinished"))
     (load.load_runs(folder)["path"].iloc[0] / "identity.json").unlink()
     assert "identity.json is missing" in found(load.load_runs(folder), "unreadable")[0]
+
+
+def test_a_finished_run_that_was_altered_is_left_out_and_named_first(write, run):
+    folder = write(replace(run, state="altered"), replace(run, seed=1), replace(run, seed=2, state="damaged"))
+    runs = load.load_runs(folder)
+    assert runs["status"].tolist() == ["altered", "finished", "unreadable"]
+    assert runs["used"].tolist() == [False, True, False]
+    first, second, *_ = problems(runs)
+    assert (first.kind, second.kind) == ("altered", "unreadable")
+    assert first.items == (f"{runs['path'].iloc[0]} (episodes.parquet)",)
+    assert set(load.load_curves(runs)["seed"]) == set(load.load_episodes(runs)["seed"]) == {1}
 
 
 @pytest.mark.parametrize(("state", "status"), [("crashed", "unfinished"), ("diverged", "diverged")])
