@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -24,6 +25,7 @@ from tasks.hand_images import GRID, HandBatch, HandImages
 from tasks.render import Device
 
 from .errors import SimulationError
+from .workers import SLICE_SECONDS, Worker, close
 
 LABEL_DIM = len(KEYPOINTS) * 3 + HAND_JOINTS + len(KEYPOINTS) * 2
 BLOCK = GRID * GRID
@@ -33,7 +35,8 @@ HELD_OUT_CHUNK = 256
 """Held-out images that come from one seed, whichever worker draws them."""
 
 MULTISAMPLING = 4
-START_SECONDS = 120.0
+FILLING = "drawing images"
+RESUME = "start the same command again to go on from the last checkpoint"
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.float32]
@@ -103,7 +106,8 @@ class ImageWorkers:
         lost: why workers were lost.
 
     Raises:
-        SimulationError: a worker died, or did not start.
+        SimulationError: a worker died, or did not answer.
+        ConfigError: workers cannot be started from this process.
         TaskError: what a worker raised.
     """
 
@@ -111,8 +115,7 @@ class ImageWorkers:
         self.settings = settings
         self.lost: list[str] = []
         self.tolerant = False
-        self._pipes: list[Connection] = []
-        self._processes: list[Any] = []
+        self._workers: list[Worker] = []
         self._waiting: deque[tuple[int, tuple[int, int, int | None]]] = deque()
         shape = (workers, BLOCKS_EACH, BLOCK)
         # Memory of this kind has no name, so it vanishes with the processes that hold it, however they end.
@@ -120,32 +123,38 @@ class ImageWorkers:
         labels = multiprocessing.RawArray("f", int(np.prod(shape)) * LABEL_DIM)
         self._images = np.frombuffer(images, np.uint8).reshape(*shape, settings.size, settings.size, 3)
         self._labels = np.frombuffer(labels, np.float32).reshape(*shape, LABEL_DIM)
-        context = multiprocessing.get_context("spawn")
         try:
             for number in range(workers):
-                ours, theirs = context.Pipe()
-                arguments = (theirs, settings, number, workers, images, labels)
-                process = context.Process(target=_serve, args=arguments, daemon=True)
-                process.start()
-                theirs.close()
-                self._pipes.append(ours)
-                self._processes.append(process)
-            hellos = [self._hello(number) for number in range(workers)]
+                arguments = (settings, number, workers, images, labels)
+                self._workers.append(Worker(f"image worker {number}", RESUME, _serve, arguments))
+            hellos = [cast(Hello, worker.receive()) for worker in self._workers]
+            for worker in self._workers:
+                worker.doing = FILLING
         except BaseException:
             self.close()
             raise
+        self._clock, self._polled = 0.0, time.monotonic()
+        self._heard = [0.0] * workers
+        self._held = [0] * workers
         self._living = set(range(workers))
         self.device, self.joint_ranges = hellos[0]
 
     def poll(self, timeout: float = 0.0) -> ImageBlock | None:
         """A filled block if there is one within so many seconds."""
         if not self._waiting:
-            for pipe in wait([self._pipes[number] for number in self._living], timeout):
-                number = self._pipes.index(cast(Connection, pipe))
+            pipes = {id(self._workers[number].pipe): number for number in self._living}
+            ready = wait([self._workers[number].pipe for number in self._living], timeout)
+            filled = {pipes[id(pipe)] for pipe in ready}
+            for number in filled:
                 try:
-                    self._waiting.append((number, cast("tuple[int, int, int | None]", self._receive(number))))
+                    block = cast("tuple[int, int, int | None]", self._workers[number].receive())
                 except (SimulationError, TaskError) as error:
                     self._bury(number, error)
+                else:
+                    self._waiting.append((number, block))
+                    self._held[number] += 1
+                    self._heard[number] = self._clock
+            self._bury_silent(self._living - filled)
         if not self._waiting:
             return None
         worker, (number, count, held_out) = self._waiting.popleft()
@@ -154,21 +163,18 @@ class ImageWorkers:
 
     def give_back(self, block: ImageBlock) -> None:
         """Let the block be filled anew."""
+        self._held[block.worker] -= 1
+        self._heard[block.worker] = self._clock
         try:
-            self._pipes[block.worker].send(block.number)
-        except OSError:
+            self._workers[block.worker].send(block.number, FILLING)
+        except SimulationError as error:
             if block.worker in self._living:
-                self._bury(block.worker, self._lost(block.worker))
+                self._bury(block.worker, error)
 
     def close(self) -> None:
         """Stop the workers."""
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join(timeout=5)
-            if process.is_alive():
-                process.kill()
-        self._pipes, self._processes = [], []
+        close(self._workers)
+        self._workers = []
 
     def __enter__(self) -> ImageWorkers:
         return self
@@ -178,13 +184,6 @@ class ImageWorkers:
     ) -> None:
         self.close()
 
-    def _hello(self, number: int) -> Hello:
-        if not self._pipes[number].poll(START_SECONDS):
-            raise SimulationError(
-                f"image worker {number} did not start within {START_SECONDS:.0f} s; use fewer --workers"
-            )
-        return cast(Hello, self._receive(number))
-
     def _bury(self, number: int, error: Exception) -> None:
         """Go on without a worker, if that is allowed and any is left."""
         self._living.discard(number)
@@ -192,29 +191,22 @@ class ImageWorkers:
             raise error
         self.lost.append(str(error))
 
-    def _receive(self, number: int) -> Any:
-        try:
-            answer = self._pipes[number].recv()
-        except (EOFError, OSError) as error:
-            raise self._lost(number) from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _lost(self, number: int) -> SimulationError:
-        self._processes[number].join(timeout=1)
-        return SimulationError(
-            f"image worker {number} died (exit code {self._processes[number].exitcode}); "
-            "start the same command again to go on from the last checkpoint"
-        )
+    def _bury_silent(self, numbers: set[int]) -> None:
+        """Go on without the workers that have had a block to fill, and nothing to say, for too long."""
+        now = time.monotonic()
+        # A machine that sleeps, or Ctrl-Z, stops the workers too.
+        self._clock += min(now - self._polled, 2 * SLICE_SECONDS)
+        self._polled = now
+        for number in numbers:
+            if self._clock - self._heard[number] > self._workers[number].patience and self._held[number] < BLOCKS_EACH:
+                self._bury(number, self._workers[number].silent())
 
 
 def _serve(
     pipe: Connection, settings: ImageSettings, number: int, workers: int, images_memory: Any, labels_memory: Any
 ) -> None:
     """A worker process: fill blocks until the pipe closes."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("LP_NUM_THREADS", "1")
     size = settings.size
     shape = (workers, BLOCKS_EACH, BLOCK)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +24,11 @@ from tasks.errors import TaskError
 from tasks.render import CROP, Device, Quality, Renderer, check_distinct
 
 from .errors import SimulationError
+from .workers import Worker
+from .workers import close as close_workers
+
+RESUME = "start the same command again to resume"
+DOING = {"begin": "beginning episodes", "step": "taking a step"}
 
 Start = int | Mapping[str, npt.NDArray[np.float64]]
 Frames = npt.NDArray[np.uint8]
@@ -120,7 +124,8 @@ class Simulators:
         workers: worker processes; at most one a slot is started.
 
     Raises:
-        SimulationError: a worker died.
+        SimulationError: a worker died, or did not answer.
+        ConfigError: workers cannot be started from this process.
         TaskError, RenderError: what a worker raised.
     """
 
@@ -138,7 +143,8 @@ class Simulators:
         self.frames = np.frombuffer(memory, np.uint8).reshape(shape)
         bounds = np.linspace(0, settings.slots, min(workers, settings.slots) + 1).astype(int)
         try:
-            self._workers = [_Worker(settings, int(first), int(stop), memory) for first, stop in pairwise(bounds)]
+            for first, stop in pairwise(bounds):
+                self._workers.append(_Worker(settings, int(first), int(stop), memory))
             devices = [worker.receive() for worker in self._workers]
             self.device = devices[0]
         except BaseException:
@@ -176,15 +182,15 @@ class Simulators:
                 first, *rest = payload(chosen)
                 if rest:
                     rest = [[slot - worker.first for slot in rest[0]]]
-                worker.send((command, [slots[i] - worker.first for i in chosen], first, *rest))
+                message = (command, [slots[i] - worker.first for i in chosen], first, *rest)
+                worker.send(message, DOING[command])
                 asked.append(worker)
         readings = [worker.receive() for worker in asked]
         return Reading(*(np.concatenate(column) for column in zip(*readings, strict=True)))
 
     def close(self) -> None:
         """Stop the workers, or release the OpenGL context."""
-        for worker in self._workers:
-            worker.close()
+        close_workers(self._workers)
         if not self._workers and hasattr(self, "_local"):
             self._local.close()
         self._workers = []
@@ -198,49 +204,17 @@ class Simulators:
         self.close()
 
 
-class _Worker:
-    """The parent's end of one worker process."""
+class _Worker(Worker):
+    """A worker process that simulates the slots from ``first`` up to ``stop``."""
 
     def __init__(self, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:
         self.first, self.stop = first, stop
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, settings, first, stop, memory), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def send(self, message: tuple[Any, ...]) -> None:
-        try:
-            self._pipe.send(message)
-        except OSError as error:
-            raise self._lost() from error
-
-    def receive(self) -> Any:
-        try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise self._lost() from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        self._pipe.close()
-        self._process.join(timeout=5)
-        if self._process.is_alive():
-            self._process.kill()
-
-    def _lost(self) -> SimulationError:
-        self._process.join(timeout=1)
-        return SimulationError(
-            f"the simulation worker of slots {self.first} to {self.stop - 1} died "
-            f"(exit code {self._process.exitcode}); start the same command again to resume"
-        )
+        name = f"the simulation worker of slots {first} to {stop - 1}"
+        super().__init__(name, RESUME, _serve, (settings, first, stop, memory))
 
 
 def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:
     """A worker process: answer commands until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("LP_NUM_THREADS", "1")
     frames = np.frombuffer(memory, np.uint8).reshape(settings.slots, CROP, CROP, 3)[first:stop]
     try:

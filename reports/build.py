@@ -54,7 +54,7 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
         folder: of all runs.
         out: where to write; ``report`` in the folder of runs by default.
         suite: the only suite wanted; all by default, each in a part of its own and in folders of its own.
-        processes: that draw; with more than one, call this below ``if __name__ == "__main__":``.
+        processes: that draw.
 
     Raises:
         NothingToReport: there is no run, or none of that suite.

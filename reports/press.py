@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmark.atomic import naming_failures
 from benchmark.errors import OutputError
+from benchmark.workers import PATIENCE_VARIABLE, follow_parent, patience, starting_workers
 
 from . import style, table
 from .elements import figure, identifier, table_of
@@ -45,10 +46,7 @@ class Press:
         places = [
             Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn
         ]
-        try:
-            printed = list(self.helpers.map(print_plate, places) if self.helpers else map(print_plate, places))
-        except BrokenProcessPool as error:
-            raise OutputError("a process that drew figures was killed; free some memory and run it again") from error
+        printed = _print_with(self.helpers, places) if self.helpers else [print_plate(place) for place in places]
         return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
 
     def tables(self, shelf: Shelf) -> str:
@@ -103,6 +101,27 @@ def print_plate(place: Place) -> str:
     )
 
 
+def _print_with(pool: Executor, places: Sequence[Place]) -> list[str]:
+    """Let processes draw plates; the HTML of each.
+
+    Raises:
+        OutputError: a process died, or drew for too long.
+        ConfigError: processes cannot be started from this one.
+    """
+    seconds = patience()
+    try:
+        with starting_workers():
+            futures = [pool.submit(print_plate, place) for place in places]
+        return [future.result(seconds) for future in futures]
+    except BrokenExecutor as error:
+        raise OutputError("a process that drew figures was killed; free some memory and run it again") from error
+    except FutureTimeout as error:
+        raise OutputError(
+            f"figures are not drawn after {seconds:g} s; start it again, with {PATIENCE_VARIABLE} set to more seconds "
+            "if the machine is only slow"
+        ) from error
+
+
 def path_of(below: str, kind: str, name: str) -> str:
     """The path of a file as the page names it: ``figures/name``, below the suite's folder where there are several."""
     return "/".join(part for part in (below, kind, name) if part)
@@ -131,11 +150,16 @@ def own_names(suites: Sequence[str]) -> list[str]:
 def helpers(count: int) -> Iterator[Executor | None]:
     """Processes that draw; none for a count below two.
 
-    They start afresh and import what they need, so the calling script must be importable: as always with
-    multiprocessing, its work stands below ``if __name__ == "__main__":``.
+    They start afresh and import what they need, which is nothing of the calling script.
     """
     if count < 2:
         yield None
         return
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-        yield pool
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=follow_parent) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()  # the pool would wait until they are done
+            raise

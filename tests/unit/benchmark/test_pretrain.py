@@ -98,7 +98,7 @@ def test_workers_draw_other_images_and_a_lost_one_is_no_end():
         pictures = np.concatenate([images for _, _, images in seen])
         assert len({picture.tobytes() for picture in pictures}) == len(pictures)
         workers.tolerant = True
-        workers._processes[0].kill()
+        workers._workers[0].process.kill()
         after = []
         while len(after) < 2:
             block = workers.poll(1.0)
