@@ -11,6 +11,7 @@ import typer
 
 from .errors import ConfigError
 from .paths import user_path
+from .titles import title_of
 
 if TYPE_CHECKING:
     from .evaluation import Shift
@@ -66,7 +67,7 @@ def print_shifts(folder: Path, shifts: Sequence[Shift]) -> None:
     from rich.table import Table
 
     task, encoder, seed = folder.absolute().parts[-3:]
-    table = Table(title=f"{encoder} · {task} · {seed}: mean action under shifted backgrounds")
+    table = Table(title=f"{title_of(encoder)} · {task} · {seed}: mean action under shifted backgrounds")
     for heading in ("background", "episodes", "return", "success", "drop"):
         table.add_column(heading, justify="right")
     own = next((shift.mean_return for shift in shifts if shift.own), None)

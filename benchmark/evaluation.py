@@ -25,6 +25,7 @@ from .paths import user_path
 from .progress import Progress, Silent
 from .session import Session, mean_scores
 from .store import PICTURES, RunFolder, Tensors
+from .titles import title_of
 
 BACKGROUNDS = range(11)
 
@@ -140,7 +141,7 @@ class _Evaluator:
         policy = self._policy(session, checkpoint)
         horizon = int(config.rollout.horizon or 0)
         self.progress.begin(
-            f"{store.path.absolute().parent.name} · {config.task} · seed {config.seed} · backgrounds",
+            f"{title_of(store.path.absolute().parent.name)} · {config.task} · seed {config.seed} · backgrounds",
             horizon * self.episodes * len(backgrounds),
         )
         for number in backgrounds:

@@ -45,6 +45,7 @@ from .probe_score import Row, Scores, bootstrap_generator, compare, plain, score
 from .progress import Progress, Silent
 from .stages import plan, prepare
 from .store import check_writable
+from .titles import folder_name
 
 __all__ = ["Cell", "ProbeSettings", "asked", "compare", "probe", "read"]
 
@@ -165,8 +166,10 @@ def probe(
 
 
 def cell_path(out: Path | str, title: str, task: str) -> Path:
-    """The JSON file of a cell."""
-    return user_path(out) / "probe" / title / f"{task}.json"
+    """Return the JSON file of a cell; one that an earlier version wrote under the title itself stays where it is."""
+    folder = user_path(out) / "probe"
+    before = folder / title / f"{task}.json"
+    return before if before.is_file() else folder / folder_name(title) / f"{task}.json"
 
 
 def read(path: Path) -> Cell:

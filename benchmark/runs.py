@@ -11,6 +11,7 @@ from .episodes import OWN_BACKGROUND
 from .identity import identity_hash
 from .paths import user_path
 from .store import IDENTITY, RunFolder
+from .titles import title_of
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +43,7 @@ def _run_row(folder: RunFolder) -> dict[str, Any]:
     row: dict[str, Any] = {
         "suite": suite,
         "task": task,
-        "encoder": encoder,
+        "encoder": title_of(encoder),
         "seed": int(seed.removeprefix("seed-")),
         "status": folder.status,
         "identity": identity_hash(folder.identity),

@@ -32,6 +32,7 @@ from .identity import identity_changes, identity_hash, same_identity, way_back
 from .lock import LOCK, hold
 from .manifest import MANIFEST
 from .paths import user_path
+from .titles import folder_name
 
 if TYPE_CHECKING:
     import pandas
@@ -329,11 +330,12 @@ class RunFolder:
 
 
 def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -> Path:
-    """The run folder `OUT/<suite>/<task>/<encoder>/seed-<n>`.
+    """Return the run folder `OUT/<suite>/<task>/<encoder>/seed-<n>` of an encoder's title.
 
     Raises:
         ConfigError: a name cannot name a folder.
     """
+    encoder = folder_name(encoder)
     for name in (suite, task, encoder):
         if not re.fullmatch(r"\w[\w.+() -]*", name):
             raise ConfigError(f"{name!r} cannot name a folder; use letters, digits, . _ + - ( )")

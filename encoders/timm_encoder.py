@@ -108,7 +108,7 @@ def named(name: str) -> type[TimmEncoder]:
 
     Named.__doc__ = f"timm's {model}."
     Named.__qualname__ = f"Named[{model}]"
-    Named.name = name.replace(":", "-")  # a run's folder carries it
+    Named.name = name.replace(":", "-")  # part of the identity of adaptations and of cached features: it stays
     Named.model, Named.options = model, options
     Named.layouts = (Layout("timm", unused=card.unused, convert=resize_positions),)
     Named.card, Named.normalisation, Named.feature_dim = card, card.normalisation, card.feature_dim
@@ -116,6 +116,11 @@ def named(name: str) -> type[TimmEncoder]:
 
 
 def _configuration(name: str, model: str) -> Any:
+    if ":" in model or "/" in model:
+        raise UnknownEncoder(
+            f"encoder '{name}': only models that timm itself names, without a hub's address; download the weights and "
+            f"give them with --encoder {PREFIX}NAME --weights PATH"
+        )
     architecture, _, tag = model.partition(".")
     known = timm.list_models()
     if architecture in known and tag:

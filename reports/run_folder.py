@@ -13,6 +13,7 @@ from benchmark.episodes import OWN_BACKGROUND
 from benchmark.errors import FolderError
 from benchmark.identity import identity_hash
 from benchmark.store import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
+from benchmark.titles import title_of
 
 from . import records
 from .reading import Problem, is_there, naming, parse_record, read_object, read_record, read_text
@@ -51,8 +52,9 @@ COLUMNS = (
 
 
 def empty_row(path: Path) -> Row:
-    """A row that knows only where the run lies: ``OUT/<suite>/<task>/<title>/seed-<n>``."""
-    suite, task, title, seed = map(clean, path.parts[-4:])
+    """A row that knows only where the run lies: ``OUT/<suite>/<task>/<encoder>/seed-<n>``."""
+    suite, task, encoder_folder, seed = map(clean, path.parts[-4:])
+    title = title_of(encoder_folder)
     nothing: Row = dict.fromkeys(COLUMNS)
     numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
     nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)

@@ -7,6 +7,7 @@ all use these lagging poses.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, cast
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from .cards import PACKS, Pack, TaskCard
 from .engine import Batch, mujoco
 from .errors import TaskError
+from .forks import keep_in_children, require_process
 from .hand import Physics
 
 FloatArray = npt.NDArray[np.float64]
@@ -121,6 +123,8 @@ class Task(ABC):
         self.background = background
         self.model: mujoco.MjModel = self.build().compile()
         self.batch = Batch(self.model, slots, threads, persistent=True)
+        self._threads, self._process = threads, os.getpid()
+        keep_in_children(self)
         self._body = self.model.body(self.field_body).id
         self._field = self.batch.expand(self.field_name) if self.field_name else np.empty((slots, 1, 0))
         self._before = self.batch.state.copy()
@@ -191,7 +195,7 @@ class Task(ABC):
         """Start episodes from given initial states, as `initial_state` returns them or demonstrations hold them.
 
         Raises:
-            TaskError: a state lacks a key or has another size.
+            TaskError: a state lacks a key, has another size, or holds something else than finite numbers.
         """
         ids = self._ids(slots)
         if len(states) != len(ids):
@@ -202,7 +206,7 @@ class Task(ABC):
             sizes[key] = self._field.shape[-1]
         stacked = {}
         for name, size in sizes.items():
-            rows = [np.asarray(state[name], float).ravel() if name in state else np.empty(0) for state in states]
+            rows = [self._entry(state, name) for state in states]
             wrong = [row.size for row in rows if row.size != size]
             if wrong:
                 raise TaskError(f"{self.card.name}: initial state needs {name!r} with {size} numbers, got {wrong[0]}")
@@ -220,6 +224,7 @@ class Task(ABC):
         Raises:
             TaskError: an action is not a number, or the slots do not ascend.
         """
+        self._require_threads()
         ids = None if slots is None else self._ids(slots)
         chosen = slice(None) if ids is None else ids
         if np.isnan(actions).any():
@@ -241,6 +246,7 @@ class Task(ABC):
 
     def set_state(self, state: TaskState, slots: Slots = None) -> Reading:
         """Return to a state: its observation, its frame and all later steps are bit-equal to the original's."""
+        self._require_threads()
         ids = self._ids(slots)
         self._write_field(ids, state.field)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
@@ -283,6 +289,7 @@ class Task(ABC):
         qpos: FloatArray,
         qvel: FloatArray | None = None,
     ) -> Reading:
+        self._require_threads()
         self._write_field(ids, fields)
         self.batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self.batch.bind("qpos")[ids] = qpos
@@ -297,6 +304,20 @@ class Task(ABC):
         self._field[ids, self._body] = fields
         if self.field_name:
             self.batch.set_const(ids)
+
+    def _entry(self, state: Mapping[str, npt.ArrayLike], name: str) -> FloatArray:
+        """One array of an initial state, flat; empty where it has none of that name."""
+        try:
+            entry: FloatArray = np.asarray(state.get(name, ()), float).ravel()
+        except (TypeError, ValueError):
+            raise TaskError(f"{self.card.name}: {name!r} of an initial state is no array of numbers") from None
+        if not np.isfinite(entry).all():
+            raise TaskError(f"{self.card.name}: {name!r} of an initial state is not finite")
+        return entry
+
+    def _require_threads(self) -> None:
+        if self._threads > 1:
+            require_process(self._process, f"{self.card.name}: the simulation's threads stayed")
 
     def _ids(self, slots: Slots) -> npt.NDArray[np.integer]:
         if slots is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import gymnasium
@@ -13,6 +14,9 @@ from .base import Reading, Task
 from .engine import mujoco
 from .errors import TaskError
 from .render import CROP, Quality, Renderer
+
+INITIAL_STATE = "initial_state_dict"
+"""Key of gymnasium-robotics for the state that `TaskEnv.reset` starts from."""
 
 Observation = npt.NDArray[np.float64] | dict[str, npt.NDArray[Any]]
 
@@ -63,10 +67,24 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; without a seed the next one is drawn from the environment's own stream."""
+        """Start an episode; without a seed the next one is drawn from the environment's own stream.
+
+        Args:
+            seed: of the initial state and of the environment's stream.
+            options: ``{"initial_state_dict": state}`` starts from a given state, as in gymnasium-robotics: ``qpos``,
+                ``qvel`` and, where the task randomises one, the model's field, as `tasks.base.Task.initial_state`
+                gives them and demonstration files hold them; other entries of the state are not needed.
+
+        Raises:
+            TaskError: an option that is not known, or a state that lacks an entry or has another size.
+        """
+        state = self._initial_state(options or {})
         super().reset(seed=seed)
         self._goals = 0
-        reading = self.task.reset([int(self.np_random.integers(2**31)) if seed is None else seed])
+        if state is not None:
+            reading = self.task.restore([state])
+        else:
+            reading = self.task.reset([int(self.np_random.integers(2**31)) if seed is None else seed])
         return self._observe(reading), self._info(reading)
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -85,6 +103,21 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+    def _initial_state(self, options: Mapping[str, Any]) -> Mapping[str, npt.ArrayLike] | None:
+        name = self.task.card.name
+        unknown = [key for key in options if key != INITIAL_STATE]
+        if unknown:
+            raise TaskError(f"{name}: reset knows no option {unknown[0]!r}; available: {INITIAL_STATE!r}")
+        if INITIAL_STATE not in options:
+            return None
+        state = options[INITIAL_STATE]
+        if not isinstance(state, Mapping):
+            raise TaskError(
+                f"{name}: {INITIAL_STATE!r} must be a dict of arrays, such as environment.unwrapped.task."
+                f"initial_state(0), got {type(state).__name__}"
+            )
+        return state
 
     def _observe(self, reading: Reading) -> Observation:
         if self._observation == "state":

@@ -9,6 +9,7 @@ passed on. These images are of a robot hand, in simulation.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple
@@ -20,8 +21,9 @@ from scipy.spatial.transform import Rotation
 from . import hand_image_draws as draws
 from .engine import mujoco
 from .errors import RenderError
+from .forks import keep_in_children, require_process
 from .hand_image_scene import CAMERA, HIDDEN, KEYPOINTS, LIGHTS, PALM_FROM_FOREARM, VISIBLE, SceneIndex, build
-from .render import open_context
+from .render import LEFT_BEHIND, open_context
 
 Floats = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
@@ -77,6 +79,8 @@ class HandImages:
         self._model.vis.global_.offwidth = self._model.vis.global_.offheight = GRID * size
         self._model.vis.quality.offsamples = multisampling
         self._context, self.device = open_context(device)
+        self._process = os.getpid()
+        keep_in_children(self)
         try:
             self._graphics = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_50)
         except mujoco.FatalError as error:
@@ -102,7 +106,9 @@ class HandImages:
 
         Raises:
             RenderError: the driver returned nothing but black.
+            ForkedError: this process was forked from the one that made this object.
         """
+        require_process(self._process, LEFT_BEHIND)
         images = np.empty((n, self.size, self.size, 3), np.uint8) if out is None else out
         generator = self._generator
         angles = draws.draw_angles(generator, n, self.joint_ranges)
@@ -125,7 +131,9 @@ class HandImages:
         return HandBatch(images, *(array.astype(np.float32) for array in (relative, angles, points)))
 
     def close(self) -> None:
-        """Release the graphics memory and the context."""
+        """Release the graphics memory and the context; in a forked child, which has neither, do nothing."""
+        if self._process != os.getpid():
+            return
         self._context.make_current()
         self._graphics.free()
         self._context.free()

@@ -7,6 +7,7 @@ rendered instead.
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from math import atan, degrees, radians, tan
 from types import TracebackType
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from .egl import EGLContext, EGLError
 from .engine import mujoco
 from .errors import RenderError
+from .forks import keep_in_children, require_process
 
 Quality = Literal["paper", "fast"]
 Frame = npt.NDArray[np.uint8]
@@ -26,7 +28,12 @@ RENDERED = 256
 CROP = 224
 MAX_GEOMS = 2000
 NO_GL = "no headless OpenGL ({reason}); on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri, then try again"
+LEFT_BEHIND = "pixels cannot be drawn here: OpenGL stayed"
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
+
+
+_opened_in: list[int] = []
+"""The process that opened the first context; forked children inherit the entry."""
 
 
 class GLContext(Protocol):
@@ -73,6 +80,7 @@ class Renderer:
 
     Raises:
         RenderError: there is no such camera, or no OpenGL context can be had; the message says what to do.
+        ForkedError: see `open_context`.
     """
 
     def __init__(
@@ -85,6 +93,8 @@ class Renderer:
             raise RenderError(f"there is no camera {camera!r}; the scene has {', '.join(names)}")
         model = self.model = scene_quality(copy.copy(model), quality)
         self._context, self.device = open_context(device)
+        self._process = os.getpid()
+        keep_in_children(self)
         try:
             self._graphics = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except mujoco.FatalError as error:
@@ -120,7 +130,9 @@ class Renderer:
 
         Raises:
             RenderError: the driver returned an empty frame.
+            ForkedError: this process was forked from the one that made the renderer.
         """
+        require_process(self._process, LEFT_BEHIND)
         self._context.make_current()
         mujoco.mjv_updateScene(
             self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
@@ -134,7 +146,9 @@ class Renderer:
         return frame
 
     def close(self) -> None:
-        """Release the graphics memory and the context."""
+        """Release the graphics memory and the context; in a forked child, which has neither, do nothing."""
+        if self._process != os.getpid():
+            return
         self._context.make_current()
         self._graphics.free()
         self._context.free()
@@ -161,7 +175,9 @@ def open_context(device: int | None = None) -> tuple[GLContext, Device]:
 
     Raises:
         RenderError: there is none.
+        ForkedError: the process was forked from one that has drawn; the driver would wait for ever for its threads.
     """
+    require_process(_first_process(), LEFT_BEHIND)
     if sys.platform != "linux":
         from mujoco.gl_context import GLContext as PlatformContext
 
@@ -175,6 +191,13 @@ def open_context(device: int | None = None) -> tuple[GLContext, Device]:
     name = headless.driver.renderer
     software = any(renderer in name.lower() for renderer in SOFTWARE_RENDERERS)
     return headless, Device(name, software, headless.driver.device)
+
+
+def _first_process() -> int:
+    """The process, this one or one that it was forked from, that opened the first context."""
+    if not _opened_in:
+        _opened_in.append(os.getpid())
+    return _opened_in[0]
 
 
 def check_distinct(frames: npt.NDArray[np.uint8]) -> None:

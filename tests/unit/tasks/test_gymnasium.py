@@ -108,6 +108,46 @@ def test_unseeded_resets_draw_from_the_environments_own_stream(make):
     assert len(np.unique(left, axis=0)) == 4
 
 
+@pytest.mark.parametrize("name", ["door", "hammer", "pen", "pour", "relocate-mug"])
+def test_a_reset_starts_from_the_state_that_it_is_given(make, name):
+    origin, environment = tasks.make(name), make(name)
+    expected = origin.reset([7])
+    state = origin.initial_state(0)
+    observation, info = environment.reset(seed=3, options={"initial_state_dict": state | {"palm_pos": np.zeros(3)}})
+    np.testing.assert_array_equal(observation, expected.observation[0])
+    assert info["success"] is False
+    action = np.full(environment.unwrapped.task.card.action_dim, 0.1, np.float32)
+    np.testing.assert_array_equal(environment.step(action)[0], origin.step(action[None]).observation[0])
+    assert not np.array_equal(environment.reset(seed=3, options={})[0], observation)
+
+
+def test_a_vector_passes_the_state_on():
+    door = tasks.make("door")
+    door.reset([7])
+    environments = gymnasium.make_vec("hindex_bench/door", num_envs=2, vectorization_mode="sync")
+    observations, _ = environments.reset(options={"initial_state_dict": door.initial_state(0)})
+    np.testing.assert_array_equal(observations[0], observations[1])
+    environments.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_state": {}}, "door: reset knows no option 'initial_state'; available: 'initial_state_dict'"),
+        ({"initial_state_dict": None}, "door: 'initial_state_dict' must be a dict of arrays, .*, got NoneType"),
+        ({"initial_state_dict": {}}, "door: initial state needs 'qpos' with 30 numbers, got 0"),
+        ({"initial_state_dict": {"qpos": [0] * 30, "qvel": [0] * 29}}, "needs 'qvel' with 30 numbers, got 29"),
+        ({"initial_state_dict": {"qpos": ["a"] * 30, "qvel": [0] * 30}}, "'qpos' of an initial state is no array"),
+        ({"initial_state_dict": {"qpos": [np.nan] * 30, "qvel": [0] * 30}}, "'qpos' of an initial state is not finite"),
+    ],
+)
+def test_an_option_of_reset_that_cannot_be_followed_is_refused(make, options, message):
+    environment = make("door")
+    with pytest.raises(TaskError, match=message) as caught:
+        environment.reset(options=options)
+    assert "\n" not in str(caught.value)
+
+
 def test_pixels_and_rendering_agree(make):
     environment = make("hammer", observation="pixels", render_mode="rgb_array")
     observation, _ = environment.reset(seed=1)
