@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -110,10 +111,10 @@ class AdaptConfig(Part):
             raise ConfigError(f"{self.videos} videos, {self.held_out} of them held out: none is left to train on")
         perceptual, heads = self.perceptual, self.heads
         if perceptual == "auto":
-            perceptual = "vgg16" if loss.vgg16_path().is_file() else "stage1"
+            perceptual = "vgg16" if os.path.isfile(loss.vgg16_path()) else "stage1"
         fits = shipped.fits(shipped.HEADS, origin.sha256)
         if heads == "auto":
-            heads = str(files.penn_path()) if files.penn_path().is_file() else "shipped" if fits else "drawn"
+            heads = str(files.penn_path()) if os.path.isfile(files.penn_path()) else "shipped" if fits else "drawn"
         if heads == "shipped" and not fits:
             raise ConfigError("--heads shipped: these were trained on the Stage 1 that ships; use auto or drawn")
         if heads not in _WORDS and not user_path(heads).is_file():

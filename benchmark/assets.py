@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks import ycb
 from tasks.errors import AssetError
 
-from . import atomic
+from . import atomic, cache
 from .paths import user_path
 from .progress import Progress, Silent
 
@@ -70,6 +70,7 @@ def fetch_ycb(progress: Progress | None = None) -> Outcome:
     written: list[str] = []
     if not wanted:
         return _outcome(written, wanted)
+    cache.require_writable(folder)
     try:
         _begin(progress, f"ycb: {len(wanted)} files from {manifest.repository} on GitHub", wanted)
         for number, path in enumerate(wanted, start=1):
@@ -113,6 +114,7 @@ def import_ycb(folder: Path, progress: Progress | None = None) -> Outcome:
     written: list[str] = []
     if not good:
         return _outcome(written, wanted)
+    cache.require_writable(target)
     try:
         _begin(progress, f"ycb: {len(good)} files from {source}", good)
         for path in good:
@@ -190,9 +192,9 @@ def _download(path: str, progress: Progress) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with atomic.naming_failures(path):
+    with cache.naming_variable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, content)
+        atomic.write_bytes(path, content)
 
 
 def _official_content(path: Path, known: ycb.OfficialFile) -> bytes | None:

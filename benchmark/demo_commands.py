@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -52,7 +53,7 @@ def overview() -> Iterator[str]:
 
 
 def _imported(path: Path) -> str:
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "none imported"
     try:
         return f"imported: {len(Demonstrations.load(path))} episodes, {path}"

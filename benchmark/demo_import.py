@@ -14,11 +14,12 @@ from tasks.expert_rollout import collect, replay
 from tasks.hdf5_demonstrations import is_hdf5
 from tasks.published import import_dapg, import_hdf5
 
+from .cache import require_writable
 from .config import DEMONSTRATION_SEED, usable_cores
 from .demo_commands import task_options
 from .demonstrations import COLLECTING_SLOTS, imported_path, load
-from .errors import ConfigError, OutputError
-from .store import check_writable
+from .errors import ConfigError
+from .paths import user_path
 
 MINARI_FILE = "main_data.hdf5"
 SAME_OBSERVATION = 1e-3
@@ -32,9 +33,9 @@ def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | 
     actions are taken again, open loop, from their initial states.
     """
     card = tasks.card(task)
-    file = _published_file(file.expanduser())
+    file = _published_file(user_path(file))
     path = imported_path(task)
-    _check_cache(path)
+    require_writable(path.parent)
     note = ""
     if file.suffix == ".npz":
         found = load(file, task)
@@ -61,21 +62,6 @@ def _published_file(path: Path) -> Path:
             f"there is no file {path}; give a DAPG or mjrl pickle, an HDF5 file of D4RL or Minari, or our .npz"
         )
     return path
-
-
-def _check_cache(path: Path) -> None:
-    """Find out before the work whether its result can be stored.
-
-    Raises:
-        OutputError: it cannot.
-    """
-    try:
-        check_writable(path.parent)
-    except OutputError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
-        raise OutputError(
-            f"cannot write {path} ({reason}); set HINDEX_BENCH_CACHE to a folder that can be written"
-        ) from error
 
 
 def _disagreement(recorded: Demonstrations, replayed: Demonstrations) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def locate(config: RunConfig) -> Path | None:
             raise ConfigError(f"no expert of {config.task} is shipped; give demonstrations.source the path of a file")
         return None
     path = imported_path(config.task) if source == "imported" else user_path(source)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ConfigError(
             f"no demonstrations of {config.task} at {path}: run `bench demos import FILE --task {config.task}`, "
             "or clone the shipped expert with --set demonstrations.source=expert"

@@ -7,6 +7,7 @@ Standard library only at import, and runnable as a plain script before anything 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -85,7 +86,6 @@ def report() -> list[Row]:
 
     from . import environment, versions
 
-    cache = cache_dir()
     return [
         _python_row(),
         *_package_rows(),
@@ -93,7 +93,7 @@ def report() -> list[Row]:
         _torch_row(),
         _graphics_row(),
         *(Row(name, what) for name, what in environment.findings()),
-        Row("cache", f"{cache} ({_megabytes(cache):.0f} MB)"),
+        _cache_row(cache_dir()),
         *_weights_rows(),
     ]
 
@@ -129,7 +129,7 @@ def _weights_rows() -> list[Row]:
         card = registry.card(name)
         if card is None or not card.sources:
             continue
-        cached = min(sum(cached_path(card, source).is_file() for source in card.sources), card.files_needed)
+        cached = min(sum(os.path.isfile(cached_path(card, source)) for source in card.sources), card.files_needed)
         remedy = "" if cached == card.files_needed else f"bench weights fetch {name}"
         rows.append(Row(f"weights {name}", f"{cached} of {card.files_needed} official files", remedy=remedy))
     return rows
@@ -148,8 +148,25 @@ def _torch_row() -> Row:
     return Row("device", f"cpu, {torch.get_num_threads()} threads")
 
 
+def _cache_row(folder: Path) -> Row:
+    from encoders.weights import CACHE_VARIABLE, NO_CACHE
+
+    set_it = f"set {CACHE_VARIABLE} to a folder that can be written"
+    if folder == NO_CACHE:
+        return Row("cache", "none, this user has no home folder: nothing is kept for the next time", remedy=set_it)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    size = f"{folder} ({_megabytes(folder):.0f} MB)"
+    return Row("cache", size) if writable else Row("cache", f"{size}, cannot be written", remedy=set_it)
+
+
 def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    total = 0
+    for where, _, names in os.walk(folder):  # passes over folders that cannot be read
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(where, name)).st_size
+    return total / 1e6
 
 
 def main() -> int:

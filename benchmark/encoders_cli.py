@@ -225,7 +225,7 @@ def _weights_here(card: Card) -> str:
 
     if not card.sources:
         return "not needed"
-    cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
+    cached = sum(os.path.isfile(weights.cached_path(card, source)) for source in card.sources)
     if cached:
         return "official" if card.files_needed == 1 else f"official {cached}/{card.files_needed}"
     return "builtin" if card.builtin else "none"

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from encoders import cache_dir
 from tasks.demonstrations import Demonstrations
 
-from . import atomic
+from . import cache
 from .rollout import Array, Clock, Encode, EpisodeRule, rollout
 from .simulators import Simulators
 
@@ -58,7 +56,7 @@ def demonstration_pairs(
     episodes = demonstrations.episodes
     path = cache_path(demonstrations, made_by) if encode is not None else None
     if path is not None:
-        found = _load(path)
+        found = _load(path, demonstrations)
         if found is not None:
             on_steps(sum(len(episode.actions) for episode in episodes))
             return found
@@ -82,9 +80,7 @@ def demonstration_pairs(
         np.concatenate([trajectory.actions for trajectory in trajectories]),
     )
     if path is not None:
-        with atomic.naming_failures(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_bytes(path, safetensors.numpy.save(pairs._asdict()))
+        cache.store(path, pairs._asdict())
     return pairs
 
 
@@ -95,9 +91,24 @@ def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Pa
     return cache_dir() / "features" / f"{digest[:32]}.safetensors"
 
 
-def _load(path: Path) -> Pairs | None:
+def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
     """The cached pairs; None where there are none or the file is damaged, which is then written anew."""
-    try:
-        return Pairs(**safetensors.numpy.load_file(path))
-    except (OSError, safetensors.SafetensorError, TypeError):
-        return None
+    demonstrated = np.concatenate([episode.actions for episode in demonstrations.episodes])
+
+    def fits(arrays: cache.Arrays) -> bool:
+        if set(arrays) != set(Pairs._fields):
+            return False
+        observations, actions = arrays["observations"], arrays["actions"]
+        pairs = len(observations)
+        return (
+            observations.dtype == actions.dtype == np.float32
+            and observations.ndim == 2
+            and actions.shape == (pairs, demonstrated.shape[1])
+            and 0 < pairs <= len(demonstrated)
+            # A replay that ends early is cut; else the actions are the demonstrated ones.
+            and (pairs < len(demonstrated) or np.array_equal(actions, demonstrated))
+            and bool(np.isfinite(observations).all())
+        )
+
+    arrays = cache.load(path, fits)
+    return None if arrays is None else Pairs(**arrays)

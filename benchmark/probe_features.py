@@ -7,13 +7,11 @@ import json
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 import torch
 
 from encoders import Encoder, cache_dir
 
-from . import atomic, versions
+from . import cache, versions
 from .errors import ConfigError
 from .probe_frames import ProbeFrames
 from .progress import Progress
@@ -37,12 +35,10 @@ def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDA
     }
     digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     path = cache_dir() / "features" / f"{digest[:32]}.safetensors"
-    try:
-        features: npt.NDArray[np.float32] = safetensors.numpy.load_file(path)["features"]
-        progress.advance(len(features))
-        return features
-    except (OSError, safetensors.SafetensorError, KeyError):  # not there, or damaged: made anew
-        pass
+    found = cache.load(path, lambda arrays: _fits(arrays, len(frames.images)))
+    if found is not None:
+        progress.advance(len(frames.images))
+        return found["features"]
     parts = []
     for begin in range(0, len(frames.images), BATCH):
         parts.append(encoder.encode(frames.images[begin : begin + BATCH]).cpu().numpy())
@@ -50,7 +46,17 @@ def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDA
     features = np.concatenate(parts)
     if not np.isfinite(features).all():
         raise ConfigError(f"encoder '{encoder.name}': a feature is not finite on frames of {frames.record['camera']}")
-    with atomic.naming_failures(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, safetensors.numpy.save({"features": features}))
+    cache.store(path, {"features": features})
     return features
+
+
+def _fits(arrays: cache.Arrays, images: int) -> bool:
+    """Whether these are features of so many images."""
+    features = arrays.get("features")
+    return (
+        features is not None
+        and features.ndim == 2
+        and len(features) == images
+        and features.dtype.kind == "f"
+        and bool(np.isfinite(features).all())
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +84,7 @@ def list_weights() -> None:
         card = _card_at_hand(name)
         if card is None:
             continue
-        cached = sum(weights.cached_path(card, source).is_file() for source in card.sources)
+        cached = sum(os.path.isfile(weights.cached_path(card, source)) for source in card.sources)
         total = card.files_needed
         files = card.sources[0].filename if total == 1 else f"{cached} of {total} files"
         state = "cached" if cached else "not here"
@@ -98,7 +99,7 @@ def _cached_names() -> list[str]:
     found = []
     for name in encoders.names():
         card = _card_at_hand(name)
-        if card is not None and any(weights.cached_path(card, source).is_file() for source in card.sources):
+        if card is not None and any(os.path.isfile(weights.cached_path(card, source)) for source in card.sources):
             found.append(name)
     return found
 

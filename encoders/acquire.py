@@ -79,7 +79,7 @@ def fetch(
     licences.require(card, accept=accept_licence)
     for source in wanted:
         path = cached_path(card, source)
-        if path.is_file():
+        if os.path.isfile(path):
             weights.checked_sha256(card, source, path)
         elif source.direct:
             _fetch(card, source, progress, check or _makes_encoder(card))
@@ -153,7 +153,7 @@ def verify(name: str) -> list[Verified]:
     found = []
     for source in card.sources:
         path = cached_path(card, source)
-        if path.is_file():
+        if os.path.isfile(path):
             how = _held_to(card, source)
             found.append(Verified(path, weights.checked_sha256(card, source, path), how))
     if not found:
@@ -173,14 +173,14 @@ def path(name: str, task: str | None = None) -> Path:
         WeightsMissing: the file is not in the cache, or is one of several and no task was named.
     """
     card = _card(name)
-    cached = [source for source in card.sources if card.files_needed == 1 and cached_path(card, source).is_file()]
+    cached = [source for source in card.sources if card.files_needed == 1 and os.path.isfile(cached_path(card, source))]
     wanted = cached[:1] or _of_task(card, task)
     if len(wanted) > 1:
         raise WeightsMissing(
             f"encoder '{name}': has {len(wanted)} official files, one a task; name the task with --task"
         )
     found = cached_path(card, wanted[0])
-    if not found.is_file():
+    if not os.path.isfile(found):
         raise WeightsMissing(f"encoder '{name}': no official weights at {found}; run `bench weights fetch {name}`")
     return found
 
@@ -243,7 +243,7 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
 
 def _import(card: Card, source: Source, file: Path, check: Check) -> Path:
     target = cached_path(card, source)
-    if target.is_file() and target.samefile(file):
+    if os.path.isfile(target) and target.samefile(file):
         weights.checked_sha256(card, source, target)
         return target
     with file.open("rb") as stream:
@@ -303,10 +303,10 @@ def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
     if not what and source.size not in (None, staged.stat().st_size):
         what = f"it has {staged.stat().st_size} bytes, expected {source.size}"
     record = weights.first_use_record(card, source)
-    recorded = record.read_text().strip() if source.sha256 is None and record.is_file() else digest
-    if not what and recorded != digest:
+    recorded = weights.recorded_sha256(card, source)
+    if not what and recorded not in (None, digest):
         what = (
-            f"sha256 is {digest[:12]}..., recorded at first use was {recorded[:12]}...; "
+            f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}...; "
             f"if its authors replaced it, delete {record}"
         )
     if what:
@@ -382,7 +382,7 @@ def _matching(card: Card, wanted: Iterable[Source], inside: dict[str, T], where:
 def _held_to(card: Card, source: Source) -> str:
     if source.sha256 is not None:
         return "published sha256"
-    if weights.first_use_record(card, source).is_file():
+    if os.path.isfile(weights.first_use_record(card, source)):
         return "sha256 recorded at first use"
     known = {"start of the sha256": source.sha256_prefix, "md5": source.md5}
     published = [name for name, value in known.items() if value is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def contents(path: Path) -> dict[object, object]:
         WeightsMissing: there is no such file.
         WeightsInvalid: it is damaged, of another type, or holds what no honest checkpoint does.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsMissing(f"weights {path}: no such file; give an existing one with --weights PATH")
     if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
         raise WeightsInvalid(

@@ -2,18 +2,17 @@
 
 A checkpoint's nesting is kept: its shape, with numbers and text in it, stands as JSON in the safetensors metadata, and
 the tensors under the path of their keys, joined by ``/``. So `tensors` gives what `encoders.pickles.read` would: nested
-dicts. Only training state (`LEFT_OUT`) is dropped. The metadata also holds the sha256 of the original; another original
-under the same name is converted anew.
-
-To wire it in: ``_content(path)`` is ``convert.tensors(path)``.
+dicts. Only training state (`LEFT_OUT`) is dropped. The metadata also holds the sha256 of the original and a digest of
+the conversion (see `sealed`): where the original is another one or the conversion is damaged, it is converted anew.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,19 @@ from torch import Tensor
 
 from . import pickles
 from .files import file_sha256, sync
+from .sealed import check, header_bytes
 from .unpickling import Opaque, opaque
 from .weights import cache_dir
+
+logger = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
 LEFT_OUT = frozenset({"optimizer", "optimizers", "optimizer_states", "optim", "lr_schedulers", "scheduler", "scaler"})
 """Entries of a checkpoint's outermost dict that are of no use without its training; `Opaque` stands for them."""
 
-_FORMAT = "1"
+_FORMAT = "2"
+"""1 had no digest of its content: a conversion of then is made anew from the original."""
+
 _STALE_SECONDS = 3600.0
 _DTYPES = {
     torch.float64: "F64",
@@ -68,9 +72,9 @@ def tensors(path: Path) -> Any:
         content = {key: opaque("left out") if key in LEFT_OUT else value for key, value in content.items()}
     try:
         _write(converted, content, digest)
-    except (OSError, _CannotConvert):  # a full disk, a cache that others own; a type that safetensors lacks
+        return _load(converted, digest)
+    except (OSError, _CannotConvert, _NotOurs):  # a full disk, a cache that others own; a type that safetensors lacks
         return content
-    return _load(converted, digest)
 
 
 def converted_path(path: Path) -> Path:
@@ -96,14 +100,17 @@ def _load(path: Path, digest: str) -> Any:
     from safetensors import safe_open
 
     try:
+        if not check(path):
+            raise _NotOurs
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format_version") != _FORMAT or metadata.get("original_sha256") != digest:
                 raise _NotOurs
             return _grown(json.loads(metadata["tree"]), file)
-    except _NotOurs:
-        raise
-    except Exception as error:  # no such file, or one that something else damaged: it is made anew
+    except (_NotOurs, OSError) as error:
+        raise _NotOurs from error
+    except Exception as error:  # something else damaged it: it is made anew
+        logger.warning("%s is damaged (%s); it is made anew from %s", path, error, path.name.removesuffix(SUFFIX))
         raise _NotOurs from error
 
 
@@ -119,21 +126,25 @@ def _write(path: Path, content: Any, digest: str) -> None:
         end = begin + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         begin = end
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    beginning = header_bytes(header, _bytes_of(found.values()))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     _sweep(path)
     try:
         with partial.open("xb") as file:
-            file.write(len(encoded).to_bytes(8, "little") + encoded)
-            for tensor in found.values():
-                if tensor.numel():
-                    file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            file.write(beginning)
+            for block in _bytes_of(found.values()):
+                file.write(block)
             file.flush()
             sync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
+    for tensor in found:
+        if tensor.numel():
+            yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _sweep(path: Path) -> None:

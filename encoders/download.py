@@ -218,7 +218,7 @@ def _note(path: Path) -> Path:
 def _read_note(path: Path) -> dict[str, str]:
     try:
         note = json.loads(_note(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
 

@@ -26,7 +26,7 @@ def accepted(card: Card) -> bool:
     """Whether the licence that the card names now was accepted on this machine."""
     try:
         record = json.loads(record_path(card).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(record, dict) and record.get("licence_sha256") == licence_sha256(card)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,9 @@ from .files import expanded, file_md5, file_sha256, write_text
 
 Kind = Literal["official", "builtin", "random", "file", "own", "none"]
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
+NO_CACHE = Path(os.devnull) / "hindex-bench"
+"""Stands for the cache of a user without a home folder; nothing can be written there."""
+
 _CHOICES = ("auto", "official", "builtin", "random")
 
 
@@ -42,13 +46,20 @@ class WeightsOrigin:
 
 
 def cache_dir() -> Path:
-    """The folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the user's cache of this platform. Not created."""
+    """The folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the user's cache of this platform. Not created.
+
+    A user without a home folder, as in some containers, has no cache: then it is a path where nothing can be written.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return expanded(chosen)
     import pooch
 
-    return Path(pooch.os_cache("hindex-bench"))
+    try:
+        usual = Path(pooch.os_cache("hindex-bench"))
+    except RuntimeError:  # no home folder, in the words of newer versions of platformdirs
+        return NO_CACHE
+    return usual if usual.is_absolute() else NO_CACHE
 
 
 def cached_path(card: Card, source: Source) -> Path:
@@ -123,15 +134,14 @@ def checked_sha256(card: Card, source: Source, path: Path, known: str | None = N
         WeightsInvalid: it is another file.
     """
     digest = known or file_sha256(path)
-    record = first_use_record(card, source)
-    recorded = record.read_text().strip() if source.sha256 is None and record.is_file() else None
+    recorded = recorded_sha256(card, source)
     published = not_as_published(source, path, digest, md5=recorded is None)
     if published or recorded not in (None, digest):
         what = published or f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}..."
         raise WeightsInvalid(f"weights {path}: {what}; delete it and run `bench weights fetch {card.name}`")
     if source.sha256 is None and recorded is None and path == cached_path(card, source):
         with suppress(OSError):  # a cache that others own: there is nowhere to record it
-            write_text(record, f"{digest}\n")
+            write_text(first_use_record(card, source), f"{digest}\n")
     return digest
 
 
@@ -154,6 +164,26 @@ def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = Tru
     return ""
 
 
+def recorded_sha256(card: Card, source: Source) -> str | None:
+    """The sha256 that a file without a published one had at first use; None where none is recorded.
+
+    Raises:
+        WeightsInvalid: the record is damaged.
+    """
+    if source.sha256 is not None:
+        return None
+    record = first_use_record(card, source)
+    try:
+        text = record.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:  # no record, or a cache that others own
+        return None
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise WeightsInvalid(
+            f"{record} is damaged: expected the sha256 of {source.filename}; delete it to record it anew"
+        )
+    return text
+
+
 def first_use_record(card: Card, source: Source) -> Path:
     """Where the sha256 of a file without a published one is recorded at first use."""
     path = cached_path(card, source)
@@ -172,7 +202,7 @@ def _official(card: Card, task: str | None) -> WeightsOrigin | None:
 
     for source in card.sources:
         path = cached_path(card, source)
-        if source.task in (None, task) and path.is_file():
+        if source.task in (None, task) and os.path.isfile(path):
             licences.require(card)
             return WeightsOrigin("official", path, checked_sha256(card, source, path))
     return None
@@ -195,7 +225,7 @@ def _from_path(name: str, card: Card | None, path: Path, task: str | None) -> We
         if not of_task:
             raise WeightsMissing(f"encoder '{name}': --weights {path} is a folder; expected a file")
         path = path / of_task[0]
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsMissing(
             f"encoder '{name}': --weights {path} is no file; expected {', '.join(_CHOICES)} or the path of a file"
         )

@@ -92,7 +92,13 @@ def cache_folder() -> Path:
         return expanded(chosen) / "ycb"
     import pooch
 
-    return Path(pooch.os_cache("hindex-bench")) / "ycb"
+    # A user without a home folder has no cache: then it is a path where nothing can be written.
+    nowhere = Path(os.devnull) / "hindex-bench" / "ycb"
+    try:
+        usual = Path(pooch.os_cache("hindex-bench")) / "ycb"
+    except RuntimeError:
+        return nowhere
+    return usual if usual.is_absolute() else nowhere
 
 
 def collision_files(folder_name: str, version: str | None = None) -> list[Path]:
@@ -135,7 +141,7 @@ def texture_file(folder_name: str) -> Path | None:
     path = f"visual/{folder_name}/{TEXTURE_FILE}"
     if path not in manifest().optional:
         raise _unknown(f"texture of {folder_name}", "visual/")
-    return _checked(path) if (cache_folder() / path).is_file() else None
+    return _checked(path) if os.path.isfile(cache_folder() / path) else None
 
 
 def pack_sha256() -> str:

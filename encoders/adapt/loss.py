@@ -5,6 +5,7 @@ Source: encoders.md, section 8.
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
 from pathlib import Path
 from typing import Literal
@@ -153,7 +154,7 @@ def vgg16_path() -> Path:
 
 def _vgg16_state() -> dict[str, Tensor]:
     path = vgg16_path()
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsMissing(f"no VGG-16 at {path}: put {VGG16_URL} there, or take the perceptual network 'stage1'")
     digest = file_sha256(path)
     if digest != VGG16_SHA256:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
+import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 
 import encoders
@@ -120,6 +124,56 @@ def test_a_broken_conversion_is_made_anew(folder, reads, keep):
     assert same(convert.tensors(path), {"a": torch.zeros(300)})
     assert converted.read_bytes() == whole
     assert len(reads) == 2
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_changes_no_weight(folder, place, bit):
+    path = folder / "w.pth"
+    if not path.exists():
+        torch.save(content(), path)
+    expected = convert.tensors(path)
+    converted = convert.converted_path(path)
+    damaged = bytearray(converted.read_bytes())
+    damaged[int(place * len(damaged))] ^= 1 << bit
+    converted.unlink()  # another conversion may still be mapped
+    converted.write_bytes(damaged)
+    assert same(convert.tensors(path), expected)
+
+
+def test_damage_is_said_in_one_line(folder, caplog):
+    path = folder / "w.pth"
+    torch.save({"a": torch.zeros(300)}, path)
+    convert.tensors(path)
+    converted = convert.converted_path(path)
+    converted.write_bytes(converted.read_bytes()[:-1])
+    convert.tensors(path)
+    (line,) = caplog.messages
+    assert line == f"{converted} is damaged (its content is another than was written); it is made anew from w.pth"
+
+
+def test_a_conversion_of_before_digests_is_made_anew(folder, reads, caplog):
+    path = folder / "w.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+    converted = convert.converted_path(path)
+    metadata = {"format_version": "1", "original_sha256": file_sha256(path), "tree": json.dumps({"dict": []})}
+    converted.write_bytes(safetensors.torch.save({}, metadata))
+    assert same(convert.tensors(path), {"a": torch.zeros(3)})
+    assert len(reads) == 1
+    assert caplog.messages == []
+
+
+def test_a_conversion_that_cannot_be_read_back_is_no_reason_to_stop(folder, monkeypatch):
+    """Such as on a file system that cannot map files into memory."""
+    path = folder / "w.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(safetensors, "safe_open", refuse)
+    assert same(convert.tensors(path), {"a": torch.zeros(3)})
+    assert same(convert.tensors(path), {"a": torch.zeros(3)})
 
 
 @pytest.mark.parametrize("place", [".", "cache/weights/some/.incoming-1"])
