@@ -13,7 +13,7 @@ import tasks
 from tasks import experts
 from tasks.demonstrations import Demonstrations
 from tasks.errors import DemonstrationError
-from tasks.expert_rollout import collect, evaluate
+from tasks.expert_rollout import card_scores, collect
 from tasks.experts import Expert
 
 from .config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
@@ -162,20 +162,13 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
     scene = {"physics": config["physics"], "objects": config["objects"], **config["scene"]}
     simulators = tasks.make(config["task"], slots=COLLECTING_SLOTS, threads=usable_cores(), **scene)
     for name, stochastic in (("mean_action", False), ("stochastic", True)):
-        returns, successes = evaluate(
+        card["evaluation"][name] = card_scores(
             simulators, expert, episodes=episodes, first_seed=HELD_OUT_SEED + 10_000, stochastic=stochastic
         )
-        card["evaluation"][name] = {
-            "episodes": episodes,
-            "return": round(float(returns.mean()), 2),
-            "return_std": round(float(returns.std()), 2),
-            "success": float(successes.mean()),
-        }
     expert.save(out, card)
-    scores = card["evaluation"]["mean_action"]
-    return (
-        f"{out}: success {scores['success']:.2f}, return {scores['return']:.1f} over {episodes} episodes, mean action"
-    )
+    mean_action = card["evaluation"]["mean_action"]
+    success, reward = mean_action["success"], mean_action["return"]
+    return f"{out}: success {success:.2f}, return {reward:.1f} over {episodes} episodes, mean action"
 
 
 def expert_from(tensors: dict[str, Any]) -> Expert:

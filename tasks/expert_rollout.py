@@ -118,6 +118,32 @@ def evaluate(
     return np.array([episode.total_reward for episode in done]), np.array([episode.success for episode in done])
 
 
+def card_scores(
+    task: Task, expert: Expert, *, episodes: int, first_seed: int, stochastic: bool = False
+) -> dict[str, float]:
+    """Evaluate an expert and return what its card says of that.
+
+    Args:
+        task: where to act.
+        expert: who acts.
+        episodes: how many.
+        first_seed: reset seed of episode 0; seeds and noise as in `collect`.
+        stochastic: with the expert's noise, or its mean actions.
+
+    Returns:
+        ``episodes`` and ``first_seed``, which make the rest repeatable; mean ``return`` and its standard deviation
+        ``return_std``; ``success``, the fraction of episodes that met the task's rule.
+    """
+    returns, successes = evaluate(task, expert, episodes=episodes, first_seed=first_seed, stochastic=stochastic)
+    return {
+        "episodes": episodes,
+        "first_seed": first_seed,
+        "return": round(float(returns.mean()), 2),
+        "return_std": round(float(returns.std()), 2),
+        "success": float(successes.mean()),
+    }
+
+
 def replay(task: Task, demonstrations: Demonstrations, on_episode: OnEpisode | None = None) -> Demonstrations:
     """Take recorded actions again, open loop, from the recorded initial states.
 

@@ -14,7 +14,7 @@ import tasks
 from benchmark.config import configure
 from benchmark.demonstrations import imported_path
 from tasks.demonstrations import Demonstrations
-from tasks.experts import Expert
+from tasks.experts import Expert, read_card
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="EGL is Linux's way")
 HEAVY = {"torch", "torchvision", "mujoco", "pandas", "pyarrow", "gymnasium", "rich.progress", "numpy"}
@@ -392,6 +392,8 @@ def test_a_state_run_needs_no_opengl_and_becomes_an_expert(bench, tiny, tmp_path
     assert re.match(r"mine\.safetensors: success \d\.\d\d, return \S+ over 2 episodes, mean action", done.stdout)
     expert = Expert.load(tmp_path / "mine.safetensors")
     assert (expert.observation_dim, expert.action_dim) == (45, 24)
+    evaluation = read_card(tmp_path / "mine.safetensors")["evaluation"]
+    assert [evaluation[mode]["first_seed"] for mode in ("mean_action", "stochastic")] == [1_000_010_000] * 2
     # It acts as the run's policy did: the mean of the same network, to single precision.
     import torch
 

@@ -1,13 +1,17 @@
 """Experts as arrays and files."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
+import tasks
 from tasks.errors import ExpertError
+from tasks.expert_rollout import card_scores, evaluate
 from tasks.experts import Expert, card_path, policy, read_card, shipped, shipped_card, shipped_names
 
 
@@ -183,3 +187,43 @@ def test_shipped_experts_are_found_in_the_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", shipped_names())
 def test_what_ships_loads_and_is_described(name):
     assert shipped(name).sha256 == shipped_card(name)["sha256"]
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_what_a_card_says_can_be_measured_again_from_its_seed(stochastic):
+    said = card_scores(tasks.make("pen", slots=3), shipped("pen"), episodes=3, first_seed=7, stochastic=stochastic)
+    returns, successes = evaluate(
+        tasks.make("pen", slots=2), shipped("pen"), episodes=said["episodes"], first_seed=7, stochastic=stochastic
+    )
+    assert said["first_seed"] == 7
+    assert said["success"] == successes.mean()
+    np.testing.assert_allclose((said["return"], said["return_std"]), (returns.mean(), returns.std()), atol=0.006)
+
+
+OTHER_SEEDS = 1_000_200_000  # beside those of any card
+DEXMV = [name for name in shipped_names() if tasks.card(name).source == "DexMV"]
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_cards_say_on_which_episodes_their_scores_were_measured(name):
+    card = shipped_card(name)
+    kinds = {"mean_action", "stochastic", "authors_mean_action"} | ({"mean_action_ycb"} if name in DEXMV else set())
+    assert set(card["evaluation"]) == kinds
+    for scores in card["evaluation"].values():
+        assert set(scores) == {"episodes", "first_seed", "return", "return_std", "success"}
+        assert scores["episodes"] >= 100
+        assert scores["first_seed"] + scores["episodes"] <= OTHER_SEEDS
+    assert card["iterations_done"] >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["mean_action", "stochastic"])
+@pytest.mark.parametrize("name", shipped_names())
+def test_scores_of_cards_hold_on_other_seeds(name, mode):
+    said = shipped_card(name)["evaluation"][mode]
+    task, stochastic = tasks.make(name, slots=50), mode == "stochastic"
+    found = card_scores(task, shipped(name), episodes=100, first_seed=OTHER_SEEDS, stochastic=stochastic)
+    table = [[round(one["success"] * one["episodes"]), one["episodes"]] for one in (said, found)]
+    assert stats.fisher_exact([[hits, count - hits] for hits, count in table]).pvalue > 1e-3, (said, found)
+    spread = math.hypot(*(one["return_std"] / math.sqrt(one["episodes"]) for one in (said, found)))
+    assert abs(said["return"] - found["return"]) < 4 * spread, (said, found)

@@ -1,0 +1,138 @@
+"""Write the tables of these pages from the cards that ship, so that page and card cannot differ.
+
+``python docs/tables.py`` rewrites whatever stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->`` in
+the pages beside it; ``--check`` changes nothing and exits with 1 where a page differs. Needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PAGES = Path(__file__).resolve().parent
+ROOT = PAGES.parent
+EXPERTS = ROOT / "tasks" / "experts"
+ADAPTED = ROOT / "encoders" / "builtin" / "adapted"
+
+BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table \2 -->)", re.DOTALL)
+NOT_MEASURED = ""
+NORMAL_95 = 1.959963984540054
+
+Card = Mapping[str, Any]
+
+
+def experts_table() -> str:
+    """Return the experts' scores: one row per card in ``tasks/experts/``."""
+    heading = (
+        *("task", "episodes", "success, mean action", "return", "success, with noise", "the authors', mean action"),
+        *("ours on official meshes, mean action", "DAPG iterations", "control steps"),
+    )
+    rows = []
+    for card in _cards(EXPERTS):
+        scores = card["evaluation"]
+        authors, official = scores.get("authors_mean_action"), scores.get("mean_action_ycb")
+        rows.append(
+            (
+                card["task"],
+                str(scores["mean_action"]["episodes"]),
+                _success(scores["mean_action"]),
+                _return(scores["mean_action"]),
+                f"{scores['stochastic']['success']:.2f}",
+                f"{authors['success']:.2f}, {authors['return']:.0f}" if authors else NOT_MEASURED,
+                f"{official['success']:.2f}, {official['return']:.0f}" if official else NOT_MEASURED,
+                str(card["iterations_done"]),
+                f"{card['environment_steps']:,}",
+            )
+        )
+    return _markdown(heading, rows)
+
+
+def stage2_table() -> str:
+    """Return how well adapted encoders draw held-out frames: one row per card in ``encoders/builtin/adapted/``."""
+    heading = ("task", "PSNR", "minus copy", "minus mean image", "on hand or object", "uniform", "difference")
+    rows = []
+    for card in _cards(ADAPTED):
+        psnr, points = card["held_out"]["psnr"], card["held_out"]["keypoints_on_hand_or_object"]
+        rows.append(
+            (
+                card["task"],
+                _interval(psnr["reconstruction"]),
+                _interval(psnr["reconstruction_minus_copy"]),
+                _interval(psnr["reconstruction_minus_mean_image"]),
+                f"{points['keypoints']['mean']:.3f}",
+                f"{points['uniform_points']['mean']:.3f}",
+                _interval(points["difference"]),
+            )
+        )
+    return _markdown(heading, rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"experts": experts_table, "stage2": stage2_table}
+
+
+def renewed(page: str) -> str:
+    """Return a page's text with every table made again.
+
+    Raises:
+        KeyError: a block names a table that is not in `TABLES`.
+    """
+    return BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
+
+
+def wilson(successes: int, episodes: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a success rate."""
+    rate, square = successes / episodes, NORMAL_95**2 / episodes
+    centre = rate + square / 2
+    half = math.sqrt(square * rate * (1 - rate) + square**2 / 4)
+    return (centre - half) / (1 + square), (centre + half) / (1 + square)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Rewrite the pages, or with ``--check`` say which of them differ from the cards."""
+    parser = argparse.ArgumentParser(description="Write the tables of docs/*.md from the cards that ship.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where a page differs")
+    check = parser.parse_args(arguments).check
+    differ = False
+    for path in sorted(PAGES.glob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after == before:
+            continue
+        differ = True
+        if check:
+            sys.stderr.write(f"{path.name}: a table differs from the cards; run `python docs/tables.py`\n")
+        else:
+            path.write_text(after, encoding="utf-8")
+    return int(check and differ)
+
+
+def _cards(folder: Path) -> list[Card]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def _success(scores: Card) -> str:
+    low, high = wilson(round(scores["success"] * scores["episodes"]), scores["episodes"])
+    return f"{scores['success']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _return(scores: Card) -> str:
+    return f"{scores['return']:.0f} ± {scores['return_std']:.0f}"
+
+
+def _interval(value: Mapping[str, float]) -> str:
+    return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def _markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |\n" for row in (heading, *rows)]
+    return "".join((lines[0], "|---" * len(heading) + "|\n", *lines[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

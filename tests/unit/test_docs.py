@@ -1,0 +1,130 @@
+"""The pages in docs/ repeat numbers of the cards that ship: tables are made from them, sentences are held to them."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+import tasks
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILTIN = ROOT / "encoders" / "builtin"
+
+
+@pytest.fixture
+def tables():
+    specification = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def page(name):
+    """A page in one line, as sentences are wrapped."""
+    return " ".join((ROOT / name).read_text().split())
+
+
+def card(path):
+    return json.loads((BUILTIN / path).read_text())
+
+
+def test_tables_are_what_the_cards_say(tables, capsys):
+    assert tables.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_every_table_stands_on_one_page(tables):
+    text = "".join(path.read_text() for path in sorted(tables.PAGES.glob("*.md")))
+    assert sorted(found[1] for found in tables.BLOCK.findall(text)) == sorted(tables.TABLES)
+    assert text.count("<!-- table ") == len(tables.TABLES)
+
+
+@pytest.mark.parametrize("folder", ["EXPERTS", "ADAPTED"])
+def test_a_card_that_changes_shows_and_is_written(tables, folder, tmp_path, monkeypatch, capsys):
+    pages, cards = tmp_path / "docs", tmp_path / "cards"
+    pages.mkdir()
+    cards.mkdir()
+    for path in tables.PAGES.glob("*.md"):
+        (pages / path.name).write_text(path.read_text())
+    for path in getattr(tables, folder).glob("*.json"):
+        (cards / path.name).write_text(path.read_text())
+    monkeypatch.setattr(tables, "PAGES", pages)
+    monkeypatch.setattr(tables, folder, cards)
+    assert tables.main(["--check"]) == 0
+
+    changed = json.loads((cards / "pour.json").read_text())
+    if folder == "EXPERTS":
+        changed["evaluation"]["mean_action"]["success"] = 0.1234
+    else:
+        changed["held_out"]["psnr"]["reconstruction"]["mean"] = 12.34
+    (cards / "pour.json").write_text(json.dumps(changed))
+    assert tables.main(["--check"]) == 1
+    assert capsys.readouterr().err.count("run `python docs/tables.py`") == 1
+    assert tables.main([]) == 0
+    assert tables.main(["--check"]) == 0
+    assert "| 0.12 [" in (pages / "validation.md").read_text() or "12.34 [" in (pages / "encoders.md").read_text()
+
+
+def test_intervals_of_success_are_wilsons(tables):
+    for successes, episodes in ((0, 100), (392, 500), (100, 100)):
+        expected = stats.binomtest(successes, episodes).proportion_ci(method="wilson")
+        assert tables.wilson(successes, episodes) == pytest.approx(expected)
+
+
+def test_sentences_on_stage_1_are_what_its_card_says():
+    found, text = card("stage1.json"), page("docs/encoders.md")
+    error, mean_pose = found["held_out"]["error"], found["held_out"]["always_the_mean_pose"]
+    images = f"{found['data']['images_rendered'] / 1e6:.1f} million"
+    for number in (
+        f"{images} rendered Adroit hands at {found['data']['size']} pixels",
+        f"{found['training']['steps']:,} steps of {found['training']['batch']}, ",
+        f"{60 * found['training']['hours']:.0f} minutes on one H100",
+        f"On {found['data']['held_out_images']:,} held-out images",
+        f"off by {error['keypoints_mm']:.1f} mm (always the mean pose: {mean_pose['keypoints_mm']:.1f} mm)",
+        f"{error['angles_degrees']:.1f} degrees ({mean_pose['angles_degrees']:.1f})",
+    ):
+        assert number in text
+    assert f"trained on {images} rendered" in page("README.md")
+
+
+def test_sentences_on_the_heads_are_what_their_card_says():
+    found, text = card("heads.json"), page("docs/encoders.md")
+    psnr, training = found["held_out"]["psnr"], found["training"]
+    for number in (
+        f"--steps {training['steps']} ",
+        f"--batch {training['batch']} ",
+        f"{training['seconds'] / 60:.0f} minutes; the loss is the pixels' error alone",
+        f"held-out episodes of all tasks {psnr['reconstruction']['mean']:.1f} dB",
+        f"source frame has {psnr['copy_of_the_source']['mean']:.1f} and the mean image",
+        f"mean image {psnr['mean_image']['mean']:.1f}. They ship",
+    ):
+        assert number in text
+
+
+def test_sentences_on_stage_2_are_what_its_cards_say():
+    text = page("docs/encoders.md")
+    found = {name: card(f"adapted/{name}.json") for name in tasks.names()}
+    for name, one in found.items():
+        psnr = one["held_out"]["psnr"]
+        assert min(psnr[f"reconstruction_minus_{other}"]["low"] for other in ("copy", "mean_image")) > 0, name
+        points = one["held_out"]["keypoints_on_hand_or_object"]
+        assert points["difference"]["low"] > 0, name
+        assert one["training"]["seconds"] < 240, name
+        assert f"--steps {one['training']['steps']} --videos {one['data']['what'].split()[0]} " in text
+        shares = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**points["keypoints"])
+        for repeated in re.findall(rf"\| {name} \| 240, pixels and maps \| [^|]* \| ([^|]*) \|", text):
+            assert repeated == shares, name
+    changes = [change for one in found.values() for change in one["trained"]["mean_change"].values()]
+    assert f"Scales and offsets move by {sum(changes) / len(changes):.3f} on average" in text
+    assert f"{found['pour']['trained']['percent']:.1f} %, adapted to a task's images" in page("README.md")
+
+
+def test_the_scenes_in_the_readme_are_those_of_the_tasks():
+    pour, place = tasks.card("pour"), tasks.card("place_inside")
+    text = page("README.md")
+    tank, mug, horizon = pour.scene["tank_height"], place.scene["mug_scale"], place.horizon
+    assert f"(tank {tank} m, mug scale {mug}, {horizon} steps)" in text
+    tank, mug = pour.demonstration_scene["tank_height"], place.demonstration_scene["mug_scale"]
+    assert f"({tank:.2f} m, {mug}, {place.demonstration_horizon} steps)" in text
