@@ -177,5 +177,6 @@ def _summary(material: Material, drawn: Sequence[str], lacking: Sequence[str], f
     words = f"{used} of {_count(runs, 'run')} usable, of {suites}. {_count(len(drawn), 'figure')} drawn"
     words += f", {len(lacking)} not run yet (the page has the commands)" if lacking else ""
     words += f". {_count(len(findings), 'finding')}, first on the page" if findings else ""
-    left_out = [line for finding in findings if finding.items for line in (finding.text, *finding.lines(MOST_TOLD))]
+    told = [finding for finding in findings if finding.items]
+    left_out = [line for one in told for line in (f"{one.text}:", *(f"  {item}" for item in one.lines(MOST_TOLD)))]
     return "\n".join([*left_out, f"{words}."])

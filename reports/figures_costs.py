@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STAGES = {"simulate": 0.0, "encode": 0.32, "act": 0.85, "clone": 0.72, "update": 0.55}
 """How pale the stages of a run are drawn; what else was measured is paler still."""
+CLOCK = "the clock alone"
 STAGE_COLOUR = KNOWN["rrl"].colour
 
 
@@ -55,7 +56,7 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
 
     Args:
         probe: columns `title`, `quantity`, `r2` (NaN where it is not defined), maybe `task` (cells are means over
-            tasks) and `synthetic`.
+            tasks), `clock_r2` (a column of its own on the right) and `synthetic`.
         width: in inches.
     """
     import seaborn
@@ -63,6 +64,9 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     order = list(looks(probe["title"]))
     cells = probe.pivot_table(index="quantity", columns="title", values="r2", aggfunc="mean", sort=False)
     cells = cells.reindex(columns=order)
+    if {"task", "clock_r2"} <= set(probe) and probe["clock_r2"].notna().any():
+        cells = cells.assign(**{CLOCK: clock_scores(probe).reindex(cells.index)})
+        order.append(CLOCK)
     figure = style.canvas(width, 1.0 + 0.2 * max(len(cells), 1))
     axes = figure.add_subplot()
     small = len(order) <= 9
@@ -88,6 +92,16 @@ def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     style.subtitle(figure, "R² of a linear probe on held-out frames")
     style.stamp(figure, probe)
     return figure
+
+
+def clock_scores(probe: pandas.DataFrame) -> pandas.Series:
+    """What the time in the episode alone tells of each quantity: R² by quantity, mean over tasks.
+
+    Args:
+        probe: columns `quantity`, `task` and `clock_r2`, NaN where it was not recorded.
+    """
+    by_task = probe.groupby(["quantity", "task"], sort=False)["clock_r2"].mean()
+    return by_task.groupby("quantity", sort=False).mean()
 
 
 def _bars(axes: Axes, places: Any, values: pandas.Series, drawn: list[Look]) -> None:

@@ -10,7 +10,7 @@ from . import style
 from .figures_scores import legend_rows, task_label
 from .learning import curve_bands
 from .looks import Look, looks
-from .notes import ENOUGH_SEEDS, band_note
+from .notes import ENOUGH_SEEDS, band_note, one_task_note
 from .scores import task_order
 from .style import COLUMN
 
@@ -25,7 +25,11 @@ SCALES = {"return": 1.0, "success": 100.0}
 
 @style.drawn
 def learning_curves(
-    curves: pandas.DataFrame, *, quantity: Literal["return", "success"] = "return", width: float = COLUMN
+    curves: pandas.DataFrame,
+    *,
+    quantity: Literal["return", "success"] = "return",
+    width: float = COLUMN,
+    coverage: tuple[float, float] | None = None,
 ) -> Figure:
     """Evaluation over environment steps, one panel a task: Figure 4.
 
@@ -37,6 +41,7 @@ def learning_curves(
             `seed`, `used`, `status`, `iteration`, `steps`, and `return` or `success` (0 to 1).
         quantity: what is drawn.
         width: in inches; two panels side by side in one column, four on both.
+        coverage: lowest and highest simulated coverage of the bands, to be said above the panels.
     """
     frame = curves[curves["iteration"] >= 0].dropna(subset=[quantity])
     bands = curve_bands(frame, quantity)
@@ -60,7 +65,8 @@ def learning_curves(
     for axes in panels.flat[max(0, len(tasks) - across) : len(tasks)]:
         axes.set_xlabel("environment steps")
     style.legend_below(figure, [handles[row] for row in drawn if row in handles])
-    style.subtitle(figure, band_note([int(n) for n in bands.groupby(["task", "row"])["seeds"].max()]))
+    note = band_note([int(n) for n in bands.groupby(["task", "row"])["seeds"].max()])
+    style.subtitle(figure, one_task_note(note, coverage))
     style.stamp(figure, curves)
     return figure
 

@@ -28,6 +28,22 @@ def interval_note(seeds: Sequence[float], kind: str = "interval") -> str:
     return f"95 % {kind}s, {number} seeds"
 
 
+def one_task_note(note: str, coverage: tuple[float, float] | None) -> str:
+    """The same for intervals of single tasks, which cover less than they are called.
+
+    Args:
+        note: of `interval_note` or `band_note`.
+        coverage: lowest and highest simulated coverage; None where there is no interval.
+
+    >>> one_task_note("95 % intervals, 3 seeds", (0.71, 0.95))
+    '95 % intervals, 3 seeds; simulated coverage of one task: 71 to 95 %'
+    """
+    if coverage is None:
+        return note
+    low, high = (f"{100 * share:.0f}" for share in coverage)
+    return f"{note}; simulated coverage of one task: {low} to {high} %"
+
+
 def mean_note(seeds: Sequence[float]) -> str:
     """The same for means that are drawn without intervals.
 

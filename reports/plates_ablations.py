@@ -11,7 +11,7 @@ from .collect import Suite
 from .figures_ablations import Variant, cell_scores, compare_variants, labelled, variant_looks
 from .figures_scores import score_bars, task_dots
 from .plates import Plate
-from .plates_scores import command, mean_bars
+from .plates_scores import command, intervals, mean_bars
 from .scores import Comparison
 
 Variants = Callable[[], tuple[Variant, ...]]
@@ -44,8 +44,8 @@ def _averages(suite: Suite, key: str, title: str, variants: Sequence[Variants], 
     return Plate(
         key,
         title,
-        "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. Whiskers: "
-        f"95 % stratified bootstrap over seeds, corrected for few seeds. {_tasks(comparison)}",
+        "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task. "
+        f"{intervals(0 if comparison is None else len(comparison.tasks))} {_tasks(comparison)}",
         None if bars is None else partial(score_bars, bars, variants=variant_looks(chosen)),
         command(suite, f"ablate {name} --seed 0,1,2"),
         _lacking(chosen),

@@ -90,7 +90,8 @@ def probe_plates(material: Material) -> list[Plate]:
             "probe",
             "What the encoders see",
             "R² of a ridge regression from frozen features to quantities of the scene, on held-out episodes, mean over "
-            "tasks; 0 is as good as guessing the mean, negative values are drawn as 0.",
+            "tasks; 0 is as good as guessing the mean, negative values are drawn as 0. The clock: the same regression "
+            "from the time in the episode alone.",
             partial(probe_heat_map, found) if len(found) else None,
             f"bench probe --encoder {PAPER_ENCODERS} --task all --out {quote(str(material.folder))}",
             "no probe",

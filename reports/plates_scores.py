@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from . import learning, scores
 from .collect import Suite
+from .coverage import one_task_range
 from .figures_ablations import cell_scores
 from .figures_costs import costs
 from .figures_curves import learning_curves
 from .figures_scores import aggregate_panels, improvement_dots, performance_profiles, score_bars, task_dots
 from .looks import encoder_name
+from .notes import ENOUGH_SEEDS, interval_note, one_task_note
 from .plates import Plate
 
 if TYPE_CHECKING:
@@ -24,6 +27,27 @@ AREA = "area under the learning curve (% of best)"
 NO_RUNS = "no finished run of an encoder"
 ALONE = "no second encoder with finished runs to compare with"
 INTERVALS = "Whiskers: 95 % stratified bootstrap over seeds, corrected for few seeds; the normaliser is held fixed."
+
+
+def one_task_words() -> str:
+    """What a reader has to know of the intervals of a single task."""
+    low, high = (f"{100 * share:.0f}" for share in one_task_range(3, 5))
+    return (
+        f"Of one task, 95 % intervals from 3 to 5 seeds cover {low} to {high} % in simulation: what they promise where "
+        "seeds are spread normally, less where they are skewed or some collapse; the shares stand under “How certain "
+        "this is”."
+    )
+
+
+def intervals(tasks: int) -> str:
+    """What a caption says of intervals over so many tasks."""
+    return INTERVALS if tasks != 1 else f"{INTERVALS} {one_task_words()}"
+
+
+def _covered(seeds: Iterable[float]) -> tuple[float, float] | None:
+    """Simulated coverage on one task of intervals of so many seeds each; None where none has enough of them."""
+    enough = [int(count) for count in seeds if count >= ENOUGH_SEEDS]
+    return one_task_range(min(enough), max(enough)) if enough else None
 
 
 def score_plates(suite: Suite) -> list[Plate]:
@@ -60,7 +84,7 @@ def average_score(suite: Suite) -> Plate:
     """Figure 1."""
     told = (
         "Return of each encoder over the best encoder's, in per cent, averaged over the tasks; best evaluation of each "
-        f"run, mean over seeds. {INTERVALS}"
+        f"run, mean over seeds. {intervals(len(suite.comparison.tasks))}"
     )
     bars = mean_bars(suite, suite.aggregates)
     return Plate(
@@ -86,17 +110,20 @@ def mean_bars(suite: Suite, table: pandas.DataFrame) -> pandas.DataFrame:
         ],
         published=[_published(suite, row) for row in table["row"]],
     )
-    return table[["row", "value", "low", "high", "seeds", "part", "published", "synthetic"]].dropna(subset=["value"])
+    columns = ["row", "value", "low", "high", "seeds", "tasks", "part", "published", "synthetic"]
+    return table[columns].dropna(subset=["value"])
 
 
 def tasks_by_score(suite: Suite) -> Plate:
     """Every encoder on every task."""
     cells = cell_scores(suite.comparison).assign(synthetic=suite.synthetic)
+    seeds = [float(count) for count in cells["seeds"]]
+    note = one_task_note(interval_note(seeds), _covered(seeds))
     return Plate(
         "scores_by_task",
         "Normalised score by task",
-        f"100 is the best encoder of a task. {INTERVALS}",
-        partial(task_dots, cells, label="normalised score") if suite.compares else None,
+        f"100 is the best encoder of a task. {INTERVALS} {one_task_words()}",
+        partial(task_dots, cells, label="normalised score", note=note) if suite.compares else None,
         paper_command(suite),
         ALONE,
         tables=("scores-return-best",),
@@ -127,12 +154,13 @@ def curves(suite: Suite, quantity: Literal["return", "success"]) -> Plate:
     frame = suite.curves[suite.curves["row"].isin(suite.comparison.rows)]
     several = len(frame) and frame[frame["iteration"] >= 0].groupby(["task", "row", "seed"]).size().max() > 1
     paper = quantity == "return"
+    seeds = frame[frame["used"]].groupby(["task", "row"])["seed"].nunique() if len(frame) else ()
     return Plate(
         "fig04_learning_curves" if paper else "success_curves",
         "Figure 4: learning curves" if paper else "Learning curves: success rate",
         "Evaluation over environment steps, beginning with the cloned policy; mean over seeds and its 95 % band from "
-        "three seeds on, each seed a thin line below that. A cross ends a run that did not finish.",
-        partial(learning_curves, frame, quantity=quantity) if several else None,
+        f"three seeds on, each seed a thin line below that. A cross ends a run that did not finish. {one_task_words()}",
+        partial(learning_curves, frame, quantity=quantity, coverage=_covered(seeds)) if several else None,
         paper_command(suite),
         "no run that was evaluated more than once",
         wide=True,
@@ -163,10 +191,12 @@ def vanilla(suite: Suite) -> Plate:
     """Figure 5."""
     rows = [row for row in suite.comparison.rows if encoder_name(row) in (*VANILLA, "r3m", "rrl", "hindex")]
     bars = shared_bars(suite, rows) if any(encoder_name(row) in VANILLA for row in rows) else None
+    shared = 0 if bars is None else int(bars["tasks"].max())
     return Plate(
         "fig05_vanilla",
         "Figure 5: vanilla representations",
-        "ResNet-50 encoders without adaptation beside hindex, averaged over the tasks that all of them have.",
+        "ResNet-50 encoders without adaptation beside hindex, averaged over the tasks that all of them have. "
+        f"{intervals(shared)}",
         None if bars is None else partial(score_bars, bars),
         command(suite, "ablate vanilla --seed 0,1,2"),
         "no run of frankmocap_hand, frankmocap_body or alphapose on a task that the others have",
@@ -193,7 +223,7 @@ def aggregates(suite: Suite) -> Plate:
         "aggregates",
         "Mean, interquartile mean (IQM) and optimality gap",
         "The interquartile mean leaves out the best and the worst quarter of all runs; the optimality gap is how far "
-        f"runs stay below 100 on average, so less is better. {INTERVALS}",
+        f"runs stay below 100 on average, so less is better. {intervals(len(suite.comparison.tasks))}",
         partial(aggregate_panels, table) if suite.compares else None,
         paper_command(suite),
         ALONE,
@@ -216,7 +246,8 @@ def profiles(suite: Suite) -> Plate:
     return Plate(
         "performance_profiles",
         "Performance profiles",
-        "The share of all runs, over tasks and seeds, whose score exceeds a threshold; higher lines are better.",
+        "The share of all runs, over tasks and seeds, whose score exceeds a threshold; higher lines are better."
+        + (f" {one_task_words()}" if len(suite.comparison.tasks) == 1 else ""),
         partial(performance_profiles, table) if suite.compares else None,
         paper_command(suite),
         ALONE,
@@ -238,7 +269,8 @@ def improvements(suite: Suite) -> Plate:
         "probability_of_improvement",
         "Probability of improvement",
         "The chance that a run of one encoder beats a run of another on the same task, averaged over the tasks they "
-        "share; an interval that keeps clear of one half is evidence. All pairs are in the table.",
+        "share; an interval that keeps clear of one half is evidence. All pairs are in the table."
+        + (f" {one_task_words()}" if len(pairs) and pairs["tasks"].min() == 1 else ""),
         partial(improvement_dots, pairs) if len(pairs) else None,
         paper_command(suite),
         "fewer than two encoders with finished runs on one task",

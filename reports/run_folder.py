@@ -117,7 +117,8 @@ def read_episodes(path: Path) -> pandas.DataFrame:
         try:
             frame = episodes.read(path).to_pandas()
         except FolderError as error:
-            raise Problem(clean(str(error).removeprefix(f"{path.parent}{os.sep}"))) from error
+            words = str(error).removeprefix(f"{path.parent}{os.sep}")
+            raise Problem(clean(words.replace("Could not open Parquet input source '<Buffer>': ", ""))) from error
         if not frame["return"].abs().le(LARGEST).all():
             raise Problem(f"{path.name}: a return is not finite, or beyond {LARGEST:g}")
         if not frame["iteration"].between(-1, LARGEST).all():

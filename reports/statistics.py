@@ -179,7 +179,7 @@ def bootstrap(
     drawn = statistic(*(resample(array, repetitions, generator) for array in arrays))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-    factor, freedom = _few_runs(*_variances(arrays, statistic), tail / 100)
+    factor, freedom = few_runs(*_variances(arrays, statistic), tail / 100)
     corrected = [np.clip(value + factor * (end - value), *bounds) for end in (low, high)]
     return Estimate(value, low, high, corrected[0], corrected[1], freedom)
 
@@ -202,7 +202,7 @@ def _variances(arrays: Sequence[Scores], statistic: Statistic) -> tuple[Scores, 
     return np.stack(variances), np.array(counts, dtype=np.float64)
 
 
-def _few_runs(variances: Scores, counts: Scores, tail: float) -> tuple[Scores, Scores]:
+def few_runs(variances: Scores, counts: Scores, tail: float) -> tuple[Scores, Scores]:
     """What to multiply the bootstrap's deviations by, and the effective degrees of freedom.
 
     Args:
@@ -223,81 +223,3 @@ def _few_runs(variances: Scores, counts: Scores, tail: float) -> tuple[Scores, S
 def _pooled_mean(values: Scores) -> Scores:
     """Mean of all runs of all tasks: (..., runs, tasks) -> (...)."""
     return task_means(values.reshape(*values.shape[:-2], -1, 1))[..., 0]
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How often intervals of simulated suites held the truth.
-
-    Attributes:
-        distribution: how a task's runs were drawn, see `simulate_coverage`.
-        runs: seeds of each task.
-        plain: share of percentile intervals that held the true mean.
-        corrected: share of corrected ones.
-        cases: simulated suites.
-    """
-
-    distribution: str
-    runs: int
-    plain: float
-    corrected: float
-    cases: int
-
-
-def simulate_coverage(
-    distribution: str = "mixed",
-    runs: Sequence[int] = (2, 3, 5, 10),
-    *,
-    tasks: int = 12,
-    cases: int = 2000,
-    repetitions: int = REPETITIONS,
-    seed: int = 0,
-) -> list[Coverage]:
-    """Coverage of the 95 % intervals of `mean`, by the number of runs.
-
-    Every case is an invented encoder: true task scores uniform in 20 to 90, standard deviations over runs log-normal
-    (median 8, a factor of 1.8). The redrawn runs are shared between cases, so a case costs one product of matrices.
-
-    Args:
-        distribution: of a task's runs about its mean: ``normal``; ``skewed`` (a gamma's tail towards low scores);
-            ``heavy`` (Student's t with 3 degrees of freedom); ``failing`` (normal, and 15 % of runs lose 60 % of the
-            score); ``mixed`` (one of these four for every task).
-        runs: numbers of runs to simulate.
-        tasks: of the suite.
-        cases: simulated suites.
-        repetitions: bootstrap resamples.
-        seed: of everything.
-    """
-    generator = np.random.default_rng(seed)
-    found = []
-    for count in runs:
-        scores, truth = _invent(distribution, (cases, count, tasks), generator)
-        weights = generator.multinomial(count, np.full(count, 1 / count), (repetitions, tasks)) / (count * tasks)
-        drawn = scores.transpose(0, 2, 1).reshape(cases, -1) @ weights.reshape(repetitions, -1).T
-        low, high = np.percentile(drawn, [2.5, 97.5], axis=1)
-        value = mean(scores)
-        variances = scores.var(axis=1, ddof=1).T / (count * tasks**2)
-        factor, _ = _few_runs(variances, np.full(tasks, float(count)), (1 - CONFIDENCE) / 2)
-        plain = (low <= truth) & (truth <= high)
-        corrected = (value + factor * (low - value) <= truth) & (truth <= value + factor * (high - value))
-        found.append(Coverage(distribution, count, float(plain.mean()), float(corrected.mean()), cases))
-    return found
-
-
-def _invent(distribution: str, shape: tuple[int, int, int], generator: np.random.Generator) -> tuple[Scores, Scores]:
-    """Scores (cases, runs, tasks) and the true means over tasks (cases,)."""
-    cases, _, tasks = shape
-    true = generator.uniform(20.0, 90.0, (cases, 1, tasks))
-    spread = 8.0 * np.exp(0.6 * generator.standard_normal((cases, 1, tasks)))
-    failing = generator.random(shape) < 0.15
-    deviations = {
-        "normal": spread * generator.standard_normal(shape),
-        "skewed": spread * (2.0 - generator.gamma(2.0, size=shape)) / np.sqrt(2.0),
-        "heavy": spread * generator.standard_t(3.0, shape) / np.sqrt(3.0),
-        "failing": 0.6 * true * (0.15 - failing) + 0.5 * spread * generator.standard_normal(shape),
-    }
-    kinds = list(deviations)
-    chosen = generator.integers(len(kinds), size=(cases, 1, tasks)) if distribution == "mixed" else None
-    where = np.full((cases, 1, tasks), kinds.index(distribution)) if chosen is None else chosen
-    noise = np.choose(where, [deviations[kind] for kind in kinds])
-    return true + noise, true.mean(axis=(1, 2))

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from . import learning, scores, statistics, tables
+from . import learning, scores, tables
 from .collect import Material, Suite
+from .coverage import one_task_coverage, suite_coverage
 from .load import readable
 from .stage2 import stage2_numbers
 from .table import Table
-
-COVERED_SEEDS = (2, 3, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,14 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
         redrawn = scores.aggregates(comparison, resample_normaliser=True)
         pairs = tables.improvement_table(suite.improvements, synthetic)
         found["statistics"] = Shelf(
-            (tables.aggregate_table(suite.aggregates, synthetic), coverage()),
+            (tables.aggregate_table(suite.aggregates, synthetic), coverage(len(comparison.tasks)), one_task()),
             (
                 ("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)),
                 ("All pairs", pairs),
             ),
         )
+    elif comparison.rows and comparison.seeds.max() > 1:
+        found["statistics"] = Shelf((one_task(),))
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
     if suite.compares and len(efficiency):
@@ -86,6 +87,12 @@ def stage2_tables(material: Material) -> Shelf:
 
 
 @cache
-def coverage() -> Table:
-    """How often the intervals hold the truth, simulated once a process."""
-    return tables.coverage_table(statistics.simulate_coverage(runs=COVERED_SEEDS))
+def coverage(tasks: int) -> Table:
+    """How often the intervals of suites of so many tasks hold the truth."""
+    return tables.coverage_table(suite_coverage(tasks))
+
+
+@cache
+def one_task() -> Table:
+    """How often those of a single task do."""
+    return tables.one_task_table(one_task_coverage())

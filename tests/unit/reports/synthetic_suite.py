@@ -268,8 +268,10 @@ def write_probe(out: Path, title: str, task: str) -> None:
     rows = []
     for quantity, dimensions in (("object position", 3), ("object rotation", 6), ("hand joints", 24), ("target", 3)):
         r2 = float(np.clip(SKILL[title.split()[0]] + 0.15 * random.standard_normal(), -0.2, 0.99))
+        clock = {"object position": 0.3, "object rotation": 0.1, "hand joints": 0.75}.get(quantity, 0.0)
         constant = quantity == "target" and task in ("hammer", "door")
-        value = {"r2": None, "low": None, "high": None} if constant else {"r2": r2, "low": r2 - 0.04, "high": r2 + 0.03}
+        value = {"r2": r2, "low": r2 - 0.04, "high": min(r2 + 0.03, 1.0), "clock_r2": clock}
+        value = dict.fromkeys(value) if constant else value
         names = [f"{quantity} {k}" for k in range(dimensions)]
         rows.append({"quantity": quantity, "dimensions": names, "constant": constant, **value})
     path = out / "probe" / title / f"{task}.json"

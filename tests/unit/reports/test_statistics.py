@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reports import statistics
-from reports.statistics import bootstrap, normaliser, simulate_coverage
+from reports.coverage import simulate_coverage
+from reports.statistics import bootstrap, normaliser
 
 NAN = np.nan
 HAND = np.array([[10.0, 40.0, 90.0], [30.0, 60.0, NAN]])

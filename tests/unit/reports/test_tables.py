@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
-from reports import learning, load, scores, shift, statistics, table, tables
+from reports import coverage, learning, load, scores, shift, statistics, table, tables
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,11 @@ def test_the_probe_is_averaged_over_tasks_that_vary(synthetic, tmp_path):
     probe = load.load_probe(tmp_path)
     made = tables.probe_table(probe, synthetic=True)
     pen = probe[(probe["task"] == "pen") & (probe["quantity"] == "target") & (probe["title"] == "vc1")]["r2"].item()
-    assert made.shown.set_index("quantity").loc["target", "vc1"] == f"{pen:.2f}"
+    shown = made.shown.set_index("quantity")
+    assert shown.loc["target", "vc1"] == f"{pen:.2f} ({pen:+.2f})"  # the synthetic clock tells nothing of the target
+    assert shown.columns[0] == "clock"
+    assert shown.loc["hand joints", "clock"] == "0.75"
+    assert shown.loc["target", "clock"] == "0.00"
     assert (made.best.sum(axis=1) == 1).all()
     assert made.data["dimensions"].tolist()[:4] == [3, 6, 24, 3]
 
@@ -121,8 +125,17 @@ def test_efficiency_and_coverage_are_tables(runs):
     speed = learning.learning_speed(load.load_curves(runs))
     made = tables.efficiency_table(learning.sample_efficiency(speed, scores.main_rows(runs)), 0.5)
     assert made.shown["encoder"].tolist() == ["hindex (builtin)", "vc1", "r3m"]
-    coverage = tables.coverage_table(statistics.simulate_coverage(runs=(2, 5), cases=50, repetitions=50))
-    assert coverage.shown["seeds"].tolist() == ["2", "5"]
+    made = tables.coverage_table(coverage.simulate_coverage(runs=(2, 5), cases=50, repetitions=50))
+    assert made.shown["seeds"].tolist() == ["2", "5"]
+    assert "suites of 12 tasks" in made.caption
+
+
+def test_a_probe_without_a_clock_shows_what_it_has(synthetic, tmp_path):
+    synthetic.write_probe(tmp_path, "vc1", "pen")
+    probe = load.load_probe(tmp_path).assign(clock_r2=None)
+    shown = tables.probe_table(probe).shown
+    assert (shown["clock"] == "—").all()
+    assert not shown["vc1"].str.contains("(", regex=False).any()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +147,7 @@ def test_efficiency_and_coverage_are_tables(runs):
         lambda: tables.improvement_table(pandas.DataFrame(columns=["row", "other"])),
         lambda: tables.cost_table(pandas.DataFrame(columns=list(learning.COST_COLUMNS))),
         lambda: tables.coverage_table([]),
+        lambda: tables.one_task_table([]),
     ],
 )
 def test_nothing_makes_an_empty_table(make):
