@@ -34,7 +34,6 @@ from .adapt_card import card, heads_in_words, held_out_rows
 from .adapt_config import AdaptConfig, folder_title, identity, joined
 from .adapt_folder import (
     BATCHNORM,
-    CARD,
     CHECKPOINT,
     CONFIG,
     HEADS,
@@ -42,22 +41,25 @@ from .adapt_folder import (
     METRICS,
     PICTURES,
     PRETRAINED,
+    REMEDY,
     STRIP,
     TRUNK,
     adapted_path,
+    finish,
     is_finished,
     load_adapted,
     load_checkpoint,
     read_card,
+    require_unaltered,
 )
 from .adapt_frames import FrameSettings
-from .errors import ConfigError, OutputError
+from .errors import ConfigError, FolderError, OutputError
 from .identity import identity_changes, same_identity
 from .lock import hold
 from .machine import choose_device
 from .progress import Progress, Silent
 from .signals import stop_signals
-from .training_files import rewind_metrics, write_checkpoint
+from .training_files import require_alike, restored, rewind_metrics, write_checkpoint
 
 __all__ = ["adapt", "adapted_path", "folder_title", "is_finished", "load_adapted", "read_card"]
 
@@ -122,11 +124,14 @@ def adapt(
         folder.mkdir(parents=True, exist_ok=True)
     with hold(folder):
         atomic.remove_partials(folder)
-        if (folder / IDENTITY).is_file():
-            found = atomic.read_json(folder / IDENTITY)
+        require_unaltered(folder)
+        if (folder / IDENTITY).exists():
+            found = atomic.read_json(folder / IDENTITY, REMEDY)
             if not same_identity(found, wanted):
                 changes = "; ".join(identity_changes(found, wanted)[:3])
-                raise OutputError(f"{folder} holds another adaptation ({changes}); delete it or choose another --out")
+                raise FolderError(
+                    f"{folder} holds another adaptation ({changes}); choose another --out, or move that folder away"
+                )
         if is_finished(folder):
             return folder
         atomic.write_json(folder / IDENTITY, wanted)
@@ -218,8 +223,9 @@ class _Adaptation:
     def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
         drawn = data.frames_sha256(self.parts)
         if saved is not None:
+            require_alike(saved[0], self.trainer.state(), self.folder / CHECKPOINT)
             self.trainer.load(saved[0])
-            self.position = Position(**saved[1])
+            self.position = restored(Position(), saved[1], self.folder / CHECKPOINT)
             self.position.sessions += 1
             self.progress.say(f"go on from step {self.position.step}")
             if self.position.frames_sha256 != drawn:
@@ -313,7 +319,7 @@ class _Adaptation:
         self._strip()
         self._write_tensors()
         by_task = {task: held_out_rows(drawings[task], keypoints[task]) for task in self.tasks}
-        atomic.write_json(self.folder / CARD, card(self, whole, by_task))
+        finish(self.folder, card(self, whole, by_task), self.identity)
         atomic.remove(self.folder / CHECKPOINT)
 
     def _keypoints(self, part: data.TaskFrames) -> segments.Hits:

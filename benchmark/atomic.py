@@ -41,8 +41,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` by JSON to read: indented, finite numbers only."""
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, json_content(content))
+
+
+def json_content(content: Mapping[str, Any]) -> bytes:
+    """Return the content of a JSON file to read: indented, finite numbers only."""
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def read_bytes(path: Path, remedy: str = RESTORE) -> bytes:

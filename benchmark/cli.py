@@ -15,7 +15,7 @@ import typer
 from . import assets_cli, demos_cli, encoders_cli, environment, tasks_cli, weights_cli
 from .adapt_cli import adapt
 from .errors import BenchError, ConfigError, IntruderError
-from .eval_cli import evaluate
+from .eval_cli import backgrounds, evaluate, evaluate_all
 from .paths import user_path
 from .pretrain_cli import pretrain
 from .probe_cli import probe
@@ -165,11 +165,28 @@ def ablate(
     )
     typer.echo(f"{chosen.name}: {chosen.question} ({chosen.figures}); {len(configs)} runs")
     finished = _sweep(configs, out)
+    well = len(finished) == len(configs)
     if chosen.evaluate_backgrounds:
-        for result in finished:
-            evaluate(result.path)
+        well &= evaluate_all([result.path for result in finished], backgrounds("all"))
     report(out)
-    if len(finished) < len(configs):
+    if not well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs, or one below it.")] = Path("runs"),
+) -> None:
+    """Name every altered, missing or damaged file in run folders, adaptations and probes; nothing is changed."""
+    from .verify import verify as look
+
+    verdict = look(runs)
+    for fault in verdict.faults:
+        typer.echo(fault)
+    looked_at = ", ".join(f"{count} {name}" for name, count in verdict.counts.items())
+    count = {0: "nothing is", 1: "1 file is"}.get(len(verdict.faults), f"{len(verdict.faults)} files are")
+    typer.echo(f"{looked_at}: {count} altered, missing or damaged")
+    if verdict.faults:
         raise typer.Exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 OWN_BACKGROUND = "default"
 """The background a task was trained on; every other one is a shift."""
 
-REMEDY = "restore it from a copy, or begin the run anew with --overwrite"
+REMEDY = "restore it from a copy, or begin the run anew with --overwrite, which loses all its iterations so far"
 
 COLUMNS = {
     "iteration": "int64",
@@ -80,13 +81,26 @@ def appended(path: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def truncate(path: Path, iteration: int) -> None:
-    """Keep the rows up to and including `iteration`."""
+    """Keep the rows up to and including `iteration`, on the run's own background."""
     import pyarrow.compute
 
-    if path.is_file():
+    if path.exists():
         table = read(path)
-        kept = table.filter(pyarrow.compute.less_equal(table["iteration"], iteration))
+        own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+        kept = own.filter(pyarrow.compute.less_equal(own["iteration"], iteration))
         atomic.write_bytes(path, _content(kept))
+
+
+def digest(table: pyarrow.Table) -> str:
+    """Return the sha256 of the episodes on the run's own background, the only ones that a run in progress writes."""
+    import pyarrow.compute
+
+    own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+    found = sha256()
+    for name in COLUMNS:
+        if name != "background":
+            found.update(own[name].to_numpy().tobytes())
+    return found.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import ConfigError
+from .errors import ConfigError, FolderError
 from .paths import user_path
 from .titles import title_of
 
@@ -26,20 +26,42 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(min=0, help="Simulation processes. Speed only.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; by default as in the run.")] = None,
 ) -> None:
-    """Run finished policies under other backgrounds, from the same initial states; rows are added to their folders."""
-    from .console import ConsoleProgress
-    from .evaluation import evaluate_backgrounds, run_folders
+    """Run finished policies under other backgrounds, from the same initial states; rows are added to their folders.
 
-    numbers = backgrounds(background)
-    progress = ConsoleProgress()
-    for folder in run_folders(run):
+    A run that was altered or is damaged is named and left as it is, and the others are evaluated.
+    """
+    from .evaluation import run_folders
+
+    if not evaluate_all(run_folders(run), backgrounds(background), episodes=episodes, workers=workers, device=device):
+        raise typer.Exit(1)
+
+
+def evaluate_all(folders: Sequence[Path], numbers: Sequence[int], **options: Any) -> bool:
+    """Evaluate runs one after another and print their tables; a folder that cannot be used does not stop the others.
+
+    Args:
+        folders: of finished runs.
+        numbers: of the backgrounds.
+        **options: further arguments of `benchmark.evaluation.evaluate_backgrounds`.
+
+    Returns:
+        Whether all could be evaluated.
+    """
+    from .console import ConsoleProgress
+    from .evaluation import evaluate_backgrounds
+
+    progress, well = ConsoleProgress(), True
+    for folder in folders:
         try:
-            shifts = evaluate_backgrounds(
-                folder, numbers, episodes=episodes, workers=workers, device=device, progress=progress
-            )
+            shifts = evaluate_backgrounds(folder, numbers, progress=progress, **options)
+        except FolderError as error:
+            typer.echo(f"bench: {error}", err=True)
+            well = False
+            continue
         finally:
             progress.close()
         print_shifts(folder, shifts)
+    return well
 
 
 def backgrounds(text: str) -> list[int]:

@@ -11,20 +11,23 @@ from typing import Any, NamedTuple
 
 import imageio.v3 as imageio
 import torch
+from pydantic import ValidationError
 
 import tasks
+from encoders import EncoderError
 from encoders.precision import set_precision
 
 from .checkpoint import unpack_policy
 from .config import RunConfig
 from .dapg import GaussianPolicy
-from .episodes import OWN_BACKGROUND
-from .errors import ConfigError, OutputError
+from .episodes import OWN_BACKGROUND, REMEDY
+from .errors import ConfigError, FolderError, OutputError
 from .identity import same_identity
 from .paths import user_path
 from .progress import Progress, Silent
+from .runs import run_paths
 from .session import Session, mean_scores
-from .store import PICTURES, RunFolder, Tensors
+from .store import CHECKPOINT, CONFIG, EPISODES, IDENTITY, PICTURES, RunFolder, Tensors
 from .titles import title_of
 
 BACKGROUNDS = range(11)
@@ -51,7 +54,7 @@ class Shift(NamedTuple):
 
 
 def run_folders(path: Path | str) -> list[Path]:
-    """The finished runs in a folder, itself included.
+    """Return the finished runs in a folder, itself included; whether they were altered is seen when they are opened.
 
     Raises:
         OutputError: there is none.
@@ -59,8 +62,7 @@ def run_folders(path: Path | str) -> list[Path]:
     root = user_path(path)
     if not root.is_dir():
         raise OutputError(f"{root} is no folder; give a run's folder, seed-N, or one above it")
-    folders = sorted(manifest.parent for manifest in root.rglob("manifest.json"))
-    folders = [folder for folder in folders if RunFolder(folder).status == "finished"]
+    folders = [path for path in run_paths(root) if RunFolder(path).status == "finished"]
     if not folders:
         raise OutputError(f"{root} holds no finished run; give a run's folder, seed-N, or one above it")
     return folders
@@ -109,11 +111,13 @@ class _Evaluator:
 
     def __init__(self, store: RunFolder, episodes: int | None, machine: dict[str, Any], progress: Progress) -> None:
         self.store, self.progress = store, progress
-        self.config = RunConfig.model_validate(store.config).model_copy(
+        self.config = _config(store).model_copy(
             update={name: value for name, value in machine.items() if value is not None}
         )
         self.episodes = episodes or self.config.evaluation.episodes
         rows = store.episodes()
+        if rows.empty:
+            raise FolderError(f"{store.path / EPISODES} holds no evaluation; {REMEDY}")
         self.rows = rows[rows["iteration"] == rows["iteration"].max()]
         self.iteration = int(self.rows["iteration"].max())
 
@@ -128,7 +132,7 @@ class _Evaluator:
         self._check_task()
         out = store.path.absolute().parents[3]
         session = Session(config, out, self.progress)
-        recorded = store.identity["encoder"]
+        recorded = self._recorded_encoder()
         set_precision(session.encoder, recorded["precision"], compiled=recorded["compiled"])
         session.attach_statistics()
         if not same_identity(session.encoder.describe(), recorded):
@@ -146,7 +150,7 @@ class _Evaluator:
         )
         for number in backgrounds:
             self.progress.stage(f"background {number}")
-            session.streams.load(checkpoint)  # so that backgrounds do not depend on those before them
+            self._load_statistics(session, checkpoint)  # so that backgrounds do not depend on those before them
             with session.simulators(config.task_options() | {"background": number}) as simulators:
                 found = session.evaluate(
                     simulators,
@@ -173,18 +177,34 @@ class _Evaluator:
                 f"{current}, the run had {recorded}; what is recorded still counts, new episodes need a new run"
             )
 
+    def _recorded_encoder(self) -> dict[str, Any]:
+        encoder = self.store.identity.get("encoder")
+        if not isinstance(encoder, dict) or not {"precision", "compiled", "weights_sha256"} <= encoder.keys():
+            raise FolderError(f"{self.store.path / IDENTITY} does not describe the run's encoder; {REMEDY}")
+        return encoder
+
     def _checkpoint(self) -> Tensors:
         checkpoint = self.store.load_checkpoint()
         if checkpoint is None:
-            raise OutputError(f"{self.store.path} has no checkpoint; run it again with --overwrite")
+            raise FolderError(f"{self.store.path / CHECKPOINT} is missing; {REMEDY}")
         return checkpoint[0]
 
+    def _load_statistics(self, session: Session, checkpoint: Tensors) -> None:
+        try:
+            session.streams.load(checkpoint)
+        except EncoderError as error:
+            raise FolderError(f"{self.store.path / CHECKPOINT} does not fit this run ({error}); {REMEDY}") from error
+
     def _policy(self, session: Session, checkpoint: Tensors) -> GaussianPolicy:
-        observations = int(checkpoint["policy.observation_shift"].shape[0])
-        policy = GaussianPolicy(
-            observations, session.card.action_dim, self.config.learner.policy_hidden, generator=torch.Generator()
-        )
-        unpack_policy(checkpoint, policy)
+        path = self.store.path / CHECKPOINT
+        try:
+            observations = int(checkpoint["policy.observation_shift"].shape[0])
+            policy = GaussianPolicy(
+                observations, session.card.action_dim, self.config.learner.policy_hidden, generator=torch.Generator()
+            )
+            unpack_policy(checkpoint, policy)
+        except (LookupError, ValueError) as error:
+            raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
         return policy.to(session.device)
 
     def _name(self, number: int) -> str:
@@ -206,3 +226,17 @@ class _Evaluator:
             number == self.config.background,
             found,
         )
+
+
+def _config(store: RunFolder) -> RunConfig:
+    """Return the configuration of a run folder.
+
+    Raises:
+        FolderError: it is none of this version's.
+    """
+    try:
+        return RunConfig.model_validate(store.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise FolderError(f"{store.path / CONFIG} is damaged ({place}: {first['msg']}); {REMEDY}") from error

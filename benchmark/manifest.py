@@ -8,9 +8,10 @@ from typing import Any, TypeGuard
 
 from . import atomic
 from .errors import FolderError
-from .identity import file_hash
+from .identity import file_hash, identity_hash
 
 MANIFEST = "manifest.json"
+DIGEST = "digest"
 
 
 def write(
@@ -27,7 +28,7 @@ def write(
     """
     hashes = {name: file_hash(folder / name) for name in sorted(names) if (folder / name).is_file()}
     content = {**facts, "sha256": hashes} | ({"pending": dict(pending)} if pending else {})
-    atomic.write_json(folder / MANIFEST, content)
+    atomic.write_json(folder / MANIFEST, content | {DIGEST: identity_hash(content)})
 
 
 def altered(folder: Path, vouched: Collection[str], facts: Mapping[str, Any]) -> list[str]:
@@ -43,6 +44,9 @@ def altered(folder: Path, vouched: Collection[str], facts: Mapping[str, Any]) ->
     try:
         content = atomic.read_json(folder / MANIFEST)
     except FolderError:
+        return [MANIFEST]
+    # Without a digest of its own, as before there was one, damage to a hash looks like damage to that file.
+    if content.pop(DIGEST, None) not in (None, identity_hash(content)):
         return [MANIFEST]
     hashes, pending = content.get("sha256"), content.get("pending", {})
     if not _are_hashes(hashes) or not _are_hashes(pending):

@@ -23,7 +23,7 @@ from tasks.errors import TaskError
 from tasks.render import Device
 
 from . import atomic
-from .errors import OutputError, SimulationError
+from .errors import FolderError, OutputError, SimulationError
 from .hand_image_workers import LABEL_DIM, ImageBlock, ImageSettings, ImageWorkers
 from .identity import file_hash
 from .image_pool import Pool
@@ -34,7 +34,7 @@ from .pretrain_card import NOT, TITLE, Outcome, card
 from .pretrain_config import Position, PretrainConfig
 from .progress import Progress, Silent
 from .signals import stop_signals
-from .training_files import read_checkpoint, rewind_metrics, write_checkpoint
+from .training_files import read_checkpoint, require_alike, restored, rewind_metrics, write_checkpoint
 
 CHECKPOINT, METRICS, WEIGHTS, HEAD, CARD = (
     "checkpoint.safetensors",
@@ -94,9 +94,12 @@ class _Training:
         config = self.config
         saved = self._read_checkpoint()
         if saved is not None:
-            self.position = Position(**saved[1])
-            if config.progress(self.position.step, self.position.seconds) >= 1.0 and (self.out / CARD).is_file():
-                return atomic.read_json(self.out / CARD)
+            self.position = restored(Position(), saved[1], self.out / CHECKPOINT)
+            if config.progress(self.position.step, self.position.seconds) >= 1.0 and (self.out / CARD).exists():
+                written = atomic.read_json(self.out / CARD)
+                if _is_whole(self.out, written):
+                    return written
+                self.progress.say(f"{WEIGHTS} is not what {CARD} says: both are written again from the checkpoint")
             self.position.session += 1
         rewind_metrics(self.out / METRICS, self.position.step)
         settings = ImageSettings(config.size, config.seed, self.position.session, config.held_out, config.egl_device)
@@ -113,6 +116,7 @@ class _Training:
                 network = stage1.HandPoseNetwork(workers.joint_ranges)
             self.trainer = stage1.Trainer(network, self.device, config.seed + self.position.session, config.compile)
             if saved is not None:
+                require_alike(saved[0], self.trainer.state(), self.out / CHECKPOINT)
                 self.trainer.load(saved[0])
                 self.progress.say(f"go on from step {self.position.step}")
             capacity = max(SMALLEST_POOL, POOL_BATCHES * config.batch)
@@ -280,7 +284,7 @@ class _Training:
                 for name, value in self.config.identity.items()
                 if identity.get(name) != value
             )
-            raise OutputError(f"{self.out} holds another training ({changed}); choose another --out")
+            raise FolderError(f"{self.out} holds another training ({changed}); choose another --out")
         return state, position
 
     def _finish(self) -> dict[str, Any]:
@@ -307,3 +311,9 @@ class _Training:
         written = card(self.config, self.position, outcome, self.device)
         atomic.write_json(self.out / CARD, written)
         return written
+
+
+def _is_whole(out: Path, written: dict[str, Any]) -> bool:
+    """Whether the weights of a finished training are those of its card."""
+    weights = out / WEIGHTS
+    return weights.is_file() and file_hash(weights) == written.get("sha256") and (out / HEAD).is_file()

@@ -23,9 +23,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 
 import encoders
@@ -33,19 +30,19 @@ import tasks
 from encoders import Encoder
 from tasks.cards import Pack
 
-from . import atomic, versions
+from . import atomic, probe_folder, versions
 from .config import RunConfig, configure
-from .errors import ConfigError, OutputError
+from .errors import ConfigError, FolderError
 from .identity import identity_changes
 from .machine import choose_device
 from .paths import user_path
 from .probe_features import encode
+from .probe_folder import cell_path
 from .probe_frames import ProbeFrames, collect
 from .probe_score import Row, Scores, bootstrap_generator, compare, plain, score
 from .progress import Progress, Silent
 from .stages import plan, prepare
 from .store import check_writable
-from .titles import folder_name
 
 __all__ = ["Cell", "ProbeSettings", "asked", "compare", "probe", "read"]
 
@@ -138,7 +135,8 @@ def probe(
     Raises:
         ConfigError: too few episodes, or an encoder that sees no images.
         EncoderError, TaskError: what is asked for is not there.
-        OutputError: a cell with another identity is there, or the folder cannot be written.
+        FolderError: a cell with another identity, or a damaged or altered one, is there.
+        OutputError: the folder cannot be written.
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
     _check(names, settings)
@@ -165,31 +163,23 @@ def probe(
     return cells
 
 
-def cell_path(out: Path | str, title: str, task: str) -> Path:
-    """Return the JSON file of a cell; one that an earlier version wrote under the title itself stays where it is."""
-    folder = user_path(out) / "probe"
-    before = folder / title / f"{task}.json"
-    return before if before.is_file() else folder / folder_name(title) / f"{task}.json"
-
-
 def read(path: Path) -> Cell:
-    """A cell that was written before.
+    """Return a cell that was written before.
 
     Raises:
-        OutputError: it is not there, or damaged.
+        FolderError: it is not there, damaged or altered.
     """
-    content = atomic.read_json(path)
+    content, arrays = probe_folder.read(path)
     try:
         rows = [
             Row(**row | {name: tuple(row[name]) for name in ("dimensions", "r2_by_dimension")})
             for row in content["rows"]
         ]
-        arrays = safetensors.numpy.load_file(path.with_suffix(".safetensors"))
         varying = [row.quantity for row in rows if not row.constant]
         residual, total = ({name: arrays[f"{name}/{kind}"] for name in varying} for kind in ("residual", "total"))
         return Cell(path, content["title"], content["task"], Scores(rows, residual, total))
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise OutputError(f"{path}: not a whole probe ({error}); probe again with --overwrite") from error
+    except (KeyError, TypeError) as error:
+        raise FolderError(f"{path} is no whole probe ({error}); {probe_folder.REMEDY}") from error
 
 
 def _check(names: Sequence[str], settings: ProbeSettings) -> None:
@@ -213,13 +203,15 @@ def _identity(encoder: Encoder, task: str, settings: ProbeSettings, device: torc
 
 
 def _finished(path: Path, identity: dict[str, Any]) -> Cell | None:
-    if not path.is_file():
+    if not path.exists():
         return None
-    changes = identity_changes(atomic.read_json(path).get("identity", {}), identity)
+    found = read(path)
+    recorded = atomic.read_json(path, probe_folder.REMEDY).get("identity")
+    changes = identity_changes(recorded if isinstance(recorded, dict) else {}, identity)
     if changes:
         more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-        raise OutputError(f"{path} holds another probe: {changes[0]}{more}; use another --out, or --overwrite")
-    return read(path)
+        raise FolderError(f"{path} holds another probe: {changes[0]}{more}; use another --out, or --overwrite")
+    return found
 
 
 def _draw(task: str, settings: ProbeSettings, progress: Progress) -> ProbeFrames:
@@ -257,11 +249,6 @@ def _measure(
         "made_with": versions.record(),
     }
     by_kind = {"residual": scores.residual, "total": scores.total}
-    arrays = {  # safetensors writes a view's memory, not the view
-        f"{name}/{kind}": np.ascontiguousarray(values) for kind, of in by_kind.items() for name, values in of.items()
-    }
-    with atomic.naming_failures(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path.with_suffix(".safetensors"), safetensors.numpy.save(arrays))
-    atomic.write_json(path, content)
+    arrays = {f"{name}/{kind}": values for kind, of in by_kind.items() for name, values in of.items()}
+    probe_folder.write(path, content, arrays)
     return Cell(path, title, identity["task"], scores, found=False)

@@ -15,22 +15,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from encoders import EncoderError, GateReport
+from encoders.errors import PrecisionRefused
 from tasks.demonstrations import Demonstrations
 
 from . import demonstrations as sources
 from .checkpoint import pack, unpack
 from .config import RunConfig
 from .dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline, clone_behaviour, dapg_update
-from .episodes import OWN_BACKGROUND
+from .episodes import OWN_BACKGROUND, REMEDY
+from .errors import FolderError
 from .features import Pairs, demonstration_pairs
 from .film import save_film
 from .identity import identity_hash
 from .paths import user_path
 from .precision import outcome, settle_precision
 from .progress import Progress, Silent
+from .recorded import Recorded, recorded
+from .resume import Committed, resume
 from .session import Session, mean_scores
 from .simulators import Simulators
-from .store import RunFolder
+from .store import CHECKPOINT, RunFolder
 from .streams import Role
 from .versions import RESULTS_VERSION, package_versions
 
@@ -73,27 +78,28 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
         BenchError, EncoderError, TaskError: something the user can mend; nothing written is lost.
         LearningDiverged: three updates in a row were not finite.
     """
-    return _Run(config, user_path(out), progress or Silent()).execute(overwrite)
+    return _Run(config, user_path(out), progress or Silent(), overwrite).execute()
 
 
 class _Run:
     """The state of a run in progress."""
 
-    def __init__(self, config: RunConfig, out: Path, progress: Progress) -> None:
-        self.session = Session(config, out, progress)
-        self.config, self.card, self.progress = self.session.config, self.session.card, progress
-        self.device = self.session.device
+    def __init__(self, config: RunConfig, out: Path, progress: Progress, overwrite: bool) -> None:
+        self.session, self.progress, self.overwrite = Session(config, out, progress), progress, overwrite
+        self.folder = RunFolder(self.session.path)
+        self.recorded = Recorded() if overwrite else recorded(self.folder, config)
+        self.finished = self.folder.status == "finished" and not overwrite
+        self.taken_over = self._take_over(config, out)
+        self.config, self.card, self.device = self.session.config, self.session.card, self.session.device
         self.demonstrations: Demonstrations = sources.gather(self.config)
-        scene = self.session.scene(self.config.demonstration_options(self.card))
-        self.gate = settle_precision(self.session.encoder, self.config, self.demonstrations, scene)
+        self.gate = None if self.finished else self._settle_precision()
         self.session.attach_statistics()
         self.identity = self._identity()
-        self.folder = RunFolder(self.session.path)
 
-    def execute(self, overwrite: bool) -> RunResult:
+    def execute(self) -> RunResult:
         with self.folder as folder:
             config = self.config.model_dump(mode="json")
-            status = folder.create(config, self.identity, self.session.record, overwrite=overwrite)
+            status = folder.create(config, self.identity, self.session.record, overwrite=self.overwrite)
             if status != "finished":
                 self._learn()
                 folder.finish()
@@ -103,26 +109,68 @@ class _Run:
         evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}
         return RunResult(folder.path, self.session.title, evaluations, status == "finished")
 
+    def _take_over(self, config: RunConfig, out: Path) -> list[str]:
+        """Use what another machine decided for this run; return lines that say so."""
+        said, session = [], self.session
+        threads, device = self.recorded.torch_threads, self.recorded.device
+        if device == "cpu" and session.device.type != "cpu":
+            said.append("goes on with --device cpu, as the run was begun")
+            self.session = session = Session(config.model_copy(update={"device": "cpu"}), out, self.progress)
+        elif device == "cuda" and session.device.type == "cpu" and not self.finished:
+            raise FolderError(
+                f"{session.path} was begun with --device cuda, and torch sees no GPU here: go on with it where there "
+                "is one, or choose another --out"
+            )
+        if threads is not None and threads != session.config.torch_threads:
+            usual = session.config.torch_threads
+            said.append(f"goes on with torch_threads={threads}, as the run was begun (this machine would take {usual})")
+            session.use_threads(threads)
+        return said
+
+    def _settle_precision(self) -> GateReport | None:
+        """Choose the encoder's precision, that of the run where it was begun with another one."""
+        encoder, begun = self.session.encoder, self.recorded.precision
+        scene = self.session.scene(self.config.demonstration_options(self.card))
+        gate = settle_precision(encoder, self.config, self.demonstrations, scene)
+        if begun in (None, encoder.precision):
+            return gate
+        self.taken_over.append(
+            f"goes on in {begun}, as the run was begun (this machine would take {encoder.precision})"
+        )
+        config = self.config.model_copy(update={"precision": begun})
+        try:
+            return settle_precision(encoder, config, self.demonstrations, scene)
+        except PrecisionRefused as error:
+            raise FolderError(
+                f"{self.folder.path} was begun in {begun}, which cannot be had here ({error}): go on with it where it "
+                "was begun, or choose another --out"
+            ) from error
+
     def _identity(self) -> dict[str, Any]:
         """Everything that makes the numbers; speed-only settings are left out."""
         config = self.config.model_dump(mode="json", exclude=NO_IDENTITY)
         config["evaluation"].pop("video")
         config["demonstrations"].pop("source")  # the content counts, not where it lay
+        encoder, device = self.session.encoder.describe(), self.device.type
+        if self.finished:  # what the machine decided then is no reason to do the run again
+            encoder["precision"] = self.recorded.precision or encoder["precision"]
+            device = self.recorded.device or device
         return {
             "results_version": RESULTS_VERSION,
             "task_results_version": self.card.results_version_with(self.config.objects),
             "config": config,
-            "encoder": self.session.encoder.describe(),
+            "encoder": encoder,
             "demonstrations": self.demonstrations.content_hash,
-            "device": self.device.type,
+            "device": device,
         }
 
     def _learn(self) -> None:
         config, folder, session = self.config, self.folder, self.session
-        checkpoint = folder.load_checkpoint()
-        done = checkpoint[1]["iteration"] if checkpoint else BEFORE_EVERYTHING
-        folder.rewind(done)
+        committed = resume(folder, self._due(), session.evaluation_seeds(), self.progress)
+        done = committed.iteration if committed else BEFORE_EVERYTHING
         self.progress.begin(f"{session.title} · {config.task} · seed {config.seed}", self._planned_steps(done))
+        for line in self.taken_over:
+            self.progress.say(line)
         if self.gate is not None:
             self.progress.say(outcome(self.gate))
         session.streams.say(self.progress)
@@ -133,29 +181,38 @@ class _Run:
                 session.say_renderer(simulators.device)
             self.generator = torch.Generator().manual_seed(config.seed)
             pairs = self._pairs()
-            size = pairs.observations.shape[1]
-            self.policy = GaussianPolicy(
-                size, self.card.action_dim, config.learner.policy_hidden, generator=self.generator
-            ).to(self.device)
-            self.baseline = ValueBaseline(
-                size,
-                config.learner.value_hidden,
-                learning_rate=config.learner.value_learning_rate,
-                weight_decay=config.learner.value_weight_decay,
-                generator=self.generator,
-                device=self.device,
-            )
-            self.guard = NonFiniteGuard()
-            if checkpoint:
-                unpack(checkpoint[0], self.policy, self.baseline, self.generator)
-                session.streams.load(checkpoint[0])
-                self.guard.load_state(checkpoint[1]["guard"])
-                self.steps = int(checkpoint[1]["steps"])
-                self.progress.say(f"resumed after iteration {done}")
+            self._make_learner(pairs.observations.shape[1])
+            if committed:
+                self._restore(committed)
             else:
                 self._clone(pairs)
             self._improve(pairs, max(done, CLONED))
         self.progress.end()
+
+    def _make_learner(self, size: int) -> None:
+        learner = self.config.learner
+        self.policy = GaussianPolicy(size, self.card.action_dim, learner.policy_hidden, generator=self.generator).to(
+            self.device
+        )
+        self.baseline = ValueBaseline(
+            size,
+            learner.value_hidden,
+            learning_rate=learner.value_learning_rate,
+            weight_decay=learner.value_weight_decay,
+            generator=self.generator,
+            device=self.device,
+        )
+        self.guard = NonFiniteGuard()
+
+    def _restore(self, committed: Committed) -> None:
+        try:
+            unpack(committed.tensors, self.policy, self.baseline, self.generator)
+            self.session.streams.load(committed.tensors)
+        except (ValueError, EncoderError) as error:
+            raise FolderError(f"{self.folder.path / CHECKPOINT} does not fit this run ({error}); {REMEDY}") from error
+        self.guard.load_state(committed.guard)
+        self.steps = committed.steps
+        self.progress.say(f"resumed after iteration {committed.iteration}")
 
     def _pairs(self) -> Pairs:
         self.progress.stage("demonstrations")
@@ -269,13 +326,17 @@ class _Run:
         unstable = sum(trajectory.unstable for trajectory in found.trajectories)
         return {"evaluation_return": mean_return, "evaluation_success": success, "evaluation_unstable": unstable}
 
+    def _due(self) -> list[int]:
+        """Return the iterations that are evaluated."""
+        evaluation, iterations = self.config.evaluation, int(self.config.learner.iterations or 0)
+        due = [i for i in range(1, iterations + 1) if i == iterations or i % evaluation.every == 0]
+        return ([UNTRAINED] if evaluation.untrained else []) + [CLONED] + due
+
     def _planned_steps(self, done: int) -> int:
         """Control steps that are left, an upper bound: episodes may end early."""
         learner, evaluation = self.config.learner, self.config.evaluation
         horizon, iterations = int(self.config.rollout.horizon or 0), int(learner.iterations or 0)
-        due = [i for i in range(1, iterations + 1) if i == iterations or i % evaluation.every == 0]
-        due = ([UNTRAINED] if evaluation.untrained else []) + [CLONED] + due
-        evaluations = sum(1 for iteration in due if iteration > done)
+        evaluations = sum(1 for iteration in self._due() if iteration > done)
         rollouts = (iterations - max(done, 0)) * int(learner.trajectories_per_iteration or 0)
         demonstrated = sum(len(episode.actions) for episode in self.demonstrations.episodes)
         return demonstrated + horizon * (evaluations * evaluation.episodes + rollouts)

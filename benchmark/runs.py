@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .episodes import OWN_BACKGROUND
+from .errors import OutputError
 from .identity import identity_hash
 from .paths import user_path
-from .store import IDENTITY, RunFolder
+from .store import RunFolder
 from .titles import title_of
 
 if TYPE_CHECKING:
@@ -30,10 +31,31 @@ def load_runs(out: Path | str) -> pandas.DataFrame:
     """
     import pandas
 
-    folders = (file.parent.absolute() for file in user_path(out).rglob(IDENTITY))
-    paths = sorted(path for path in folders if re.fullmatch(r"seed-\d+", path.name))
+    paths = [path for path in run_paths(out) if RunFolder(path).status != "absent"]
     columns = (*_PLACE, "status", "identity", "iteration", "episodes", *_SCORES, "path")
     return pandas.DataFrame([_run_row(RunFolder(path)) for path in paths], columns=list(columns))
+
+
+def run_paths(root: Path | str) -> list[Path]:
+    """Return all folders named like a run's, ``seed-<n>``, in a folder, itself included, sorted.
+
+    Raises:
+        OutputError: the folder cannot be searched.
+    """
+    places = [user_path(root).absolute(), *below(root, "seed-*")]
+    return sorted(path for path in places if re.fullmatch(r"seed-\d+", path.name) and path.is_dir())
+
+
+def below(root: Path | str, pattern: str) -> list[Path]:
+    """Return the paths of a pattern at any depth below a folder, sorted.
+
+    Raises:
+        OutputError: the folder cannot be searched.
+    """
+    try:
+        return sorted(user_path(root).absolute().rglob(pattern))
+    except OSError as error:
+        raise OutputError(f"cannot search {root}: {error.strerror or error}: {error.filename}") from error
 
 
 def _run_row(folder: RunFolder) -> dict[str, Any]:

@@ -86,6 +86,17 @@ class Session:
         self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
         self.clock = Clock()
 
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads of torch, whatever the configuration said."""
+        self.config = self.config.model_copy(update={"torch_threads": count})
+        torch.set_num_threads(count)
+
+    def evaluation_seeds(self, episodes: int | None = None) -> list[int]:
+        """Return the reset seeds of an evaluation's episodes, as many as configured by default."""
+        evaluation = self.config.evaluation
+        first = HELD_OUT_SEED if evaluation.seeds == "held_out" else self.config.seed
+        return [first + k for k in range(episodes or evaluation.episodes)]
+
     def attach_statistics(self) -> None:
         """Let BatchNorm's statistics move as the configuration says; to be called once the precision is settled."""
         self.streams = Streams(self.encoder, self.config.ema, self.config.slots)
@@ -179,9 +190,7 @@ class Session:
             episodes: how many; the configuration's by default.
             film: whether the first episode's frames are kept.
         """
-        evaluation = self.config.evaluation
-        first = HELD_OUT_SEED if evaluation.seeds == "held_out" else self.config.seed
-        seeds = [first + k for k in range(episodes or evaluation.episodes)]
+        seeds = self.evaluation_seeds(episodes)
         frames: list[Frames] = []
 
         def keep(episode: int, frame: Frames) -> None:

@@ -7,7 +7,6 @@ rename commits the iteration. On resume, `rewind` drops the rows that no checkpo
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ import safetensors.numpy
 
 from encoders.files import sync_folder
 
-from . import atomic, episodes, versions
+from . import atomic, episodes, metric_lines, sealed, versions
 from . import manifest as vouching
 from .episodes import REMEDY
 from .errors import ConfigError, FolderError, OutputError
@@ -66,6 +65,8 @@ class RunFolder:
         """Name the folder `path`, `OUT/<suite>/<task>/<encoder>/seed-<n>` (see `cell_path`)."""
         self.path = user_path(path)
         self._lock: IO[str] | None = None
+        self._lines: metric_lines.Digest | None = None
+        self._episodes: str | None = None
 
     def __enter__(self) -> RunFolder:
         """Return itself, to be closed at the end of the block."""
@@ -174,45 +175,38 @@ class RunFolder:
 
         Numpy numbers become plain ones; numbers that are not finite become null.
         """
-        plain = _plain(row)
-        int(plain["iteration"])
-        atomic.append_line(self.path / METRICS, json.dumps(plain, allow_nan=False))
+        line = metric_lines.append(self.path / METRICS, row)
+        if self._lines is not None:
+            self._lines.add(line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The metrics, a dict a line; a torn last line is left out.
+        """Return the metrics, a dict per line; a torn last line is left out.
 
         Raises:
-            OutputError: another line cannot be read.
+            FolderError: another line cannot be read.
         """
-        path = self.path / METRICS
-        if not path.is_file():
-            return []
-        *lines, torn = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        del torn  # what follows the last newline: nothing, or a line whose writer was killed
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise OutputError(f"{path} is damaged ({error}); start the run again with --overwrite") from error
+        return [line.row for line in metric_lines.read(self.path / METRICS)]
 
     def truncate_metrics(self, iteration: int) -> None:
         """Keep the metrics up to and including `iteration`; drop later ones and a torn last line."""
-        if not (self.path / METRICS).is_file():
-            return
-        kept = [row for row in self.metrics() if row["iteration"] <= iteration]
-        content = "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept)
-        atomic.write_bytes(self.path / METRICS, content.encode())
+        path = self.path / METRICS
+        if path.exists():
+            metric_lines.write(path, [line for line in metric_lines.read(path) if line.row["iteration"] <= iteration])
+        self._lines = None
 
     def append_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add evaluation episodes: a mapping each, with exactly the keys of `episodes.COLUMNS`."""
         episodes.append(self.path / EPISODES, rows)
+        self._episodes = None
 
     def episodes(self) -> pandas.DataFrame:
         """The evaluation episodes, a row each, columns as `episodes.COLUMNS`."""
         return episodes.read(self.path / EPISODES).to_pandas()
 
     def truncate_episodes(self, iteration: int) -> None:
-        """Keep the episodes up to and including `iteration`."""
+        """Keep the episodes up to and including `iteration`, on the run's own background."""
         episodes.truncate(self.path / EPISODES, iteration)
+        self._episodes = None
 
     def rewind(self, iteration: int) -> None:
         """Drop every row after `iteration`, the checkpoint's (one before the first where there is none)."""
@@ -224,29 +218,43 @@ class RunFolder:
 
         Args:
             tensors: arrays of any shape and the dtypes safetensors knows, bit for bit.
-            meta: JSON values; finite floats and integers of any size come back exactly.
+            meta: JSON values; finite floats and integers of any size come back exactly. Digests of the metrics and
+                episodes so far are added as `rows`; that of the metrics with time and memory stands in
+                ``checkpoint.json``, since equal runs have equal checkpoints.
         """
-        header = json.dumps(meta, allow_nan=False)
+        lines, own = self._rows()
+        meta = {**meta, "rows": {"metrics": lines.repeatable, "episodes": own}}
         arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-        content = safetensors.numpy.save(arrays, metadata={"meta": header})
+        content = sealed.seal(safetensors.numpy.save(arrays), {"meta": json.dumps(meta, allow_nan=False)})
         atomic.write_bytes(self.path / CHECKPOINT, content)
-        atomic.write_json(self.path / CHECKPOINT_META, meta)  # for people; `load_checkpoint` ignores it
+        atomic.write_json(self.path / CHECKPOINT_META, {**meta, "metrics": lines.whole})
 
     def load_checkpoint(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """The last committed checkpoint, or None.
+        """Return the tensors and meta of the last committed checkpoint, or None.
 
         Raises:
-            OutputError: the file is damaged.
+            FolderError: the file is damaged, or of another run than the folder's.
         """
         path = self.path / CHECKPOINT
-        if not path.is_file():
+        if not path.exists():
             return None
+        content, metadata, _ = sealed.read(path, {"meta"}, REMEDY)
         try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                meta, names = json.loads(file.metadata()["meta"]), file.keys()
-                return {name: file.get_tensor(name) for name in names}, meta
+            meta = atomic.parse_object(metadata["meta"])
+            loaded = safetensors.numpy.load(content)
         except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise OutputError(f"{path} is damaged ({error}); start the run again with --overwrite") from error
+            raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+        if meta.get("identity", own := identity_hash(self.identity)) != own:
+            raise FolderError(f"{path} is the checkpoint of another run; {REMEDY}")
+        return {name: np.require(array, requirements="W") for name, array in loaded.items()}, meta
+
+    def _rows(self) -> tuple[metric_lines.Digest, str]:
+        """Digests of the metrics and of the run's own episodes, computed anew only for what has changed."""
+        if self._lines is None:
+            self._lines = metric_lines.Digest(metric_lines.read(self.path / METRICS))
+        if self._episodes is None:
+            self._episodes = episodes.digest(episodes.read(self.path / EPISODES))
+        return self._lines, self._episodes
 
     def finish(self) -> None:
         """Write the manifest: the run is done and later starts skip it."""
@@ -371,14 +379,3 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values of nested containers of plain and numpy values; null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

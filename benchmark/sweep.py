@@ -16,7 +16,7 @@ from . import stages
 from .config import RunConfig
 from .dapg import LearningDiverged
 from .demonstrations import locate
-from .errors import BenchError, ConfigError, SimulationError
+from .errors import BenchError, ConfigError, FolderError, SimulationError
 from .progress import Progress, Silent
 from .runner import RunResult, run
 
@@ -72,8 +72,9 @@ def sweep(
 ) -> list[Outcome]:
     """Do runs in order.
 
-    A run whose learning diverged or whose simulators died is noted and the next one starts; what a user can mend
-    (a missing file, a wrong folder) stops the sweep, since the other runs would fail alike.
+    A run whose learning diverged, whose simulators died, or whose folder is damaged, altered, in use or of another run
+    is noted and the next one starts; what else a user can mend (a missing file, a full disk) stops the sweep, since the
+    other runs would fail alike.
 
     Raises:
         BenchError, EncoderError, TaskError: what a user can mend.
@@ -84,7 +85,7 @@ def sweep(
     for config in configs:
         try:
             outcomes.append(Outcome(config, run(config, out, overwrite=overwrite, progress=progress)))
-        except (LearningDiverged, SimulationError) as error:
+        except (LearningDiverged, SimulationError, FolderError) as error:
             outcomes.append(Outcome(config, None, str(error)))
         finally:
             progress.close()

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
-from hypothesis import given
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import benchmark
@@ -250,6 +253,90 @@ def test_damage_inside_the_metrics_is_said(folder):
         folder.metrics()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[1]", b"1", b'"text"', b"{}", b"[" * 100_000, b"\xff\xfe", b"\0\0"),
+        *(b'{"iteration": "1"}', b'{"iteration": true}'),
+        *(b'{"iteration": 1, "kl": NaN}', b'{"iteration": 1, "kl": Infinity}'),
+    ],
+)
+def test_a_line_that_is_no_row_is_one_clear_line(folder, line):
+    folder.append_metrics({"iteration": 0})
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(FolderError, match=r"metrics\.jsonl is damaged \(line 2: ") as refusal:
+        folder.metrics()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "identity.json", "metrics.jsonl", "episodes.parquet", "checkpoint.safetensors"]
+)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "unreadable"])
+def test_what_is_no_readable_file_is_one_clear_line(folder, name, kind):
+    path = folder.path / name
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/proc/self/mem")  # unreadable for root too
+    reads = {
+        "config.json": lambda: folder.config,
+        "identity.json": lambda: folder.identity,
+        "metrics.jsonl": folder.metrics,
+        "episodes.parquet": folder.episodes,
+        "checkpoint.safetensors": folder.load_checkpoint,
+    }
+    with pytest.raises(FolderError, match=rf"cannot read .*{name}: ") as refusal:
+        reads[name]()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"a": NaN}', b"[" * 100_000, b"\xff\xfe{}", b'{"a": ' * 100_000]
+)
+def test_json_that_is_no_object_is_one_clear_line(folder, content):
+    (folder.path / "identity.json").write_bytes(content)
+    with pytest.raises(FolderError, match=r"identity\.json is damaged \(.*\); restore it from a copy") as refusal:
+        folder.create(CONFIG, IDENTITY)
+    assert "\n" not in str(refusal.value)
+
+
+def parquet(columns):
+    buffer = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue().to_pybytes()
+
+
+GOOD_EPISODE = {name: [value] for name, value in episode(0).items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PAR1",
+        b"PAR1 these are no episodes PAR1",
+        parquet({"iteration": [0]}),
+        parquet(GOOD_EPISODE | {"return": ["a lot"]}),
+        parquet(GOOD_EPISODE | {"return": pyarrow.array([None], pyarrow.float64())}),
+        parquet(GOOD_EPISODE | {"more": [1]}),
+        parquet(dict(reversed(GOOD_EPISODE.items()))),
+        parquet(GOOD_EPISODE)[:-20],
+    ],
+)
+def test_damaged_episodes_are_one_clear_line(folder, content):
+    (folder.path / "episodes.parquet").write_bytes(content)
+    with pytest.raises(
+        FolderError, match=r"episodes\.parquet (is damaged|has the wrong columns|lacks values)"
+    ) as refusal:
+        folder.episodes()
+    assert "\n" not in str(refusal.value)
+
+
 def test_episodes_round_trip_and_truncate(folder):
     assert folder.episodes().empty
     folder.append_episodes([episode(0, -1.5), episode(0, 2.5)])
@@ -292,19 +379,97 @@ def test_checkpoint_round_trip_is_exact(folder):
     assert folder.load_checkpoint() is None
     folder.save_checkpoint(tensors, meta)
     loaded, loaded_meta = folder.load_checkpoint()
-    assert loaded_meta == meta
+    assert loaded_meta == meta | {"rows": loaded_meta["rows"]}
     assert loaded.keys() == tensors.keys()
     for name, array in tensors.items():
         assert loaded[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded[name], array, strict=True)
-    assert json.loads((folder.path / "checkpoint.json").read_text()) == meta
+    for_people = json.loads((folder.path / "checkpoint.json").read_text())
+    assert {name: for_people[name] for name in loaded_meta} == loaded_meta
 
 
 def test_truncated_checkpoint_is_one_clear_line(folder):
     folder.save_checkpoint({"policy": np.ones(1000)}, {"iteration": 0})
     path = folder.path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(OutputError, match=r"checkpoint\.safetensors is damaged .* --overwrite$") as refusal:
+    with pytest.raises(
+        FolderError, match=r"checkpoint\.safetensors is damaged \(its content does not match its digest\); restore"
+    ) as refusal:
+        folder.load_checkpoint()
+    assert "\n" not in str(refusal.value)
+
+
+def test_equal_checkpoints_are_equal_files(folder):
+    contents = []
+    for order in (1, -1):
+        tensors = dict(list({"policy": np.ones(3), "value": np.zeros(2)}.items())[::order])
+        folder.save_checkpoint(tensors, {"iteration": 0})
+        contents.append((folder.path / "checkpoint.safetensors").read_bytes())
+    assert contents[0] == contents[1]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, derandomize=True)
+@given(st.data())
+def test_a_bit_that_flips_anywhere_in_a_checkpoint_is_noticed(folder, data):
+    path = folder.path / "checkpoint.safetensors"
+    folder.save_checkpoint({"policy": np.arange(6.0), "value": np.ones((2, 3), np.float32)}, {"iteration": 7})
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(FolderError, match=r"checkpoint\.safetensors is damaged") as refusal:
+        folder.load_checkpoint()
+    assert "\n" not in str(refusal.value)
+
+
+def test_exchanged_tensors_and_another_counter_are_noticed(folder):
+    def content(first, second, iteration):
+        folder.save_checkpoint({"first": first, "second": second}, {"iteration": iteration})
+        return (folder.path / "checkpoint.safetensors").read_bytes()
+
+    ones, zeros = np.ones(100), np.zeros(100)
+    good, exchanged, counted = content(ones, zeros, 3), content(zeros, ones, 3), content(ones, zeros, 4)
+    length = 8 + int.from_bytes(good[:8], "little")
+    digest = json.loads(good[8:length])["__metadata__"]["digest"]
+    other = json.loads(counted[8:length])["__metadata__"]["digest"]
+    for forged in (good[:length] + exchanged[length:], counted.replace(other.encode(), digest.encode())):
+        (folder.path / "checkpoint.safetensors").write_bytes(forged)
+        with pytest.raises(FolderError, match="does not match its digest"):
+            folder.load_checkpoint()
+
+
+def test_the_checkpoint_of_another_run_is_refused(folder):
+    folder.save_checkpoint({"policy": np.ones(3)}, {"iteration": 0, "identity": identity_hash(IDENTITY | {"seed": 1})})
+    with pytest.raises(FolderError, match=r"checkpoint\.safetensors is the checkpoint of another run"):
+        folder.load_checkpoint()
+
+
+def test_a_checkpoint_from_before_there_were_digests_is_read(folder):
+    meta = {"iteration": 2, "identity": identity_hash(IDENTITY)}
+    content = safetensors.numpy.save({"policy": np.ones(3)}, metadata={"meta": json.dumps(meta)})
+    (folder.path / "checkpoint.safetensors").write_bytes(content)
+    tensors, found = folder.load_checkpoint()
+    assert found == meta
+    assert tensors["policy"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 7,
+        b"\xff" * 100,
+        (100_000).to_bytes(8, "little") + b"[" * 100_000,
+        (2).to_bytes(8, "little") + b"{}",
+        (23).to_bytes(8, "little") + b'{"__metadata__":{"a":1}}'[:23],
+        safetensors.numpy.save({"policy": np.ones(1)}),
+        safetensors.numpy.save({"policy": np.ones(1)}, metadata={"meta": "[1]"}),
+        safetensors.numpy.save({"policy": np.ones(1)}, metadata={"meta": "{", "more": ""}),
+    ],
+)
+def test_what_is_no_checkpoint_is_one_line(folder, content):
+    (folder.path / "checkpoint.safetensors").write_bytes(content)
+    with pytest.raises(FolderError, match=r"checkpoint\.safetensors is damaged") as refusal:
         folder.load_checkpoint()
     assert "\n" not in str(refusal.value)
 
@@ -419,6 +584,9 @@ def test_a_file_that_the_manifest_no_longer_lists_counts_as_altered(folder):
     folder.finish()
     manifest = json.loads((folder.path / "manifest.json").read_text())
     del manifest["sha256"]["metrics.jsonl"]
+    (folder.path / "manifest.json").write_text(json.dumps(manifest))
+    assert folder.altered() == ["manifest.json"]
+    del manifest["digest"]  # as before manifests had one
     (folder.path / "manifest.json").write_text(json.dumps(manifest))
     assert folder.altered() == ["metrics.jsonl"]
 

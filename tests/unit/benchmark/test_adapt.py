@@ -72,7 +72,7 @@ def test_the_folder_is_complete(finished):
     pictures = {name for name in files if name.startswith("keypoints/")}
     assert len(pictures) == 10
     assert files - pictures == {
-        *("identity.json", "config.json", "card.json", "metrics.jsonl", ".lock", "strip.png"),
+        *("identity.json", "config.json", "card.json", "manifest.json", "metrics.jsonl", ".lock", "strip.png"),
         *("batchnorm.safetensors", "pretrained.safetensors", "heads.safetensors"),
     }
 

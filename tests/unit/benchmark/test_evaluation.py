@@ -9,8 +9,8 @@ import pytest
 
 from benchmark import evaluation
 from benchmark.config import configure
-from benchmark.errors import ConfigError, OutputError
-from benchmark.eval_cli import backgrounds
+from benchmark.errors import ConfigError, FolderError, OutputError
+from benchmark.eval_cli import backgrounds, evaluate_all
 from benchmark.evaluation import evaluate_backgrounds, run_folders
 from benchmark.runner import run
 from benchmark.session import Session
@@ -121,9 +121,44 @@ def test_a_policy_of_an_earlier_version_of_its_task_is_read_and_not_run_again(fo
     """Its task would be another one now, and its episodes would be pooled with those of before."""
     identity = json.loads((folder / "identity.json").read_text())
     (folder / "identity.json").write_text(json.dumps(identity | {"task_results_version": 0}))
+    RunFolder(folder).finish()
     assert [shift.found for shift in evaluate_backgrounds(folder, [0])] == [True]
     with pytest.raises(ConfigError, match=r"pen with builtin objects has results version 1, the run had 0; .* new run"):
         evaluate_backgrounds(folder, [1])
+
+
+def test_an_altered_run_is_neither_evaluated_nor_blessed_and_the_others_are(folder, capsys):
+    other = shutil.copytree(folder, folder.with_name("seed-7"))
+    rows = RunFolder(folder).episodes().assign(success=True, length=1)
+    rows["return"] += 1000
+    rows.to_parquet(folder / "episodes.parquet")
+    manifest = (folder / "manifest.json").read_bytes()
+    assert not evaluate_all(run_folders(folder.parent), [1])
+    out, err = capsys.readouterr()
+    assert f"bench: {folder} was altered after the run had finished (episodes.parquet)" in err
+    assert "seed-7: mean action" in out
+    assert (folder / "manifest.json").read_bytes() == manifest
+    assert RunFolder(folder).altered() == ["episodes.parquet"]
+    assert "1" in set(RunFolder(other).episodes()["background"])
+
+
+@pytest.mark.parametrize("damage", ["config", "empty", "checkpoint", "identity"])
+def test_a_damaged_run_that_its_manifest_vouches_for_is_one_line(folder, damage):
+    """Such as one that was damaged before it had finished, by a version that did not look."""
+    if damage == "config":
+        (folder / "config.json").write_text('{"task": 1}')
+    elif damage == "empty":
+        RunFolder(folder).truncate_episodes(-5)
+    elif damage == "checkpoint":
+        RunFolder(folder).save_checkpoint({"policy.observation_shift": np.zeros(3, np.float32)}, {"iteration": 0})
+    else:
+        identity = json.loads((folder / "identity.json").read_text())
+        (folder / "identity.json").write_text(json.dumps(identity | {"encoder": []}))
+    RunFolder(folder).finish()
+    with pytest.raises(FolderError) as refusal:
+        evaluate_backgrounds(folder, [1])
+    assert "\n" not in str(refusal.value)
+    assert "restore it from a copy" in str(refusal.value)
 
 
 def test_what_is_no_finished_run_is_refused(folder, tmp_path):

@@ -265,6 +265,7 @@ def test_the_results_version_of_a_task_with_official_meshes_is_another_identity_
         assert RunFolder(result.path).identity["task_results_version"] == version
     identity = result.path / "identity.json"
     identity.write_text(json.dumps(RunFolder(result.path).identity | {"task_results_version": 6}))
+    RunFolder(result.path).finish()
     with pytest.raises(OutputError, match=r"another identity \(task_results_version 6 -> 7\)"):
         run(configured("learner.iterations=0", objects="ycb"), tmp_path)
 

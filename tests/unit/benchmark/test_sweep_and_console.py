@@ -7,7 +7,7 @@ from benchmark import console, sweep
 from benchmark.config import configure
 from benchmark.console import ConsoleProgress, print_results
 from benchmark.dapg import LearningDiverged
-from benchmark.errors import ConfigError, OutputError, SimulationError
+from benchmark.errors import ConfigError, FolderError, OutputError, SimulationError
 from benchmark.progress import Silent
 from benchmark.runner import RunResult
 
@@ -42,7 +42,10 @@ def outcomes(monkeypatch):
     return errors, done
 
 
-@pytest.mark.parametrize("error", [LearningDiverged("iteration 7: step not finite"), SimulationError("worker died")])
+@pytest.mark.parametrize(
+    "error",
+    [LearningDiverged("iteration 7: step not finite"), SimulationError("worker died"), FolderError("was altered")],
+)
 def test_a_run_that_fails_by_itself_does_not_take_the_others_with_it(error, outcomes, tmp_path):
     errors, done = outcomes
     errors[1] = error
