@@ -29,7 +29,7 @@ from . import adapt_data as data
 from . import adapt_evaluation as evaluation
 from . import adapt_pictures as pictures
 from . import adapt_segments as segments
-from . import atomic
+from . import atomic, memory
 from .adapt_card import card, heads_in_words, held_out_rows
 from .adapt_config import AdaptConfig, folder_title, identity, joined
 from .adapt_folder import (
@@ -83,6 +83,7 @@ class Position:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
 
+@memory.advising("lower --batch, --size or --videos (adaptation.batch and so on in a run), or use another --device")
 def adapt(
     encoder: Encoder,
     origin: WeightsOrigin,
@@ -165,8 +166,9 @@ class _Adaptation:
     def execute(self) -> None:
         """Render, train, evaluate, write."""
         config, progress = self.config, self.progress
-        saved = load_checkpoint(self.folder, self.identity)
         settings = [config.frames(task, together=len(self.tasks) > 1) for task in self.tasks]
+        memory.require(memory.adaptation_needs(config.size, config.batch, [p.limit * p.videos for p in settings]))
+        saved = load_checkpoint(self.folder, self.identity)
         name = self.origin.title(self.encoder.name)
         steps = config.steps + sum(part.limit for part in settings)
         progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", steps)
@@ -286,7 +288,7 @@ class _Adaptation:
 
     def _log(self, row: dict[str, Any], rate: float) -> None:
         row |= {"seconds": round(self.position.seconds, 2), "steps_per_second": round(rate, 3)}
-        with (self.folder / METRICS).open("a") as file:
+        with atomic.naming_failures(self.folder / METRICS), (self.folder / METRICS).open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.progress.stage(f"loss {row['loss']:.2f} PSNR {row['psnr']:.1f}")
 

@@ -10,6 +10,8 @@ import typer
 from .errors import ConfigError
 from .paths import user_path
 
+REMEDY = "restore it from a copy, or move its folder away to adapt anew"
+
 
 def adapt(
     encoder: Annotated[str, typer.Option(help="Encoder with BatchNorm: a name, or path/to/file.py:Class.")] = (
@@ -68,7 +70,9 @@ def adapt(
     from encoders import build
 
     from . import adapt as stage2
+    from . import atomic
     from .adapt_config import configure
+    from .adapt_folder import CARD
     from .console import ConsoleProgress
     from .doctor import require_gl
 
@@ -112,7 +116,8 @@ def adapt(
             folder = stage2.adapt(built, origin, group, out, config, progress)
         finally:
             progress.close()
-        typer.echo(_summary(folder, stage2.read_card(folder)))
+        with atomic.naming_gaps(folder / CARD, REMEDY):
+            typer.echo(_summary(folder, stage2.read_card(folder)))
 
 
 def _summary(folder: Path, card: dict[str, Any]) -> str:

@@ -16,7 +16,8 @@ from tasks import experts
 from tasks.cards import Pack
 
 from .adapt_frames import FIRST_SEED, TOGETHER_SEED, FrameSettings
-from .config import Count, Part, usable_cores
+from .bounded import Batch, DeviceNumber, Episodes, Iterations, Processes, Seed, Steps, Threads, Videos
+from .config import Part, usable_cores
 from .errors import ConfigError
 from .identity import identity_hash
 from .paths import user_path
@@ -73,26 +74,26 @@ class AdaptConfig(Part):
     mode: Literal["none", "affine", "all"] = "affine"
     shortcuts: bool = True
     size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
-    batch: Count = 4
-    steps: Count = 300
+    batch: Batch = 4
+    steps: Steps = 300
     learning_rate: Annotated[float, Field(gt=0)] = LEARNING_RATE
-    warm_up: Annotated[int, Field(ge=0)] | None = None
+    warm_up: Iterations | None = None
     map_rate: Annotated[float, Field(gt=0)] | None = None
     cool_down: Annotated[float, Field(ge=0, le=1)] = COOL_DOWN
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     perceptual: Literal["auto", "vgg16", "stage1", "none"] = "auto"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     heads: str = "auto"
-    videos: Annotated[int, Field(ge=2)] = 50
-    held_out: Count = 10
+    videos: Videos = 50
+    held_out: Episodes = 10
     camera: Literal["task", "released"] = "task"
     quality: Literal["paper", "fast"] = "fast"
     physics: Literal["paper", "native"] = "paper"
     objects: Pack = "builtin"
     device: str = "auto"
-    workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
-    egl_device: int | None = None
-    torch_threads: Count | None = None
+    workers: Processes = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: DeviceNumber | None = None
+    torch_threads: Threads | None = None
 
     def frames(self, task: str, together: bool = False) -> FrameSettings:
         """The frames of a task, adapted to alone or together with others."""

@@ -18,7 +18,7 @@ from encoders.adapt.files import OWN_HEADS, read_affine
 from encoders.checkpoint import read
 
 from . import atomic
-from .adapt_folder import BATCHNORM, HEADS, read_card
+from .adapt_folder import BATCHNORM, CARD, HEADS, read_card
 from .errors import BenchError, OutputError
 from .paths import user_path
 
@@ -39,7 +39,14 @@ def ship(folder: Path) -> Path:
         EncoderError: its tensors cannot be read.
     """
     card = read_card(folder)
-    weights, mode, together = card["encoder"]["weights"], card["trained"]["mode"], len(card["tasks"]) > 1
+    with atomic.naming_gaps(folder / CARD):
+        weights, mode, together = card["encoder"]["weights"], card["trained"]["mode"], len(card["tasks"]) > 1
+        header = {
+            "title": f"{card['name']}, {card['task']}",
+            "licence": LICENCE,
+            "input": "RGB in [0, 1]",
+            shipped.ADAPTED_FROM: card["encoder"]["weights_sha256"],
+        }
     if weights != "builtin" or mode != ("none" if together else "affine"):
         raise OutputError(
             f"{folder}: Stage 2 of {weights} weights in mode {mode}; what ships is of the built-in ones, "
@@ -52,12 +59,6 @@ def ship(folder: Path) -> Path:
         path = shipped.path(card["task"])
         tensors = {name: tensor.half() for name, tensor in read_affine(folder / BATCHNORM).items()}
         stored = "half precision"
-    header = {
-        "title": f"{card['name']}, {card['task']}",
-        "licence": LICENCE,
-        "input": "RGB in [0, 1]",
-        shipped.ADAPTED_FROM: card["encoder"]["weights_sha256"],
-    }
     atomic.write_bytes(path, safetensors.torch.save(tensors, header))
     atomic.write_json(path.with_suffix(".json"), {**card, "stored": stored})
     return path

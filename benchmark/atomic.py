@@ -140,3 +140,13 @@ def naming_failures(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def naming_gaps(path: Path, remedy: str = RESTORE) -> Iterator[None]:
+    """Turn the failure to find a value in what a file held into one line that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
+        raise FolderError(f"{path} is damaged ({what}); {remedy}") from error

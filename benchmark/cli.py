@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import assets_cli, demos_cli, encoders_cli, environment, tasks_cli, weights_cli
+from . import assets_cli, demos_cli, encoders_cli, environment, signals, tasks_cli, weights_cli
 from .adapt_cli import adapt
-from .errors import BenchError, ConfigError, IntruderError
+from .errors import BenchError, ConfigError, IntruderError, SimulationError
 from .eval_cli import backgrounds, evaluate, evaluate_all
 from .paths import user_path
 from .pretrain_cli import pretrain
@@ -35,8 +36,14 @@ WEIGHTS_MEANING = {
     "random": "weights that were never trained",
 }
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, which newer versions of typer return and older ones raise."""
+RESUMED = ("run", "ablate", "eval", "probe", "adapt", "pretrain")
+"""Commands that go on with what they had done."""
+
+LONGEST_PATH = 120
+"""Characters of a path in a message about its name; the middle of a longer one is left out."""
+
+LONGEST_WORD = 400
+"""Characters of any other word, likewise."""
 
 # Typer carries its own copy of click; this is the base of what it raises for a wrong command line.
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -291,7 +298,9 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     environment.print_what_fits()
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="bench: %(message)s")
-    sys.exit(_guarded(lambda: app(args=arguments, prog_name="bench", standalone_mode=False), debug))
+    with signals.raising_terminated():
+        code = _guarded(lambda: app(args=arguments, prog_name="bench", standalone_mode=False), debug)
+    sys.exit(code)
 
 
 def _guarded(action: Callable[[], Any], debug: bool) -> int:
@@ -301,11 +310,14 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
     except IntruderError as error:
         return _complain(str(error))
     from encoders.errors import EncoderError
+    from encoders.memory import is_out_of_memory
     from tasks.errors import TaskError
 
     try:
         code = action()
     except (BenchError, EncoderError, TaskError) as error:
+        if isinstance(error, SimulationError) and signals.ended():  # it reached the workers first
+            return _say_ended(signals.exit_code())
         if debug:
             raise
         return _complain(str(error))
@@ -316,12 +328,43 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
         command = error.ctx.command_path if error.ctx else "bench"
         return _complain(f"{error.format_message()} (see `{command} --help`)")
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        typer.echo("bench: interrupted; the same command goes on from the last iteration", err=True)
+        code = signals.INTERRUPTED
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if debug or not is_out_of_memory(error):
+            raise
+        return _complain("out of memory; ask for less at a time, or use another --device")
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        return _complain(_refused(error))
+    if code == signals.INTERRUPTED:  # newer versions of typer return it, older ones raise
+        return _say_ended(signals.exit_code())
     return code if isinstance(code, int) else 0
 
 
+def _say_ended(code: int) -> int:
+    """Say that a signal has ended the command, and how to go on."""
+    what = "terminated" if code == signals.TERMINATED else "interrupted"
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    how = "goes on from the last iteration" if command in RESUMED else "begins anew"
+    typer.echo(f"bench: {what}; the same command {how}", err=True)
+    return code
+
+
+def _refused(error: OSError) -> str:
+    """One line for what the operating system refuses: the path, shortened, and why."""
+    path, reason = os.fsdecode(error.filename), error.strerror or type(error).__name__
+    if error.errno == errno.ENAMETOOLONG:
+        longest = max(map(len, path.split("/")))
+        return f"{_short(path)}: a name of {longest:,} characters is too long for a file; give a shorter one"
+    return f"cannot use {_short(path)}: {reason}"
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[: LONGEST_PATH // 2]}...{path[-LONGEST_PATH // 2 :]}"
+
+
 def _complain(line: str) -> int:
-    typer.echo(f"bench: {' '.join(line.split())}", err=True)
+    words = (_short(word) if len(word) > LONGEST_WORD else word for word in line.split())
+    typer.echo(f"bench: {' '.join(words)}", err=True)
     return 2

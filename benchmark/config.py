@@ -18,9 +18,23 @@ import encoders
 from encoders.errors import EncoderError
 from tasks.cards import Pack, TaskCard
 
+from .bounded import (
+    Batch,
+    DeviceNumber,
+    Episodes,
+    Hidden,
+    Horizon,
+    Iterations,
+    Processes,
+    Repeats,
+    Seed,
+    Slots,
+    Steps,
+    Threads,
+    Videos,
+)
 from .errors import ConfigError
 
-Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PresetName = Literal["quickstart", "small", "paper"]
@@ -69,11 +83,11 @@ class LearnerSettings(Part):
     Source: released H-InDex training configuration.
     """
 
-    iterations: Annotated[int, Field(ge=0)] | None = None
-    trajectories_per_iteration: Count | None = None
-    policy_hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (256, 256)
-    bc_epochs: Annotated[int, Field(ge=0)] = 5
-    bc_batch_size: Count = 32
+    iterations: Iterations | None = None
+    trajectories_per_iteration: Episodes | None = None
+    policy_hidden: Annotated[Hidden, Field(min_length=1)] = (256, 256)
+    bc_epochs: Iterations = 5
+    bc_batch_size: Batch = 32
     bc_learning_rate: Positive = 1e-3
     exploration: Positive = 1.0
 
@@ -83,12 +97,12 @@ class LearnerSettings(Part):
     demonstration_weight: Annotated[float, Field(ge=0)] = 1e-2
     demonstration_decay: Fraction = 0.95
     fisher_damping: Annotated[float, Field(ge=0)] = 1e-4
-    conjugate_gradient_iterations: Count = 10
+    conjugate_gradient_iterations: Repeats = 10
     conjugate_gradient_tolerance: Annotated[float, Field(ge=0)] = 1e-10
 
-    value_hidden: tuple[Count, ...] = (128, 128)
-    value_epochs: Count = 2
-    value_batch_size: Count = 64
+    value_hidden: Hidden = (128, 128)
+    value_epochs: Repeats = 2
+    value_batch_size: Batch = 64
     value_learning_rate: Positive = 1e-3
     value_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
 
@@ -108,9 +122,9 @@ class DemonstrationSettings(Part):
     """
 
     source: str = "expert"
-    episodes: Count | None = None
+    episodes: Episodes | None = None
     successful_only: bool = True
-    first_seed: Annotated[int, Field(ge=0)] = DEMONSTRATION_SEED
+    first_seed: Seed = DEMONSTRATION_SEED
     scene: Literal["matched", "released"] = "matched"
     until: Literal["horizon", "success"] = "horizon"
 
@@ -124,8 +138,8 @@ class RolloutSettings(Part):
         quality: rendering quality.
     """
 
-    horizon: Count | None = None
-    slots: Count = 4
+    horizon: Horizon | None = None
+    slots: Slots = 4
     quality: Literal["paper", "fast"] = "fast"
 
 
@@ -140,8 +154,8 @@ class EvaluationSettings(Part):
         video: whether the last evaluation's first episode is kept as a film.
     """
 
-    episodes: Count = 25
-    every: Count = 1
+    episodes: Episodes = 25
+    every: Repeats = 1
     untrained: bool = False
     seeds: Literal["held_out", "training"] = "held_out"
     video: bool = True
@@ -165,12 +179,12 @@ class AdaptationSettings(Part):
     """
 
     size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
-    steps: Count = 300
-    batch: Count = 4
+    steps: Steps = 300
+    batch: Batch = 4
     learning_rate: Positive = 5e-4
     cool_down: Fraction = 0.5
     camera: Literal["task", "released"] = "task"
-    videos: Annotated[int, Field(ge=2)] = 50
+    videos: Videos = 50
     shortcuts: bool = True
 
 
@@ -190,7 +204,7 @@ class EMASettings(Part):
     momentum: Fraction | None = None
     scope: Literal["stem", "all"] = "stem"
     reset: Literal["iteration", "never"] = "iteration"
-    streams: Count | None = None
+    streams: Slots | None = None
 
 
 class RunConfig(Part):
@@ -233,9 +247,9 @@ class RunConfig(Part):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     compiled: bool = False
-    torch_threads: Count = Field(default_factory=usable_cores)
-    workers: Annotated[int, Field(ge=0)] = Field(default_factory=lambda: min(usable_cores(), 16))
-    egl_device: Annotated[int, Field(ge=0)] | None = None
+    torch_threads: Threads = Field(default_factory=usable_cores)
+    workers: Processes = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: DeviceNumber | None = None
     demonstrations: DemonstrationSettings = DemonstrationSettings()
     rollout: RolloutSettings = RolloutSettings()
     learner: LearnerSettings = LearnerSettings()
@@ -355,7 +369,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         node = branch
     try:
         node[last] = json.loads(text)
-    except json.JSONDecodeError:
+    except RecursionError:
+        raise ConfigError(f"--set {override[:40]}...: nested too deep; expected KEY=VALUE") from None
+    except ValueError:  # no JSON, or a number of thousands of digits
         node[last] = text
 
 
@@ -366,8 +382,12 @@ def _explain(error: ValidationError) -> str:
     more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
         *path, wrong = [str(part) for part in first["loc"]]
-        return f"there is no setting '{dotted}': {_nearest(wrong, _keys(path), '.'.join(path))}{more}"
-    return f"setting '{dotted}': {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}{more}"
+        return f"there is no setting '{_short(dotted)}': {_nearest(wrong, _keys(path), '.'.join(path))}{more}"
+    return f"setting '{dotted}': {first['msg'][0].lower()}{first['msg'][1:]}, got {_short(repr(first['input']))}{more}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
 
 
 def _keys(path: Sequence[str]) -> list[str]:

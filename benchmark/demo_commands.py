@@ -74,7 +74,7 @@ def collect_to(
     scene: str = "matched",
 ) -> Demonstrations:
     """Roll out the shipped expert, or one from a file, and save the episodes."""
-    check_writable(out.parent)
+    _check_out(out)
     actor = Expert.load(expert) if expert else experts.shipped(task)
     options, horizon = task_options(task, objects, scene)
     found = collect(
@@ -105,7 +105,7 @@ def play(
     from tasks.engine import mujoco
     from tasks.render import Quality, Renderer
 
-    check_writable(out.parent)
+    _check_out(out)
     if source is None:
         found = collect(
             tasks.make(
@@ -136,9 +136,20 @@ def play(
     return f"{out}: {len(frames)} steps, return {total:.1f}, goal reached on {goals} steps"
 
 
+def _check_out(out: Path) -> None:
+    """Find out before the work whether its result can be written.
+
+    Raises:
+        BenchError: it cannot.
+    """
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; give the path of a file")
+    check_writable(out.parent)
+
+
 def export_expert(folder: Path, out: Path, episodes: int) -> str:
     """Turn the final policy of a state-based run into an expert with a card, and say how good it is."""
-    check_writable(out.parent)
+    _check_out(out)
     run = RunFolder(folder)
     found = run.load_checkpoint()
     if found is None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .limits import LARGEST_SEED, MOST_EPISODES
 from .paths import user_path
 
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
@@ -29,8 +30,8 @@ def list_demonstrations() -> None:
 def collect_demonstrations(
     task: TaskName,
     out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="The file to write (.npz).")],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes to keep.")] = 25,
-    seed: Annotated[int | None, typer.Option(min=0, help="Reset seed of the first episode.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, max=MOST_EPISODES, help="Episodes to keep.")] = 25,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Reset seed of the first episode.")] = None,
     expert: Annotated[
         Path | None,
         typer.Option(parser=user_path, metavar="PATH", help="An expert's file; the shipped one by default."),
@@ -70,7 +71,7 @@ def play_demonstrations(
         Path | None,
         typer.Option(parser=user_path, metavar="PATH", help="A demonstrations file; the shipped expert by default."),
     ] = None,
-    episode: Annotated[int, typer.Option(min=0, help="Which episode.")] = 0,
+    episode: Annotated[int, typer.Option(min=0, max=MOST_EPISODES, help="Which episode.")] = 0,
     quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
     objects: ObjectsPack = None,
     background: BackgroundNumber = 0,
@@ -95,7 +96,7 @@ def import_demonstrations(
     ],
     task: TaskName,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="Episodes to keep; the paper's number by default.")
+        int | None, typer.Option(min=1, max=MOST_EPISODES, help="Episodes to keep; the paper's number by default.")
     ] = None,
     objects: ObjectsPack = None,
 ) -> None:
@@ -111,7 +112,7 @@ def export_expert(
     out: Annotated[
         Path, typer.Option(parser=user_path, metavar="PATH", help="The expert's file to write (.safetensors).")
     ],
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes that its card reports.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, max=MOST_EPISODES, help="Episodes that its card reports.")] = 100,
 ) -> None:
     """Make an expert from a state-based run and evaluate it."""
     from . import demo_commands

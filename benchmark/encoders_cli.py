@@ -116,7 +116,9 @@ def speed(
     pattern: Annotated[str, typer.Argument(help="Encoders, comma-separated; * matches anything.")] = "*",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="The fast format: auto, tf32, bfloat16 or float16.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Images in a batch; fewer for large networks on a CPU.")] = BATCH,
+    batch: Annotated[
+        int, typer.Option(min=1, max=4096, help="Images in a batch; fewer for large networks on a CPU.")
+    ] = BATCH,
     compiled: Annotated[bool, typer.Option("--compiled", help="Compile the network for the fast format.")] = False,
     cpu_time: Annotated[bool, typer.Option("--cpu-time", help="Count processor time: for a busy machine.")] = False,
     weights: Annotated[str, typer.Option(help="auto takes random ones where there are no others.")] = "auto",

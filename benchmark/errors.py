@@ -33,3 +33,7 @@ class GraphicsError(BenchError):
 
 class SimulationError(BenchError):
     """A simulation worker died or failed."""
+
+
+class OutOfMemory(BenchError):
+    """The memory of this machine or its GPU is exhausted."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import ConfigError, FolderError
+from .limits import MOST_EPISODES
 from .paths import user_path
 from .titles import title_of
 
@@ -22,7 +23,9 @@ def evaluate(
         Path, typer.Argument(parser=user_path, help="Folder of a finished run, seed-N, or one above several.")
     ],
     background: Annotated[str, typer.Option(help="all, or numbers from 0 to 10, comma-separated.")] = "all",
-    episodes: Annotated[int | None, typer.Option(min=1, help="A background; by default as in the run.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, max=MOST_EPISODES, help="A background; by default as in the run.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Simulation processes. Speed only.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; by default as in the run.")] = None,
 ) -> None:

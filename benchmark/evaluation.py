@@ -17,6 +17,7 @@ import tasks
 from encoders import EncoderError
 from encoders.precision import set_precision
 
+from . import memory
 from .checkpoint import unpack_policy
 from .config import RunConfig
 from .dapg import GaussianPolicy
@@ -68,6 +69,7 @@ def run_folders(path: Path | str) -> list[Path]:
     return folders
 
 
+@memory.advising("lower --episodes, or use --device cpu")
 def evaluate_backgrounds(
     folder: Path | str,
     backgrounds: Sequence[int],

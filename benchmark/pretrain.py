@@ -22,7 +22,7 @@ from encoders.checkpoint import RESNET_LAYOUTS, load_trunk, state_sha256
 from tasks.errors import TaskError
 from tasks.render import Device
 
-from . import atomic
+from . import atomic, memory
 from .errors import FolderError, OutputError, SimulationError
 from .hand_image_workers import LABEL_DIM, ImageBlock, ImageSettings, ImageWorkers
 from .identity import file_hash
@@ -55,6 +55,7 @@ PROGRESS_UNITS = 1000
 """Parts into which a training limited by time is divided for the progress bar."""
 
 
+@memory.advising("lower --batch, --size or --held-out, or use another --device")
 def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Train, or go on with a training, and write weights and card.
 
@@ -92,6 +93,8 @@ class _Training:
 
     def execute(self) -> dict[str, Any]:
         config = self.config
+        image = config.size**2 * 3
+        memory.require({"--batch": POOL_BATCHES * config.batch * image, "--held-out": config.held_out * image})
         saved = self._read_checkpoint()
         if saved is not None:
             self.position = restored(Position(), saved[1], self.out / CHECKPOINT)
@@ -257,7 +260,7 @@ class _Training:
             "images_seen": position.images_seen,
             "images_rendered": position.images_rendered,
         }
-        with (self.out / METRICS).open("a") as file:
+        with atomic.naming_failures(self.out / METRICS), (self.out / METRICS).open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def _tell(self) -> None:

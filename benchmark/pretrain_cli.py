@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +45,7 @@ def pretrain(
         return
     if out is None:
         raise ConfigError("give a folder with --out DIR, or a picture with --preview FILE.png")
+    from . import atomic
     from . import pretrain as training
     from .console import ConsoleProgress
     from .pretrain_config import PretrainConfig
@@ -67,8 +68,13 @@ def pretrain(
         card = training.pretrain(config, out, progress)
     finally:
         progress.close()
+    with atomic.naming_gaps(out / training.CARD, "restore it from a copy, or choose another --out"):
+        typer.echo(_summary(out, card))
+
+
+def _summary(out: Path, card: dict[str, Any]) -> str:
     error, blind = card["held_out"]["error"], card["held_out"]["always_the_mean_pose"]
-    typer.echo(
+    return (
         f"{out / card['file']}: {error['keypoints_mm']:.1f} mm and {error['angles_degrees']:.1f} degrees on held-out "
         f"images (always the mean pose: {blind['keypoints_mm']:.1f} mm, {blind['angles_degrees']:.1f} degrees)"
     )

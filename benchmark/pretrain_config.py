@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
+from .limits import LARGEST_IMAGE, LARGEST_SEED, MOST_PROCESSES
+
+MOST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,16 @@ class PretrainConfig:
             raise ConfigError("give the length of the training: --minutes M, --steps N, or both")
         positive = {"steps": self.steps, "minutes": self.minutes, "batch": self.batch, "held-out": self.held_out}
         for name, value in positive.items():
-            if value is not None and value <= 0:
-                raise ConfigError(f"--{name} {value}: expected more than 0")
+            if value is not None and not 0 < value <= MOST:
+                raise ConfigError(f"--{name} {value}: expected more than 0, and {MOST:,} at most")
         if self.reuse < 1:
             raise ConfigError(f"--reuse {self.reuse}: expected 1 or more")
-        if self.size < 32:
-            raise ConfigError(f"--size {self.size}: expected 32 pixels or more")
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: expected 1 or more")
+        if not 32 <= self.size <= LARGEST_IMAGE:
+            raise ConfigError(f"--size {self.size}: expected 32 to {LARGEST_IMAGE} pixels")
+        if self.workers is not None and not 1 <= self.workers <= MOST_PROCESSES:
+            raise ConfigError(f"--workers {self.workers}: expected 1 to {MOST_PROCESSES}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise ConfigError(f"--seed {self.seed}: expected 0 to {LARGEST_SEED}")
 
     @property
     def identity(self) -> dict[str, Any]:

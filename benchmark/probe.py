@@ -29,11 +29,13 @@ import encoders
 import tasks
 from encoders import Encoder
 from tasks.cards import Pack
+from tasks.render import CROP
 
-from . import atomic, probe_folder, versions
+from . import atomic, memory, probe_folder, versions
 from .config import RunConfig, configure
 from .errors import ConfigError, FolderError
 from .identity import identity_changes
+from .limits import MOST_EPISODES
 from .machine import choose_device
 from .paths import user_path
 from .probe_features import encode
@@ -103,6 +105,7 @@ def asked(name: str, task: str, *, weights: str = "auto", adapt: str = "auto", o
     return configure("small", encoder=name, task=task, weights=chosen, adapt=adapt, objects=objects)
 
 
+@memory.advising("lower --episodes or --frames, or use another --device")
 def probe(
     names: Sequence[str],
     task_names: Sequence[str],
@@ -186,6 +189,10 @@ def _check(names: Sequence[str], settings: ProbeSettings) -> None:
     """Refuse before any work what cannot come to an end."""
     if settings.episodes < MIN_EPISODES or settings.frames < 1 or settings.seed < 0:
         raise ConfigError(f"a probe needs at least {MIN_EPISODES} episodes, a frame of each, and a seed of 0 or more")
+    for name, value in (("episodes", settings.episodes), ("frames", settings.frames)):
+        if value > MOST_EPISODES:
+            raise ConfigError(f"--{name} {value}: expected {MOST_EPISODES:,} at most")
+    memory.require({"--episodes": settings.episodes * settings.frames * CROP**2 * 3})
     for name in names:
         if not encoders.get(name).uses_images:
             raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")

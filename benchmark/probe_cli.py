@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import ConfigError
+from .limits import LARGEST_SEED
 from .paths import user_path
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def probe(
     out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")] = Path("runs"),
     episodes: Annotated[int, typer.Option(min=6, help="Expert episodes a task; the last third is held out.")] = 60,
     frames: Annotated[int, typer.Option(min=1, help="Frames of an episode, evenly spaced.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Of resets, noise and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of resets, noise and intervals.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     objects: Annotated[
         str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")

@@ -20,6 +20,7 @@ from encoders.errors import PrecisionRefused
 from tasks.demonstrations import Demonstrations
 
 from . import demonstrations as sources
+from . import memory
 from .checkpoint import pack, unpack
 from .config import RunConfig
 from .dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline, clone_behaviour, dapg_update
@@ -65,6 +66,7 @@ class RunResult:
     found: bool
 
 
+@memory.advising(memory.RUN_ADVICE)
 def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress: Progress | None = None) -> RunResult:
     """Do one run, go on with it, or find it done.
 

@@ -14,6 +14,7 @@ from encoders import check_encoder
 from tasks.cards import TaskCard
 from tasks.render import Device
 
+from . import memory
 from .acting import PolicyActor, exploration_noise
 from .config import HELD_OUT_SEED, RunConfig
 from .dapg import GaussianPolicy
@@ -81,6 +82,7 @@ class Session:
         if self.encoder.uses_images:
             require_gl()
         check_encoder(self.encoder)
+        memory.require_run(self.config, self.card, self.encoder.feature_dim if self.encoder.uses_images else 0)
         self.record = prepared.record | {"ema": self.config.ema.model_dump(mode="json")}
         self.path = cell_path(out, suite_name(config), config.task, self.title, config.seed)
         self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)

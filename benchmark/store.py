@@ -365,8 +365,10 @@ def check_writable(out: Path | str) -> None:
     probe = folder / f".{os.getpid()}{atomic.PARTIAL_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\n")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"\n")
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"cannot write to the output folder {folder}: {error.strerror}; choose another --out"

@@ -12,11 +12,11 @@ from encoders import EncoderError
 from tasks import ycb
 from tasks.errors import AssetError, TaskError
 
-from . import stages
+from . import memory, stages
 from .config import RunConfig
 from .dapg import LearningDiverged
 from .demonstrations import locate
-from .errors import BenchError, ConfigError, FolderError, SimulationError
+from .errors import BenchError, ConfigError, FolderError, OutOfMemory, SimulationError
 from .progress import Progress, Silent
 from .runner import RunResult, run
 
@@ -41,7 +41,7 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
             partial(stages.plan, config),
             partial(locate, config),
             partial(check_objects, config),
-            partial(config.resolve, tasks.card(config.task)),
+            partial(check_memory, config),
         ]
         for check in checks:
             try:
@@ -50,6 +50,16 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
                 missing[str(error)] = None
     if missing:
         raise ConfigError("; ".join(missing))
+
+
+def check_memory(config: RunConfig) -> None:
+    """Make sure that a run has the scene's options that its task has, and fits into memory.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    card = tasks.card(config.task)
+    memory.require_run(config.resolve(card), card)
 
 
 def check_objects(config: RunConfig) -> None:
@@ -85,7 +95,7 @@ def sweep(
     for config in configs:
         try:
             outcomes.append(Outcome(config, run(config, out, overwrite=overwrite, progress=progress)))
-        except (LearningDiverged, SimulationError, FolderError) as error:
+        except (LearningDiverged, SimulationError, FolderError, OutOfMemory) as error:
             outcomes.append(Outcome(config, None, str(error)))
         finally:
             progress.close()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .base import IMAGE_SIZE, Encoder
 from .errors import EncoderContract
+from .memory import is_out_of_memory
 from .precision import FLOAT32, computing
 
 _IMAGES = 3
@@ -81,6 +82,8 @@ def _forward(encoder: Encoder, images: Tensor) -> Tensor:
     try:
         features = encoder(images)
     except Exception as error:  # the encoder's author may raise anything
+        if is_out_of_memory(error):
+            raise
         what = f"forward failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         raise _broken(encoder, what, "it must take (N, 3, 224, 224) float32 in [0, 1]") from error
     if not isinstance(features, Tensor):

@@ -13,6 +13,7 @@ from .base import Encoder
 from .cards import IMAGENET, UNIT, Normalisation
 from .checkpoint import state_sha256
 from .errors import EncoderError
+from .memory import is_out_of_memory
 from .weights import WeightsOrigin, resolve
 
 
@@ -64,6 +65,8 @@ def assemble(
     try:
         encoder.to(device)
     except (RuntimeError, AssertionError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().split("\n")[0]
         raise EncoderError(
             f"encoder '{name}': device '{device}' cannot be used ({reason}); use --device cpu"
@@ -88,6 +91,8 @@ def construct(name: str, weights: Path | None) -> Encoder:
         except EncoderError:
             raise
         except Exception as error:  # the encoder's author may raise anything
+            if is_out_of_memory(error):
+                raise
             raise EncoderError(
                 f"encoder '{name}': __init__(weights={'None' if weights is None else weights}) failed: "
                 f"{type(error).__name__}: {error}"

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import EncoderError, PrecisionRefused
+from .memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from .base import Encoder
@@ -235,7 +236,7 @@ def _encode(encoder: Encoder, frames: NDArray[np.uint8]) -> Tensor:
     except EncoderError:
         raise
     except Exception as error:
-        if not encoder.compiled:
+        if not encoder.compiled or is_out_of_memory(error):
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise PrecisionRefused(

@@ -46,10 +46,17 @@ def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
     assert "5760 numbers" in first.stdout
     assert "held-out PSNR (dB): reconstruction" in first.stderr
     assert "first heads: random" in first.stderr
-    (_,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
     again = bench(*options, "--steps", 3)
     assert again.stdout == first.stdout
     assert "held-out PSNR (dB)" not in again.stderr
+    (card,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
+    for damage in ("{}", '{"trained": 3}', "[]", "{", "[" * 100_000):
+        card.write_text(damage)
+        refused = bench(*options, "--steps", 3)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("bench: ")
+        assert refused.stderr.count("\n") == 1
+        assert "card.json" in refused.stderr
 
 
 def test_an_encoder_without_batchnorm_is_refused_in_one_line(bench):
@@ -78,7 +85,7 @@ def test_a_killed_adaptation_goes_on(bench, start, options, tmp_path, kill):
     while not list(tmp_path.glob("unlucky/adapt/pen/*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, kill)
-    assert process.wait(timeout=60) == (-9 if kill == signal.SIGKILL else 130)
+    assert process.wait(timeout=60) == (-9 if kill == signal.SIGKILL else 143)
     done = bench(*options, "--steps", 40, "--out", "unlucky")
     assert done.returncode == 0, done.stderr
     (one,), (other,) = (list(tmp_path.glob(f"{out}/adapt/pen/*")) for out in ("whole", "unlucky"))

@@ -70,6 +70,8 @@ def end(process, accident):
         os.killpg(process.pid, signal.SIGKILL)
     elif accident == "ctrl-c":  # reaches the run and its workers alike
         os.killpg(process.pid, signal.SIGINT)
+    elif accident == "terminated":  # likewise
+        os.killpg(process.pid, signal.SIGTERM)
     elif accident == "worker killed":
         workers = [pid for pid in members(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(workers[0], signal.SIGKILL)
@@ -107,7 +109,8 @@ def test_a_run_survives_every_accident_bit_for_bit(bench, start, demonstration_f
     options = settings("pen", demonstration_file("pen"), "state", 2, **numbers)
     out = tmp_path / "unlucky"
     done, said = [], []
-    for reached, accident, code in [(1, "run killed", -9), (2, "worker killed", 1), (3, "ctrl-c", 130)]:
+    accidents = [(1, "run killed", -9), (2, "worker killed", 1), (3, "ctrl-c", 130), (4, "terminated", 143)]
+    for reached, accident, code in accidents:
         process = start(*options, "--out", out)
         wait_for(lambda reached=reached: len(rows(out)) >= reached, process)
         time.sleep(0.05)
@@ -121,7 +124,8 @@ def test_a_run_survives_every_accident_bit_for_bit(bench, start, demonstration_f
     (lost,) = [line for line in said[1].splitlines() if line.startswith("bench: ")]
     assert "state on pen: the simulation worker of slots" in lost
     assert lost.endswith("start the same command again to resume")
-    assert said[2].splitlines()[-1] == "bench: interrupted; the same command goes on from the last iteration"
+    for line, what in zip(said[2:], ("interrupted", "terminated"), strict=True):
+        assert line.splitlines()[-1] == f"bench: {what}; the same command goes on from the last iteration"
 
     finished, last = finish(bench, options, out)
     resumed = int(last.partition("resumed after iteration ")[2].split()[0])

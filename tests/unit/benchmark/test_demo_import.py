@@ -131,3 +131,6 @@ def test_folders_that_cannot_be_written_are_named_before_the_work(tmp_path, monk
     options = {"episodes": 1, "seed": None, "expert": None, "successful_only": False, "stochastic": True}
     with pytest.raises(OutputError, match="cannot write to the output folder"):
         demo_commands.collect_to("door", tmp_path / "file" / "door.npz", **options)
+    with pytest.raises(ConfigError, match=r"is a folder; give the path of a file"):
+        demo_commands.collect_to("door", tmp_path, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
