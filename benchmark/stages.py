@@ -18,7 +18,7 @@ from encoders.adapt import affine, shipped
 from encoders.adapt.files import read_affine
 from encoders.adapt.trunk import adaptable
 from encoders.cards import Card
-from encoders.checkpoint import ADAPTED, contents, state_sha256
+from encoders.checkpoint import ADAPTED, holds_layout, state_sha256
 from encoders.factory import assemble
 
 from . import atomic
@@ -187,7 +187,7 @@ def _has_official(card: Card | None) -> bool:
 
 def is_adapted(path: Path) -> bool:
     """Whether a weights file holds the whole model of Stage 2, and so an adapted trunk."""
-    return any(str(name).startswith(ADAPTED.prefix) for name in contents(path))
+    return holds_layout(path, ADAPTED)
 
 
 def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:

@@ -9,26 +9,27 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
-from . import licences, registry, weights
+from . import archives, licences, registry, weights
 from .cards import Card, Source
 from .download import CannotFetch, Progress, download, forget, held
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
 from .files import expanded, file_sha256, sync
+from .foreign_files import IS_A_FOLDER, why_unreadable
 from .weights import cached_path
 
 Check = Callable[[Path], object]
 """Looks at a weights file and raises `WeightsInvalid` if it is another than it should be."""
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _COPY_BYTES = 1 << 20
+_MOST_COPIES = 8
+"""How often a checkpoint may hold a network's numbers: itself, a teacher, two moments of each, heads."""
+_ALWAYS_ALLOWED = 1 << 28
 T = TypeVar("T")
 
 
@@ -114,20 +115,21 @@ def import_file(
         UnknownEncoder: there is no such encoder.
         EncoderError: it needs no weights, or the cache cannot be written.
         LicenceNotAccepted: its licence restricts the use and was not accepted.
-        WeightsMissing: there is no such file, or nothing in it goes by an official name.
+        WeightsMissing: the file cannot be read, or nothing in it goes by an official name.
         WeightsInvalid: it is another file than the official one.
     """
     card = _card(name)
     path = expanded(file)
-    if not path.exists():
-        raise WeightsMissing(f"encoder '{name}': there is no file {path} to import; give the one that you downloaded")
+    unreadable = why_unreadable(path)
+    if unreadable not in ("", IS_A_FOLDER):
+        raise WeightsMissing(f"encoder '{name}': cannot import {path}: {unreadable}; give the file that you downloaded")
     wanted = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
     licences.require(card, accept=accept_licence)
     check = check or _makes_encoder(card)
-    if path.is_dir():
+    if unreadable:
         inside = {entry.name: entry for entry in sorted(path.rglob("*")) if entry.is_file()}
         return [_import(card, *pair, check) for pair in _matching(card, wanted, inside, path)]
-    if _is_archive(path):
+    if archives.is_archive(path):
         return _import_archive(card, wanted, path, check)
     named = [source for source in wanted if source.filename == path.name]
     if card.files_needed == 1:
@@ -250,7 +252,7 @@ def _import(card: Card, source: Source, file: Path, check: Check) -> Path:
         return _import_stream(card, source, stream, check)
 
 
-def _import_stream(card: Card, source: Source, stream: IO[bytes], check: Check) -> Path:
+def _import_stream(card: Card, source: Source, stream: archives.Readable, check: Check) -> Path:
     staged = _staging(card, source, "import")
     try:
         try:
@@ -269,27 +271,14 @@ def _import_stream(card: Card, source: Source, stream: IO[bytes], check: Check) 
 
 def _import_archive(card: Card, wanted: list[Source], path: Path, check: Check) -> list[Path]:
     """Take the members with official names; nothing else is unpacked, and no name of the archive is used as a path."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                members = {PurePosixPath(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
-                found = []
-                for source, info in _matching(card, wanted, members, path):
-                    with archive.open(info) as stream:
-                        found.append(_import_stream(card, source, stream, check))
-                return found
-        with tarfile.open(path) as tape:
-            files = {PurePosixPath(member.name).name: member for member in tape.getmembers() if member.isreg()}
-            found = []
-            for source, member in _matching(card, wanted, files, path):
-                content = tape.extractfile(member)
-                if content is not None:
-                    found.append(_import_stream(card, source, content, check))
-            return found
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise WeightsInvalid(
-            f"encoder '{card.name}': {path} is damaged ({type(error).__name__}: {error}); download it again"
-        ) from error
+    imported: list[Path] = []
+    archives.read_members(
+        path,
+        choose=lambda members: _matching(card, wanted, members, path),
+        use=lambda source, stream: imported.append(_import_stream(card, source, stream, check)),
+        limit=lambda source: source.size or _ALWAYS_ALLOWED + _MOST_COPIES * 4 * card.parameters,
+    )
+    return imported
 
 
 def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
@@ -361,15 +350,7 @@ def _unwritable(path: Path, error: OSError) -> EncoderError:
     )
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether a file is an archive of others, and no checkpoint: those are zip files, too."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return not any(entry.endswith("/data.pkl") or entry == "data.pkl" for entry in archive.namelist())
-    return path.name.endswith(_ARCHIVES) and tarfile.is_tarfile(path)
-
-
-def _matching(card: Card, wanted: Iterable[Source], inside: dict[str, T], where: Path) -> list[tuple[Source, T]]:
+def _matching(card: Card, wanted: Iterable[Source], inside: Mapping[str, T], where: Path) -> list[tuple[Source, T]]:
     found = [(source, inside[source.filename]) for source in wanted if source.filename in inside]
     if not found:
         raise WeightsMissing(

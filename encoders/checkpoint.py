@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import convert
+from . import convert, unwrapping
 from .errors import WeightsInvalid, WeightsMissing
+from .foreign_files import why_unreadable
+from .unpickling import Opaque
+from .unwrapping import Found, unwrapped
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 _COUNTER = "num_batches_tracked"
-_SHOWN = 3
+_SHOWN, _LONGEST_SHOWN = 3, 120
 
 Convert = Callable[[dict[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
 """From a checkpoint's tensors to the network's, given what is expected; what it cannot convert it leaves as it is."""
@@ -95,16 +97,19 @@ def contents(path: Path) -> dict[object, object]:
     Nothing in it runs (`encoders.pickles`); one in the cache is converted at its first use (`encoders.convert`).
 
     Raises:
-        WeightsMissing: there is no such file.
+        WeightsMissing: there is no such file, or it cannot be opened.
         WeightsInvalid: it is damaged, of another type, or holds what no honest checkpoint does.
     """
-    if not os.path.isfile(path):
-        raise WeightsMissing(f"weights {path}: no such file; give an existing one with --weights PATH")
+    unreadable = why_unreadable(path)
+    if unreadable:
+        raise WeightsMissing(f"weights {path}: {unreadable}; give an existing one with --weights PATH")
     if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
         raise WeightsInvalid(
             f"weights {path}: unknown type '{path.suffix}'; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
         )
     content: object = convert.tensors(path)
+    if isinstance(content, Opaque):
+        raise WeightsInvalid(f"weights {path}: {unwrapping.whole_module(content, path.name)}")
     if not isinstance(content, dict):
         raise WeightsInvalid(f"weights {path}: holds a {type(content).__name__}; expected a dict of named tensors")
     return content
@@ -117,17 +122,22 @@ def read(path: Path) -> dict[str, Tensor]:
         WeightsMissing: there is no such file.
         WeightsInvalid: it is damaged, of another type, or holds anything else.
     """
-    content = contents(path)
-    return _tensors(path, content, "a flat dict of named tensors")
+    tensors, wrong = _tensors(contents(path))
+    if wrong:
+        raise WeightsInvalid(f"weights {path}: {_some(wrong)} no tensors; expected a flat dict of named tensors")
+    return tensors
 
 
 def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...], network: str) -> Loaded:
     """A network's tensors from a file in any of the known layouts, complete and as float32 copies.
 
+    The first layout whose container is there and whose prefix begins a name is tried first. A file that it does not fit
+    is searched for the network under other containers and prefixes (`encoders.unwrapping`).
+
     Args:
         path: the file.
         expected: names and shapes that the network has; the values are not looked at.
-        layouts: the known ones; the first whose container is there and whose prefix begins a name in it is taken.
+        layouts: the known ones.
         network: what was expected, in words.
 
     Returns:
@@ -135,38 +145,39 @@ def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]
 
     Raises:
         WeightsMissing: there is no such file.
-        WeightsInvalid: the file cannot be read, or names, shapes, types or values are not those of the network.
+        WeightsInvalid: the file cannot be read, or names, shapes, types or values are not those of the network, or it
+            holds several such networks.
     """
     content = contents(path)
-    wanted = f"{network} in one of the layouts {', '.join(one.title for one in layouts)}"
-    layout, entries = _choose(path, content, layouts, wanted)
-    kept = {name: value for name, value in entries.items() if not (isinstance(name, str) and layout.drops(name))}
-    tensors = _tensors(path, kept, wanted)
-    strangers = [name for name in tensors if not name.startswith(layout.prefix)]
-    names = {layout.rename(name): name for name in tensors if name not in strangers}
-    state = {inner: tensors[name] for inner, name in names.items()}
-    if layout.convert is not None:
-        state = layout.convert(state, expected)
-    missing = [name for name in expected if name not in state and not name.endswith(_COUNTER)]
-    extra = [names.get(name, name) for name in state if name not in expected]
-    extra += [*strangers, *(set(tensors) - set(strangers) - set(names.values()))]  # also two names that became one
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    faults = [
-        f"{len(found)} {what}: {_some(found)}"
-        for what, found in (("missing", missing), ("not expected", extra), ("of wrong shape", shapes))
-        if found
-    ]
-    if faults:
+    chosen = _choose(content, layouts)
+    attempts = [_Attempt(*chosen, expected)] if chosen else []
+    fitting = [attempt for attempt in attempts if attempt.fits]
+    if not fitting:
+        for found in unwrapped(content):
+            if found.place not in [attempt.found.place for attempt in fitting]:
+                tried = [_Attempt(layout, found, expected) for layout in layouts]
+                fitting += [attempt for attempt in tried if attempt.fits][:1]
+                attempts += tried
+    if not fitting:
+        wanted = f"{network} in one of the layouts {', '.join(one.title for one in layouts)}"
         raise WeightsInvalid(
-            f"weights {path}: read as {layout.title} layout, tensors {'; '.join(faults)}; expected {wanted}"
+            f"weights {path}: {_why_not(path, content, attempts, expected, network)}; expected {wanted}"
         )
-    beside = [str(name) for name in content if layout.container and name != layout.container]
-    left_out = [str(name) for name in entries if name not in kept]
-    return Loaded(_as_float32(path, state, expected), layout.title, (*left_out, *beside))
+    best = fitting[0]
+    if not all(_same(best.state, other.state) for other in fitting[1:]):
+        found_ones = [attempt.found for attempt in fitting]
+        raise WeightsInvalid(f"weights {path}: {unwrapping.several(found_ones, network, path.name)}")
+    beside = [str(name) for name in content if best.found.place and name != best.found.place[0]]
+    return Loaded(_as_float32(path, best.state, expected), best.layout.title, (*best.left_out, *beside))
+
+
+def holds_layout(path: Path, layout: Layout) -> bool:
+    """Whether a file has names of a layout, however they are wrapped.
+
+    Raises:
+        WeightsMissing, WeightsInvalid: as in `contents`.
+    """
+    return any(str(name).startswith(layout.prefix) for found in unwrapped(contents(path)) for name in found.entries)
 
 
 def load_trunk(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> dict[str, Tensor]:
@@ -184,17 +195,106 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _choose(
-    path: Path, content: Mapping[object, object], layouts: tuple[Layout, ...], wanted: str
-) -> tuple[Layout, Mapping[object, object]]:
+class _Attempt:
+    """What of a network some tensors give, read in a layout.
+
+    Attributes:
+        layout: the layout; its container does not matter here.
+        found: the tensors.
+        left_out: names, as in the file, of what the layout has no use for.
+        state: the network's names, and what they got.
+        faults: what is wrong, in words; nothing if the tensors are the network's.
+        matched: how many of the expected tensors are there in the right shape.
+    """
+
+    def __init__(self, layout: Layout, found: Found, expected: Mapping[str, Tensor]) -> None:
+        self.layout, self.found = layout, found
+        entries = found.entries.items()
+        kept = {name: value for name, value in entries if not (isinstance(name, str) and layout.drops(name))}
+        self.left_out = tuple(f"{found.prefix}{name}" for name in found.entries if name not in kept)
+        tensors, wrong = _tensors(kept)
+        self.state: dict[str, Tensor] = {}
+        self.faults = [f"{len(wrong)} no tensors: {_some(wrong)}"] if wrong else self._read(tensors, expected)
+        self.matched = sum(
+            name in self.state and self.state[name].shape == tensor.shape for name, tensor in expected.items()
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether it gives the whole network and nothing else."""
+        return not self.faults
+
+    def _read(self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+        """Fill ``state`` and say what is wrong."""
+        layout = self.layout
+        strangers = [name for name in tensors if not name.startswith(layout.prefix)]
+        names = {layout.rename(name): name for name in tensors if name not in strangers}
+        state = {inner: tensors[name] for inner, name in names.items()}
+        if layout.convert is not None:
+            try:
+                state = layout.convert(state, expected)
+            except (ValueError, IndexError, RuntimeError) as error:  # tensors of another network under these names
+                return [f"cannot be converted ({error})"]
+        self.state = state
+        missing = [name for name in expected if name not in state and not name.endswith(_COUNTER)]
+        extra = [names.get(name, name) for name in state if name not in expected]
+        extra += [*strangers, *(set(tensors) - set(strangers) - set(names.values()))]  # also two that became one
+        shapes = [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ]
+        return [
+            f"{len(found)} {what}: {_some(found)}"
+            for what, found in (("missing", missing), ("not expected", extra), ("of wrong shape", shapes))
+            if found
+        ]
+
+
+def _choose(content: Mapping[object, object], layouts: tuple[Layout, ...]) -> tuple[Layout, Found] | None:
+    """The first layout whose container is there and whose prefix begins a name in it."""
     for layout in layouts:
         entries = content.get(layout.container) if layout.container else content
         if isinstance(entries, Mapping) and any(str(name).startswith(layout.prefix) for name in entries):
-            return layout, entries
-    raise WeightsInvalid(f"weights {path}: {_some(list(map(str, content)))} fits no known layout; expected {wanted}")
+            return layout, Found((layout.container,) if layout.container else (), "", entries)
+    return None
 
 
-def _tensors(path: Path, entries: Mapping[object, object], wanted: str) -> dict[str, Tensor]:
+def _why_not(
+    path: Path,
+    content: Mapping[object, object],
+    attempts: list[_Attempt],
+    expected: Mapping[str, Tensor],
+    network: str,
+) -> str:
+    """Why no attempt gave the network, from the one that came nearest."""
+    best = max(attempts, key=lambda one: (one.matched, bool(one.state)), default=None)
+    if best is None or not best.matched:
+        for name, module in unwrapping.pickled_modules(content):
+            return unwrapping.whole_module(module, path.name, (name,))
+    parts = [
+        part.found
+        for attempt in attempts
+        for part in (
+            _Attempt(attempt.layout, found, expected)
+            for found in unwrapping.behind_prefixes(attempt.found, next(iter(expected)))
+        )
+        if part.fits
+    ]
+    if parts:
+        of_one_place = {found.prefix: found for found in parts if found.place == parts[0].place}
+        return unwrapping.one_part(list(of_one_place.values()), network, path.name)
+    if best is None:
+        return f"{_some(list(map(str, content)))} fits no known layout"
+    return f"read as {best.layout.title} layout{best.found.where}, tensors {'; '.join(best.faults)}"
+
+
+def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return state.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in state.items())
+
+
+def _tensors(entries: Mapping[object, object]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors by their names, and the names of what is none."""
     tensors: dict[str, Tensor] = {}
     wrong = []
     for name, value in entries.items():
@@ -204,9 +304,7 @@ def _tensors(path: Path, entries: Mapping[object, object], wanted: str) -> dict[
             tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
         else:
             wrong.append(str(name))
-    if wrong:
-        raise WeightsInvalid(f"weights {path}: {_some(wrong)} no tensors; expected {wanted}")
-    return tensors
+    return tensors, wrong
 
 
 def _as_float32(path: Path, trunk: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -227,4 +325,4 @@ def _as_float32(path: Path, trunk: Mapping[str, Tensor], expected: Mapping[str, 
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(map(str, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(name[:_LONGEST_SHOWN] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -37,6 +37,7 @@ _FORMAT = "2"
 """1 had no digest of its content: a conversion of then is made anew from the original."""
 
 _STALE_SECONDS = 3600.0
+_MOST_GROWTH = 4
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -71,7 +72,7 @@ def tensors(path: Path) -> Any:
     if isinstance(content, dict):
         content = {key: opaque("left out") if key in LEFT_OUT else value for key, value in content.items()}
     try:
-        _write(converted, content, digest)
+        _write(converted, content, digest, _MOST_GROWTH * path.stat().st_size)
         return _load(converted, digest)
     except (OSError, _CannotConvert, _NotOurs):  # a full disk, a cache that others own; a type that safetensors lacks
         return content
@@ -114,7 +115,7 @@ def _load(path: Path, digest: str) -> Any:
         raise _NotOurs from error
 
 
-def _write(path: Path, content: Any, digest: str) -> None:
+def _write(path: Path, content: Any, digest: str, limit: int) -> None:
     """Write the conversion under a name of its own, tensor by tensor, and only then give it its own."""
     found: dict[str, Tensor] = {}
     tree = _felled(content, "", found, {})
@@ -126,6 +127,8 @@ def _write(path: Path, content: Any, digest: str) -> None:
         end = begin + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         begin = end
+    if begin > limit:  # tensors that were saved expanded
+        raise _CannotConvert(f"{begin} bytes")
     beginning = header_bytes(header, _bytes_of(found.values()))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     _sweep(path)

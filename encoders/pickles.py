@@ -7,10 +7,12 @@ safetensors. Tensors lie in the memory-mapped file where its layout permits. Wha
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import WeightsInvalid
-from .unpickling import Opaque, Reader, opaque
+from .errors import WeightsInvalid, WeightsMissing
+from .foreign_files import PlainCopy, TooMuch, why_unreadable
+from .unpickling import MODULE, Opaque, Reader, opaque
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ENCRYPTED = 1
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -48,6 +52,10 @@ _ARRAYS = frozenset(
 )
 
 
+_MOST_REPEATED = 1 << 24
+"""Numbers of a tensor that was saved expanded, so that fewer of them stand in the file."""
+
+
 def read(path: Path) -> Any:
     """What a checkpoint holds: tensors on the CPU in plain dicts, lists and tuples, numbers and text.
 
@@ -58,8 +66,11 @@ def read(path: Path) -> Any:
     Raises:
         WeightsInvalid: the file is damaged, of another format, or names what no honest checkpoint does; nothing in it
             has run.
-        OSError: it cannot be opened.
+        WeightsMissing: there is no such file, or it cannot be opened.
     """
+    unreadable = why_unreadable(path)
+    if unreadable:
+        raise WeightsMissing(f"weights {path}: {unreadable}; give a checkpoint that can be read")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -67,14 +78,12 @@ def read(path: Path) -> Any:
             return load_file(path)
         with path.open("rb") as file:
             content = _read_zip(path, file) if file.read(4) == b"PK\x03\x04" else _read_legacy(path, file)
-        return _Plain()(content)
-    except WeightsInvalid as error:
+        return _Plain(path.stat().st_size)(content)
+    except (WeightsInvalid, TooMuch) as error:
         raise WeightsInvalid(
             f"weights {path}: {error}; give a checkpoint that torch.save or safetensors wrote, from where its authors "
             "published it"
         ) from error
-    except FileNotFoundError:
-        raise
     except Exception as error:  # a damaged or hostile file can break its reader anywhere
         reason = str(error).strip().split("\n")[0][:160]
         raise WeightsInvalid(
@@ -97,7 +106,7 @@ class _Storage:
         """A tensor of it.
 
         Raises:
-            WeightsInvalid: it reaches beyond the storage, or is larger than that.
+            WeightsInvalid: it reaches beyond the storage, or repeats its numbers without measure.
         """
         raw = self.raw if self.raw is not None else torch.empty(0, dtype=torch.uint8)
         count = raw.numel() // dtype.itemsize
@@ -106,8 +115,13 @@ class _Storage:
         if 0 in size:
             return torch.empty(size, dtype=dtype)
         reach = offset + 1 + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
-        if max(reach, math.prod(size)) > count:
+        if reach > count:
             raise WeightsInvalid(f"holds a tensor of size {size} in a storage of {count} numbers: it is cut short")
+        if math.prod(size) > max(count, _MOST_REPEATED):  # saved expanded, its numbers stand there once
+            raise WeightsInvalid(
+                f"holds a tensor of size {size} that repeats the {count} numbers of its storage more than "
+                f"{_MOST_REPEATED:,} times: save it with .contiguous()"
+            )
         if raw.data_ptr() % dtype.itemsize or raw.storage_offset() % dtype.itemsize:
             raw = self.raw = raw.clone()
         numbers = raw[: count * dtype.itemsize].view(dtype)
@@ -139,37 +153,51 @@ def _mapped(path: Path) -> Tensor:
 
 
 def _read_zip(path: Path, file: IO[bytes]) -> Any:
-    """`torch.save` since 1.6: a pickle and one uncompressed entry a storage, in one folder of a zip file."""
+    """Read what `torch.save` writes since 1.6: a pickle and one uncompressed entry per storage, in one folder."""
     with zipfile.ZipFile(file) as archive:
         entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         if "data.pkl" not in entries:
             some = ", ".join(info.filename for info in archive.infolist()[:3])
             raise WeightsInvalid(f"is an archive ({some}, ...) and no checkpoint: unpack it, or import it by its name")
+        if "constants.pkl" in entries:
+            raise WeightsInvalid(
+                "holds a TorchScript program and not named tensors; run in Python: "
+                f"torch.save(torch.jit.load('{path.name}').state_dict(), 'tensors.pth')"
+            )
+        if any(info.flag_bits & _ENCRYPTED for info in entries.values()):
+            raise WeightsInvalid("is an encrypted zip file, which torch does not write")
         if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
             raise WeightsInvalid("is a compressed zip file, which torch does not write")
-        if "byteorder" in entries and archive.read(entries["byteorder"]) != b"little":
-            raise WeightsInvalid("was written by a big-endian machine, which is not read")
-        whole = _mapped(path)
-        known: dict[str, _Storage] = {}
+    whole = _mapped(path)
+    if "byteorder" in entries and _bytes_of(file, entries["byteorder"], whole) != b"little":
+        raise WeightsInvalid("was written by a big-endian machine, which is not read")
+    known: dict[str, _Storage] = {}
 
-        def stored(pid: Any) -> _Storage:
-            reference = _reference(pid)
-            if reference.key not in known:
-                raw = _entry(file, entries[f"data/{reference.key}"], whole)
-                known[reference.key] = _Storage(reference.dtype, raw)
-            return known[reference.key]
+    def stored(pid: Any) -> _Storage:
+        reference = _reference(pid)
+        if reference.key not in known:
+            raw = _entry(file, entries[f"data/{reference.key}"], whole)
+            known[reference.key] = _Storage(reference.dtype, raw)
+        return known[reference.key]
 
-        with archive.open(entries["data.pkl"]) as pickled:
-            return Reader(pickled, stored).load()
+    return Reader(io.BytesIO(_bytes_of(file, entries["data.pkl"], whole)), stored).load()
 
 
 def _entry(file: IO[bytes], info: zipfile.ZipInfo, whole: Tensor) -> Tensor:
+    """Return an entry's bytes in the mapped file, compared with their checksum where one was written."""
     file.seek(info.header_offset)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     if magic != b"PK\x03\x04" or start + info.file_size > whole.numel():
         raise WeightsInvalid("damaged: it is cut short")
-    return whole[start : start + info.file_size]
+    raw = whole[start : start + info.file_size]
+    if info.CRC and zlib.crc32(raw.numpy().data) != info.CRC:  # 0 where torch was told not to compute any
+        raise WeightsInvalid(f"damaged: {info.filename} is not what was written")
+    return raw
+
+
+def _bytes_of(file: IO[bytes], info: zipfile.ZipInfo, whole: Tensor) -> bytes:
+    return _entry(file, info, whole).numpy().tobytes()
 
 
 def _read_legacy(path: Path, file: IO[bytes]) -> Any:
@@ -204,45 +232,35 @@ def _read_legacy(path: Path, file: IO[bytes]) -> Any:
     return content
 
 
-class _Plain:
-    """Makes plain containers, tensors and arrays of what the unpickler left: placeholders."""
+class _Plain(PlainCopy):
+    """Makes plain containers, tensors and arrays of what the unpickler left: placeholders.
 
-    def __init__(self) -> None:
-        self._done: dict[int, Any] = {}
-        self._kept: list[Any] = []
+    Args:
+        size: bytes of the file, which its numpy arrays cannot exceed.
+    """
 
-    def __call__(self, value: Any) -> Any:
-        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-            return value
-        if id(value) in self._done:
-            if self._done[id(value)] is self:
-                raise WeightsInvalid("holds a container that contains itself")
-            return self._done[id(value)]
-        self._done[id(value)] = self
-        plain = self._container(value)
-        self._done[id(value)] = plain
-        return plain
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._bytes_left = size
 
-    def _container(self, value: Any) -> Any:
-        if isinstance(value, Opaque):
-            return self._rebuilt(value)
-        if isinstance(value, type):
-            return opaque(getattr(value, "origin", value.__name__))
-        if isinstance(value, dict):
-            return {self(key): self(item) for key, item in dict.items(value)}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return type(value)([self(item) for item in value])
-        return opaque(type(value).__name__)
-
-    def _rebuilt(self, value: Opaque) -> Any:
+    def other(self, value: Any) -> Any:
+        """Rebuild what a placeholder stands for, or leave a placeholder."""
+        if not isinstance(value, Opaque):
+            return opaque(getattr(value, "origin", value.__name__) if isinstance(value, type) else type(value).__name__)
         rebuild = _REBUILD.get(value.origin)
         if rebuild is not None:
             return rebuild(self, value)
         if value.origin in _ARRAYS:
-            return _array(value)
+            return self._counted(_array(value))
         if value.origin == "_codecs.encode" and value.args[1:] in (("latin1",), ("latin-1",)):
             return _bytes(value)
-        return opaque(value.origin)
+        return opaque(value.origin, MODULE if _is_module(value.state) else None)
+
+    def _counted(self, array: Any) -> Any:
+        self._bytes_left -= getattr(array, "nbytes", 0)
+        if self._bytes_left < 0:
+            raise TooMuch("holds arrays that share their bytes, larger than the file together")
+        return array
 
     def tensor(self, value: Opaque) -> Tensor:
         """``_rebuild_tensor`` (storage, offset, size, stride), with more that is not needed behind."""
@@ -265,9 +283,7 @@ class _Plain:
         function, _, args = value.args[:3]
         if not (isinstance(function, type) and issubclass(function, Opaque)):
             return opaque(value.origin)
-        made = function(*args)
-        self._kept.append(made)  # its id is in use from here on
-        return self(made)
+        return self(function(*args))
 
 
 _REBUILD: dict[str, Callable[[_Plain, Opaque], Any]] = {
@@ -280,6 +296,11 @@ _REBUILD: dict[str, Callable[[_Plain, Opaque], Any]] = {
     "torch._tensor._rebuild_from_type_v2": _Plain.typed,
     "torch.Size": lambda _, value: _size(value),
 }
+
+
+def _is_module(state: Any) -> bool:
+    """Whether this is the state of an object of torch.nn.Module."""
+    return isinstance(state, dict) and {"_parameters", "_modules"} <= state.keys()
 
 
 def _size(value: Any) -> tuple[int, ...]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from . import registry
 from .base import Encoder
+from .beside import Siblings, siblings_of
 from .errors import EncoderError, UnknownEncoder
 from .files import expanded
+from .registry import BESIDE
 
 
 def load(name: str) -> type[Encoder]:
-    """Import the file (again, if it changed) and return the class.
+    """Import the file (again, if it or a module beside it changed) and return the class.
 
-    The sha256 of exactly the bytes that ran stands in the class's ``plugin_sha256``.
+    The sha256 of exactly the bytes that ran stands in the class's ``plugin_sha256``; the modules beside the file that
+    it imports (`encoders.beside`) are part of it.
 
     Args:
         name: ``file.py:Class``, or ``file.py`` where the file registers a single encoder.
@@ -43,46 +48,85 @@ def load(name: str) -> type[Encoder]:
         raise UnknownEncoder(
             f"encoder '{name}': '{class_name}' in {path} is no encoder; expected a subclass of Encoder"
         )
-    if found.__name__ not in classes:
+    if not found.__dict__.get("name"):
         raise EncoderError(
             f"encoder '{name}': the class has no name; "
             f'write class {class_name}(Encoder, name="{class_name.lower()}") in {path}'
         )
+    if found.__module__.startswith(BESIDE):  # the plug-in has it from a module beside it
+        found.plugin_file, found.plugin_sha256 = str(path), module.__dict__["plugin_sha256"]
     return found
 
 
 def _import(path: Path) -> ModuleType:
     source = path.read_bytes()
-    digest = hashlib.sha256(source).hexdigest()
+    try:
+        beside = siblings_of(path, source)
+    except (SyntaxError, ValueError, OSError) as error:
+        where = f"{error.filename}, line {error.lineno}" if isinstance(error, SyntaxError) else str(path)
+        raise EncoderError(f"{where}: cannot be imported: {type(error).__name__}: {error}; mend it") from error
+    digest = beside.sha256(source)
     module_name = f"hindex_bench_plugin_{hashlib.sha256(bytes(path)).hexdigest()[:12]}_{path.stem}"
     earlier = sys.modules.get(module_name)
     if earlier is not None and earlier.__dict__["plugin_sha256"] == digest:
         return earlier
-    forgotten = registry.forget_module(module_name)
     module = ModuleType(module_name)
     module.__file__ = str(path)
     module.__dict__["plugin_sha256"] = digest
-    sys.modules[module_name] = module  # dataclasses and pickle look their module up here
-    try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
-    except BaseException as error:
-        registry.forget_module(module_name)
-        for name, encoder in forgotten.items():
-            registry.register(name, encoder)
-        sys.modules.pop(module_name)
-        if earlier is not None:
-            sys.modules[module_name] = earlier
-        if isinstance(error, EncoderError) or not isinstance(error, Exception):
+    with _in_place_of(earlier, module, beside):
+        try:
+            exec(beside.code(source, path), module.__dict__)
+        except EncoderError:
             raise
-        raise EncoderError(
-            f"{path}{_line(error, path)}: cannot be imported: {type(error).__name__}: {error}; mend it and try again"
-        ) from error
+        except Exception as error:
+            raise EncoderError(
+                f"{_place(error, path)}: cannot be imported: {type(error).__name__}: {error}; "
+                f"{_hint(error, beside)}mend it and try again"
+            ) from error
     for encoder in registry.registered_in(module_name).values():
         encoder.plugin_file = str(path)
         encoder.plugin_sha256 = digest
     return module
 
 
-def _line(error: Exception, path: Path) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f", line {lines[-1]}" if lines else ""
+@contextmanager
+def _in_place_of(earlier: ModuleType | None, module: ModuleType, beside: Siblings) -> Iterator[None]:
+    """Put a plug-in in the place of what was imported from its file before; back again if it fails."""
+    forgotten, finders = registry.forget_module(module.__name__), list(sys.meta_path)
+    earlier_siblings = beside.remove()
+    beside.install()
+    if beside.modules:
+        module.__package__ = beside.package
+        sys.modules[f"{beside.package}.{beside.plugin.stem}"] = module  # what one beside it may import
+    sys.modules[module.__name__] = module  # dataclasses and pickle look their module up here
+    try:
+        yield
+    except BaseException:
+        registry.forget_module(module.__name__)
+        for name, encoder in forgotten.items():
+            registry.register(name, encoder)
+        del sys.modules[module.__name__]
+        beside.remove()
+        sys.meta_path[:] = finders
+        sys.modules.update(earlier_siblings)
+        if earlier is not None:
+            sys.modules[module.__name__] = earlier
+        raise
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The file of the plug-in, or beside it, and the line where it failed."""
+    frames = [
+        one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(path.parent)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
+
+
+def _hint(error: Exception, beside: Siblings) -> str:
+    """What else to know of an import that failed, for names that stand beside the plug-in."""
+    name = str(getattr(error, "name", "") or "").partition(".")[0]
+    if name in beside.hidden:
+        return f"'{name}' is {beside.hidden[name]}, and not the module beside the plug-in: rename that one, "
+    if name and (beside.plugin.parent / f"{name}.py").is_file():
+        return f"{name}.py beside the plug-in is found by an import statement only, "
+    return ""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "hindex_bench.encoders"
 
+BESIDE = "hindex_bench_plugin_beside_"
+"""What the names of modules beside a plug-in begin with; their classes take no name, which the plug-in's own may."""
+
 _CLASSES = {
     "resnet": {
         "hindex": "HInDex",
@@ -88,6 +91,8 @@ def register(name: str, encoder: type[Encoder]) -> None:
         )
     if name in _BUILT_IN and encoder.__module__ != f"{__package__}.{_BUILT_IN[name][0]}":
         raise EncoderError(f"{where}: name '{name}' belongs to a built-in encoder; choose another name=...")
+    if encoder.__module__.startswith(BESIDE):
+        return
     earlier = _registered.get(name)
     if earlier is not None:
         owner = f"{earlier.__module__}.{earlier.__qualname__}"

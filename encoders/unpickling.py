@@ -1,18 +1,20 @@
 """An unpickler under which nothing runs: whatever a pickle names becomes a placeholder that only remembers.
 
 No module is imported and no function or class of a pickle's choice is called. Names that only a hostile file would
-hold are refused; others, such as the optimiser or the settings beside a network's tensors, stay inert.
+hold are refused; others, such as the optimiser or the settings beside a network's tensors, stay inert. What a small
+file can make it do is bounded by `encoders.foreign_files`.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import IO, Any
 
 from .errors import WeightsInvalid
+from .foreign_files import BoundedUnpickler
 
+_SHOWN = 160
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _CONTAINERS: dict[str, type] = {
     "collections.OrderedDict": OrderedDict,
@@ -37,6 +39,10 @@ _REFUSED = frozenset(
     | {"torch.hub.load_state_dict_from_url", "torch.utils.cpp_extension.load", "functools.reduce"}
     | {"torch.serialization.load", "numpy.testing._private.utils.runstring"}
 )
+
+
+MODULE = "module"
+"""The state that a placeholder of a whole pickled `torch.nn.Module` keeps."""
 
 
 class Opaque:
@@ -80,18 +86,17 @@ class Opaque:
         return f"Opaque({self.origin})"
 
 
-class Reader(pickle.Unpickler):
+class Reader(BoundedUnpickler):
     """An unpickler that makes a placeholder of every name, refuses hostile ones, and imports nothing.
 
     Args:
-        file: the pickle; it is left where the pickle ends.
+        file: the pickle, seekable; it is left where the pickle ends.
         stored: what stands for a reference to data outside of the pickle, from the reference's parts; None refuses.
     """
 
     def __init__(self, file: IO[bytes], stored: Callable[[Any], Any] | None = None) -> None:
-        super().__init__(file, encoding="latin1")
+        super().__init__(file)
         self._stored = stored
-        self._named: dict[str, type[Opaque]] = {}
 
     def find_class(self, module: str, name: str) -> type:
         """A standard container, or the placeholder of this name.
@@ -106,10 +111,9 @@ class Reader(pickle.Unpickler):
         strange = module == "builtins" and name not in _INERT_BUILTINS
         hostile = module.partition(".")[0] in _REFUSED_PACKAGES and full not in _INERT
         if strange or hostile or full in _REFUSED:
-            raise WeightsInvalid(f"holds more than tensors and settings: it names {full}, which is refused")
-        if full not in self._named:
-            self._named[full] = type("Opaque", (Opaque,), {"__slots__": (), "origin": full})
-        return self._named[full]
+            raise WeightsInvalid(f"holds more than tensors and settings: it names {full[:_SHOWN]}, which is refused")
+        kind: type[Opaque] = self.named(full, lambda: type("Opaque", (Opaque,), {"__slots__": (), "origin": full}))
+        return kind
 
     def persistent_load(self, pid: Any) -> Any:
         """The storage that a reference means.
@@ -122,7 +126,9 @@ class Reader(pickle.Unpickler):
         return self._stored(pid)
 
 
-def opaque(origin: str) -> Opaque:
-    """A placeholder of this name."""
+def opaque(origin: str, state: Any = None) -> Opaque:
+    """Return a placeholder of this name."""
     kind: type[Opaque] = type("Opaque", (Opaque,), {"__slots__": (), "origin": origin})
-    return kind()
+    made = kind()
+    made.state = state
+    return made

@@ -13,6 +13,7 @@ from typing import Literal
 from .cards import Card, Source
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
 from .files import expanded, file_md5, file_sha256, write_text
+from .foreign_files import IS_A_FOLDER, why_unreadable
 
 Kind = Literal["official", "builtin", "random", "file", "own", "none"]
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
@@ -220,14 +221,17 @@ def _shipped_sha256(path: Path) -> str:
 
 
 def _from_path(name: str, card: Card | None, path: Path, task: str | None) -> WeightsOrigin:
-    if path.is_dir() and card is not None:
+    unreadable = why_unreadable(path)
+    if unreadable == IS_A_FOLDER and card is not None:
         of_task = [source.filename for source in card.sources if source.task is not None and source.task == task]
         if not of_task:
             raise WeightsMissing(f"encoder '{name}': --weights {path} is a folder; expected a file")
         path = path / of_task[0]
-    if not os.path.isfile(path):
+        unreadable = why_unreadable(path)
+    if unreadable:
         raise WeightsMissing(
-            f"encoder '{name}': --weights {path} is no file; expected {', '.join(_CHOICES)} or the path of a file"
+            f"encoder '{name}': --weights {str(path)[:200]}: {unreadable}; expected {', '.join(_CHOICES)} or the path "
+            "of a file"
         )
     digest = file_sha256(path)
     if card is not None and digest in [source.sha256 for source in card.sources]:

@@ -18,12 +18,14 @@ import numpy.typing as npt
 from .errors import PickleError, TaskError
 from .experts.policy import SCALE_EPSILON, Expert
 from .files import expanded
+from .foreign_files import PlainCopy, TooMuch, why_unreadable
 from .torch_tensors import tensor_from
 from .unpickling import Reader, Stub, array_from, describe
 
 _NEWER_SCALE_EPSILON = 1e-6
 _LARGEST_FILE = 2**30
 _MOST_LAYERS = 64
+_SHOWN = 160
 
 
 def load_plain(path: str | Path) -> Any:
@@ -38,7 +40,7 @@ def load_plain(path: str | Path) -> Any:
         PickleError: the pickle names anything else (the message says what), or is broken; nothing in it has run.
     """
     with _explained(path) as file:
-        return _Copier(file.getbuffer().nbytes).copy(Reader(file).load())
+        return _Plain(file.getbuffer().nbytes)(Reader(file).load())
 
 
 def load_mjrl_policy(path: str | Path) -> Expert:
@@ -56,16 +58,21 @@ def load_mjrl_policy(path: str | Path) -> Expert:
 
 @contextmanager
 def _explained(path: str | Path) -> Iterator[io.BytesIO]:
+    unreadable = why_unreadable(expanded(path))
+    if unreadable:
+        raise PickleError(f"{path}: {unreadable}; give the path of a pickle")
     try:
         yield io.BytesIO(_content(expanded(path)))
     except OSError as error:
         raise PickleError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from error
     except MemoryError as error:
         raise PickleError(f"{path}: does not fit into memory; fetch it again, or give a smaller file") from error
+    except TooMuch as error:
+        raise PickleError(f"{path}: {error}; check where this file comes from") from error
     except TaskError as error:
         raise PickleError(f"{path}: {error}") from error
     except Exception as error:  # a broken or hostile pickle can make the unpickler raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
         raise PickleError(f"{path}: broken or not a pickle ({reason}); fetch it again") from error
 
 
@@ -75,41 +82,22 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-class _Copier:
-    """Copies what a `Reader` gave, with arrays in place of stubs; refuses what refers to itself.
+class _Plain(PlainCopy):
+    """Makes arrays of stubs, and refuses everything else that is no plain value.
 
     Args:
         size: of the file in bytes; all arrays together are not much larger, or the file repeats one for ever.
     """
 
     def __init__(self, size: int) -> None:
+        super().__init__()
         self._left = 4 * size + 2**20
-        self._done: dict[int, Any] = {}
 
-    def copy(self, value: Any) -> Any:
-        """A copy of plain containers and arrays."""
-        if value is None or isinstance(value, (bool, int, float, str, bytes)):
-            return value
-        done = self._done
-        if id(value) in done:
-            if done[id(value)] is done:
-                raise PickleError("holds a container that contains itself; give a file of plain arrays")
-            return done[id(value)]
-        done[id(value)] = done
-        copied: Any
-        if isinstance(value, Stub):
-            copied = self._array(value)
-        elif isinstance(value, dict):
-            copied = {self.copy(key): self.copy(item) for key, item in value.items()}
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            copied = type(value)([self.copy(item) for item in value])
-        else:
+    def other(self, value: Any) -> Any:
+        """Return the array, numpy scalar or bytes that a stub stands for."""
+        if not isinstance(value, Stub):
             raise PickleError(f"holds a {type(value).__name__}, which is not read; give a file of plain arrays")
-        done[id(value)] = copied
-        return copied
-
-    def _array(self, stub: Stub) -> Any:
-        array = array_from(stub)
+        array = array_from(value)
         self._left -= len(array) if isinstance(array, bytes) else array.nbytes
         if self._left < 0:
             raise PickleError("holds the same numbers again and again; give a file of plain arrays")

@@ -26,6 +26,7 @@ _STORAGES: dict[str, np.dtype[Any]] = {
     "LongStorage": np.dtype("<i8"),
     "IntStorage": np.dtype("<i4"),
 }
+_MOST_REPEATED = 1 << 24
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -72,9 +73,12 @@ def _size(value: Any) -> tuple[int, ...]:
 
 
 def _strided(values: AnyArray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> AnyArray:
+    """A copy of a tensor; one that was saved expanded repeats the numbers of its storage."""
     reach = offset + 1 + sum((extent - 1) * step for extent, step in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or 0 in size or max(reach, math.prod(size)) > values.size:
+    if min((offset, *size, *stride)) < 0 or 0 in size or reach > values.size:
         raise PickleError(f"holds a tensor of size {size} in a storage of {values.size} numbers; it is cut short")
+    if math.prod(size) > max(values.size, _MOST_REPEATED):
+        raise PickleError(f"holds a tensor of size {size} that repeats the {values.size} numbers of its storage")
     step = values.itemsize
     strides = tuple(step * extent for extent in stride)
     return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False).copy()
@@ -112,6 +116,8 @@ def _read_zip(content: bytes) -> AnyArray:
     """The storage in a zip file of `torch.save` since 1.6."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        if any(info.flag_bits & 1 for info in entries.values()):
+            raise PickleError("holds an encrypted torch file, which torch does not write")
         if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
             raise PickleError("holds a compressed torch file, which torch does not write")
         stored = _TorchReader(io.BytesIO(archive.read(entries["data.pkl"]))).load()

@@ -4,8 +4,8 @@ Every class or function that a pickle names becomes a `Stub`, which only keeps w
 expected are refused. Arrays are then put together from what the stubs hold: neither numpy's, torch's nor an author's
 code sees the pickle. Standard sets and ordered dictionaries are the only real containers that a pickle can name.
 
-Time and memory stay within a small multiple of the file's size: keys are plain (a tuple of tuples of tuples can take
-2^40 steps to hash), and no length is believed before the bytes are there.
+Time and memory are bounded by `tasks.foreign_files`; here keys must be plain, too (a tuple of tuples of tuples can take
+2^40 steps to hash).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import io
 import math
 import pickle
 import re
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -22,7 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .errors import PickleError
+from .foreign_files import BoundedUnpickler
 
+_SHOWN = 160
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _ARRAYS = frozenset(
     {"numpy.ndarray", "numpy.dtype", "_codecs.encode", "builtins.bytes"}
@@ -51,24 +52,18 @@ class Stub:
         self.state = state
 
 
-class Reader(pickle._Unpickler):
+class Reader(BoundedUnpickler):
     """An unpickler that makes stubs of the expected names and refuses all others.
-
-    It is the standard library's in Python, not the faster one in C: that one allocates as much as a pickle says before
-    it looks, and lets no one see a key before it is hashed.
 
     Args:
         file: the pickle.
         packages: names of packages that may be named besides numpy's arrays; stubs stand for all that is in them.
     """
 
-    stack: list[Any]
-    read: Callable[[int], bytes]
-    pop_mark: Callable[[], list[Any]]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(BoundedUnpickler.dispatch)
 
     def __init__(self, file: io.BytesIO, packages: tuple[str, ...] = ()) -> None:
-        super().__init__(file, encoding="latin1")
+        super().__init__(file)
         self._packages = packages
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
@@ -78,8 +73,10 @@ class Reader(pickle._Unpickler):
             return _CONTAINERS[full]
         known = full in _ARRAYS or (self._packages and full in _OBJECTS)
         if not known and module.partition(".")[0] not in self._packages:
-            raise PickleError(f"names {module}.{name}, which is refused; check where this file comes from")
-        return type("_Named", (Stub,), {"origin": full})
+            shown = f"{module}.{name}"[:_SHOWN]
+            raise PickleError(f"names {shown}, which is refused; check where this file comes from")
+        kind: type = self.named(full, lambda: type("_Named", (Stub,), {"origin": full}))
+        return kind
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse: nothing outside of the pickle is read."""
@@ -123,13 +120,6 @@ class Reader(pickle._Unpickler):
     def _make_frozenset(self) -> None:
         self.stack.append(frozenset(_plain_keys(self.pop_mark())))
 
-    def _make_bytearray(self) -> None:
-        (size,) = struct.unpack("<Q", self.read(8))
-        content = self.read(size)
-        if len(content) != size:
-            raise PickleError(f"holds {len(content)} of {size} bytes; it is cut short")
-        self.stack.append(content)
-
     for _code, _method in (
         (pickle.BUILD, _build),
         (pickle.SETITEM, _set_item),
@@ -137,7 +127,6 @@ class Reader(pickle._Unpickler):
         (pickle.DICT, _make_dictionary),
         (pickle.ADDITEMS, _add_items),
         (pickle.FROZENSET, _make_frozenset),
-        (pickle.BYTEARRAY8, _make_bytearray),
     ):
         dispatch[_code[0]] = _method
     del _code, _method

@@ -5,6 +5,8 @@ Source: encoders.md, sections 5.1 and 8.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -20,14 +22,28 @@ PENN_FILE = "penn_joint.pth"
 """TTP's model trained on Penn Action, whose heads the authors begin with."""
 
 TRUNK = "pose_net.trunk."
-_ONE_LEVEL_UP = ((r"^pose_net\.(?=(conv1|bn1|layer\d)\.)", TRUNK),)
+_EARLIER_NAME = re.compile(r"pose_net\.mh_attn\.(?=(layers|norm)\.)")
+_AUTHORS_NAME = "pose_net.mh_attn.decoder."
+_RENAMES = (
+    (r"^pose_net\.(?=(conv1|bn1|layer\d)\.)", TRUNK),  # the authors' trunk stands one level up
+    (f"^{_EARLIER_NAME.pattern}", _AUTHORS_NAME),
+)
 LAYOUTS = (
-    Layout("adapted H-InDex", "module.", renames=_ONE_LEVEL_UP),
-    Layout("Penn Action", "", renames=_ONE_LEVEL_UP),
+    Layout("adapted H-InDex", "module.", renames=_RENAMES),
+    Layout("Penn Action", "", renames=_RENAMES),
 )
 
 OWN_HEADS = Layout("H-InDex Bench heads", "model.", unused=(TRUNK, "pose_net.sup_", "pose_net.mh_attn."), rest=True)
 """``heads.safetensors`` of an adaptation, and the heads that ship."""
+
+
+_AUTHORS_TRUNK = f"{OWN_HEADS.prefix}pose_net.conv1.weight"
+"""In a file of the authors' layout whose names all have the prefix ``model.``, as others write it."""
+
+
+def authors_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a training's state with the supervised head under the authors' names, which ours did not have before."""
+    return {_EARLIER_NAME.sub(_AUTHORS_NAME, name): tensor for name, tensor in state.items()}
 
 
 def penn_path() -> Path:
@@ -59,7 +75,8 @@ def load_heads(model: KeypointModel, path: Path) -> None:
         WeightsInvalid: it does not hold the heads of this model.
     """
     expected = model.state_dict()
-    if any(str(name).startswith(OWN_HEADS.prefix) for name in contents(path)):
+    names = contents(path)
+    if any(str(name).startswith(OWN_HEADS.prefix) for name in names) and _AUTHORS_TRUNK not in names:
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith(OWN_HEADS.unused)}
         loaded = load(path, expected, (OWN_HEADS,), "heads of a keypoint model").state
     else:

@@ -59,8 +59,9 @@ class PoseNet(nn.Module):
         self.final_layer_unsup = nn.Conv2d(WIDTH, keypoints, 1)
         # Kept for the authors' files; no loss of Stage 2 depends on them.
         self.sup_query = nn.Embedding(WIDTH, JOINTS)
-        decoder = nn.TransformerDecoderLayer(WIDTH, 4, dim_feedforward=1024, dropout=0.1)
-        self.mh_attn = nn.TransformerDecoder(decoder, 1, norm=nn.LayerNorm(WIDTH))
+        layer = nn.TransformerDecoderLayer(WIDTH, 4, dim_feedforward=1024, dropout=0.1)
+        decoder = nn.TransformerDecoder(layer, 1, norm=nn.LayerNorm(WIDTH))
+        self.mh_attn = nn.ModuleDict({"decoder": decoder})
         self.sup_weight = nn.Linear(WIDTH, keypoints)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
 from ..precision import FLOAT32, computing
 from . import affine, keypoints
-from .files import load_heads
+from .files import authors_names, load_heads
 from .loss import Perceptual, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
@@ -265,6 +265,7 @@ class AdaptationTrainer:
         Raises:
             EncoderError: the state is of another training.
         """
+        state = authors_names(state)
         missing = [name for name in self.state() if name not in state and not name.startswith("optimiser.")]
         if missing:
             raise EncoderError(f"Stage 2: the checkpoint lacks {', '.join(missing[:3])}; it is of another training")

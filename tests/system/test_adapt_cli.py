@@ -59,6 +59,44 @@ def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
         assert "card.json" in refused.stderr
 
 
+def penn_joint(path, trunk):
+    """Write a file as TTP's authors do: their names, all numbers random."""
+    from encoders.adapt.model import KeypointModel
+
+    state = KeypointModel(trunk).state_dict()
+    torch.save({name.replace("pose_net.trunk.", "pose_net."): tensor for name, tensor in state.items()}, path)
+    assert "pose_net.mh_attn.decoder.layers.0.self_attn.in_proj_weight" in torch.load(path)
+    return len(state)
+
+
+def test_the_authors_heads_begin_an_adaptation(bench, options, tmp_path):
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    trunk = ResNet(BasicBlock, [1, 1, 1, 1])
+    trunk.fc = torch.nn.Identity()
+    penn_joint(tmp_path / "penn_joint.pth", trunk)
+    done = bench(*options, "--steps", 1, "--heads", "penn_joint.pth")
+    assert done.returncode == 0, done.stderr
+    assert "first heads: trained on Penn Action" in done.stderr
+    (heads,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/heads.safetensors")
+    names = set(safetensors.torch.load_file(heads))
+    assert "model.pose_net.mh_attn.decoder.norm.bias" in names
+
+
+@pytest.mark.slow
+def test_the_authors_heads_of_a_resnet50_begin_an_adaptation(bench, tmp_path):
+    from torchvision.models import resnet50
+
+    trunk = resnet50(weights=None)
+    trunk.fc = torch.nn.Identity()
+    assert penn_joint(tmp_path / "penn_joint.pth", trunk) == 507
+    small = ("--size", 64, "--batch", 2, "--videos", 3, "--held-out", 1, "--workers", 1, "--device", "cpu")
+    options = ("--encoder", "rrl", "--weights", "random", "--task", "pen", "--steps", 1, "--heads", "penn_joint.pth")
+    done = bench("adapt", *options, *small)
+    assert done.returncode == 0, done.stderr
+    assert "first heads: trained on Penn Action" in done.stderr
+
+
 def test_an_encoder_without_batchnorm_is_refused_in_one_line(bench):
     done = bench("adapt", "--encoder", "mvp", "--weights", "random", "--task", "door")
     assert done.returncode == 2

@@ -584,7 +584,7 @@ def test_import_asks_for_the_licence(publish, given, cache):
 
 
 def test_import_of_nothing_is_refused(tmp_path):
-    with pytest.raises(WeightsMissing, match="there is no file nowhere"):
+    with pytest.raises(WeightsMissing, match="cannot import nowhere: no such file"):
         import_file("rrl", "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsMissing, match=r"nothing in .* has the name of an official file; expected resnet50"):

@@ -125,8 +125,22 @@ def test_the_heads_alone_leave_the_trunk_as_it_is(model, tmp_path):
         assert torch.equal(tensor, right[name]), name
 
 
+def test_the_supervised_head_has_the_authors_names_and_our_earlier_ones_are_read(model, tmp_path):
+    wanted = official(shifted(model), "")
+    head = {name for name in wanted if name.startswith("pose_net.mh_attn.")}
+    assert len(head) == 20
+    assert {"pose_net.mh_attn.decoder.layers.0.norm1.weight", "pose_net.mh_attn.decoder.norm.bias"} <= head
+    earlier = {name.replace(".decoder.", "."): tensor for name, tensor in wanted.items()}
+    for content in (wanted, earlier):
+        draw_heads(model, 1)
+        torch.save(content, tmp_path / "penn_joint.pth")
+        files.load_heads(model, tmp_path / "penn_joint.pth")
+        found = official(model.state_dict(), "")
+        assert all(torch.equal(found[name], wanted[name]) for name in head)
+
+
 @pytest.mark.parametrize(
-    "lost", ["image_renderer.layer4.6.weight", "pose_net.mh_attn.norm.bias", "pose_net.bn1.weight"]
+    "lost", ["image_renderer.layer4.6.weight", "pose_net.mh_attn.decoder.norm.bias", "pose_net.bn1.weight"]
 )
 def test_a_file_without_one_tensor_is_refused(model, tmp_path, lost):
     content = official(model.state_dict(), "module.")

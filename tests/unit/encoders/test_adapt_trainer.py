@@ -289,6 +289,18 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(trunk, frames, mode):
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def test_a_checkpoint_from_before_the_supervised_head_had_its_authors_names_is_gone_on_with(trunk, frames):
+    trainer = AdaptationTrainer(trunk, settings(), CPU)
+    trainer.step(*frames)
+    saved = trainer.state()
+    earlier = {name.replace("mh_attn.decoder.", "mh_attn."): tensor + 0 for name, tensor in saved.items()}
+    assert earlier.keys() != saved.keys()
+    earlier["model.pose_net.mh_attn.norm.bias"] += 1.0
+    trainer.load(earlier)
+    saved["model.pose_net.mh_attn.decoder.norm.bias"] += 1.0
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in trainer.state().items())
+
+
 def test_a_checkpoint_leaves_the_frozen_trunk_out(trunk, frames):
     trainer = AdaptationTrainer(trunk, settings(), CPU)
     trainer.step(*frames)

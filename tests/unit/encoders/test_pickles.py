@@ -65,6 +65,8 @@ def test_what_torch_wrote_comes_out_as_it_went_in(write):
         "whole": base,
         "scalar": torch.tensor(7),
         "empty": torch.zeros(0, 4),
+        "expanded": torch.arange(3.0)[:, None].expand(3, 1000),
+        "one number": torch.tensor(2.0).expand(64),
         "parameter": torch.nn.Parameter(torch.randn(4)),
         "channels_last": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
         "array": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -151,6 +153,34 @@ def read_or_refused(path):
         return read(path), ""
     except WeightsInvalid as error:
         return None, str(error)
+
+
+def test_files_without_checksums_are_read_and_checksums_are_compared(tmp_path):
+    path, before = tmp_path / "w.pth", torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": torch.arange(1000.0)}, path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert_same(read(path), {"a": torch.arange(1000.0)})
+    torch.save({"a": torch.arange(1000.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(1000.0).numpy().tobytes()) + 1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsInvalid, match=r"w/data/0 is not what was written"):
+        read(path)
+
+
+@pytest.mark.parametrize("entry", ["data.pkl", "data/0"])
+def test_an_encrypted_file_is_refused(tmp_path, entry):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+    content = bytearray(path.read_bytes())
+    name = content.rindex(f"w/{entry}".encode())  # in the directory at the end
+    content[name - 46 + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsInvalid, match="encrypted"):
+        read(path)
 
 
 # Hostile files.
@@ -280,7 +310,7 @@ def test_a_hostile_type_of_a_tensor_is_refused(write, tmp_path):
 
 @pytest.mark.parametrize(
     ("size", "stride", "offset"),
-    [((5,), (1,), 0), ((2,), (1,), 3), ((2, 2), (4, 1), 0), ((-1,), (1,), 0), ((2,), (-1,), 2), ((1000,), (0,), 0)],
+    [((5,), (1,), 0), ((2,), (1,), 3), ((2, 2), (4, 1), 0), ((-1,), (1,), 0), ((2,), (-1,), 2), ((2**40,), (0,), 0)],
 )
 def test_a_tensor_that_reaches_out_of_its_storage_is_refused(write, size, stride, offset):
     arguments = (torch.zeros(4)._typed_storage(), offset, size, stride, False, OrderedDict())

@@ -1,0 +1,135 @@
+"""Where in a checkpoint the tensors of a network may stand: as they are, in containers, behind prefixes.
+
+Training code wraps what it saves: DataParallel puts ``module.`` before every name, `torch.compile` ``_orig_mod.``,
+Lightning ``model.``; others put the tensors beside an optimiser, in ``{"state_dict": ...}`` or ``{"model": ...}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from .unpickling import MODULE, Opaque
+
+_DEEPEST = 2
+_MOST_PLACES = 32
+_MOST_PREFIXES = 8
+_SHOWN = 3
+_AVERAGES_COUNTER = "n_averaged"
+"""What `torch.optim.swa_utils.AveragedModel` keeps beside its ``module.``."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Named tensors somewhere in a checkpoint.
+
+    Attributes:
+        place: the keys that lead to them; none for the checkpoint itself.
+        prefix: what was taken from the start of every name.
+        entries: the rest of the names, and the tensors.
+    """
+
+    place: tuple[str, ...]
+    prefix: str
+    entries: Mapping[object, object]
+
+    @property
+    def where(self) -> str:
+        """Return place and prefix in words, with a space before; empty for the checkpoint as it is."""
+        inside = f" in {shown(self.place)}" if self.place else ""
+        return inside + (f" without '{self.prefix}'" if self.prefix else "")
+
+
+def unwrapped(content: Mapping[object, object]) -> Iterator[Found]:
+    """Find what may be a network's tensors: outer containers first, in each the whole names first."""
+    places: list[tuple[tuple[str, ...], Mapping[object, object]]] = [((), content)]
+    for place, entries in places:  # which grows meanwhile
+        if any(isinstance(name, str) and isinstance(value, (Tensor, np.ndarray)) for name, value in entries.items()):
+            yield from _without_prefixes(place, entries)
+        for name, inside in entries.items():
+            if isinstance(name, str) and isinstance(inside, Mapping) and len(place) < _DEEPEST:
+                if len(places) == _MOST_PLACES:
+                    break
+                places.append(((*place, name), inside))
+
+
+def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) -> Iterator[Found]:
+    """The names as they are, then without what stands before all of them, up to their first dots."""
+    prefix = ""
+    yield Found(place, prefix, entries)
+    entries = {name: value for name, value in entries.items() if name != _AVERAGES_COUNTER}
+    for _ in range(_MOST_PREFIXES):
+        starts = {name.partition(".")[0] if isinstance(name, str) and "." in name else None for name in entries}
+        start = starts.pop() if len(starts) == 1 else None
+        if start is None:
+            return
+        entries = {str(name).removeprefix(f"{start}."): value for name, value in entries.items()}
+        prefix += f"{start}."
+        yield Found(place, prefix, entries)
+
+
+def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
+    """The parts of the tensors that stand behind a prefix which not all of them have.
+
+    Args:
+        found: all of them.
+        name: a tensor that the network has.
+    """
+    ending = f".{name}"
+    prefixes = [str(one).removesuffix(name) for one in found.entries if isinstance(one, str) and one.endswith(ending)]
+    for prefix in prefixes[:_MOST_PREFIXES]:
+        part: dict[object, object] = {
+            str(one).removeprefix(prefix): value for one, value in found.entries.items() if str(one).startswith(prefix)
+        }
+        yield Found(found.place, found.prefix + prefix, part)
+
+
+def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Opaque]]:
+    """Entries of a checkpoint that are whole pickled modules, with their names."""
+    return [
+        (str(name), value) for name, value in content.items() if isinstance(value, Opaque) and value.state == MODULE
+    ]
+
+
+# What to tell the user.
+
+
+def whole_module(module: Opaque, file: str, place: tuple[str, ...] = ()) -> str:
+    """Explain what a whole pickled module is, and how to get its tensors."""
+    return (
+        f"holds a whole pickled object ({module.origin[:80]}){f' in {shown(place)}' if place else ''} and not named "
+        "tensors; where its code can be imported and you trust it, run in Python: "
+        f"torch.save(torch.load('{file}', weights_only=False){_keys(place)}.state_dict(), 'tensors.pth')"
+    )
+
+
+def several(fitting: list[Found], network: str, file: str) -> str:
+    """Explain that more than one part of a checkpoint fits, and how to choose."""
+    places = ", ".join(f"'{'.'.join(found.place)}'" if found.place else "the file itself" for found in fitting)
+    return f"holds {network} {len(fitting)} times, with other numbers: in {places}; save the one you mean: " + (
+        f"torch.save(torch.load('{file}'){_keys(fitting[-1].place)}, 'tensors.pth')"
+    )
+
+
+def one_part(parts: list[Found], network: str, file: str) -> str:
+    """Explain that a part of the tensors fits, and how to keep that alone."""
+    prefixes = " and ".join(f"'{found.prefix}'" for found in parts)
+    prefix = parts[0].prefix
+    return (
+        f"has {network} behind {prefixes}{f' in {shown(parts[0].place)}' if parts[0].place else ''} and more tensors "
+        f"beside it; keep {'the one you mean' if len(parts) > 1 else 'it alone'}: torch.save({{name[{len(prefix)}:]: t "
+        f"for name, t in torch.load('{file}'){_keys(parts[0].place)}.items() if name.startswith('{prefix}')}}, "
+        "'tensors.pth')"
+    )
+
+
+def shown(place: tuple[str, ...]) -> str:
+    """The keys that lead to a place, for a message."""
+    return "'" + ".".join(key[:40] for key in place) + "'"
+
+
+def _keys(place: tuple[str, ...]) -> str:
+    return "".join(f"['{key[:40]}']" for key in place)
