@@ -1,9 +1,12 @@
-"""One update of the released learner on fixed trajectories, repeated by ours.
+"""One update of the released learner on fixed trajectories, repeated by ours: two records.
 
-Ten conjugate-gradient steps magnify rounding: changing the advantages by 1e-8 moves the recorded step by 4e-3. So
-agreement to 1e-4 means the same operations in float32, and what those round to is a matter of the machine's
-matrix product. `released_step` below is the plain formulation (double backward through the whole network); it says
-whether this machine can repeat the record at all, and it is what ours has to equal everywhere, in any precision.
+On the first (`dapg_update`, a small policy on the state) ten conjugate-gradient steps magnify rounding: changing the
+advantages by 1e-8 moves the recorded step by 4e-3, and the released operations in float32 give a result 2 to 17 % away
+on processors other than the one of origin. The second (`dapg_update_visual`, the paper's policy on 2,072 inputs) is
+better conditioned: there, every processor and both precisions have to meet the record. It is too large for the extract.
+
+`released_step` below is the plain formulation (double backward through the whole network); it is what ours has to
+equal everywhere, in float64, and it says how far from the first record this machine's rounding alone takes one.
 """
 
 from __future__ import annotations
@@ -12,19 +15,29 @@ import json
 
 import numpy as np
 import pytest
+import records
 import torch
+from records import full_only
 
 from benchmark.config import LearnerSettings
 from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
 from benchmark.trajectory import Trajectory, discounted_returns, generalized_advantages
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+FILES = ["dapg_update", "dapg_update_visual"]
+
+both_records = pytest.mark.parametrize("file", FILES, indirect=True)
 
 
 @pytest.fixture(scope="module")
-def recorded(golden):
-    with np.load(golden / "dapg_update.npz", allow_pickle=False) as arrays:
-        record = {name: arrays[name] for name in arrays.files}
+def file(request):
+    """Which record: the first unless a test asks for both."""
+    return getattr(request, "param", FILES[0])
+
+
+@pytest.fixture(scope="module")
+def recorded(folder, file):
+    record = records.load(folder / f"{file}.npz")
     record["meta"] = json.loads(str(record["meta"]))
     return record
 
@@ -43,7 +56,20 @@ def recorded_policy(recorded, dtype):
     return policy
 
 
+class RecordedValues(ValueBaseline):
+    """A baseline that predicts the recorded values, a trajectory at a time; what it is then fitted to is no matter."""
+
+    def __init__(self, recorded, dtype):
+        super().__init__(recorded["meta"]["n"], generator=torch.Generator(), dtype=dtype)
+        self.known = list(torch.from_numpy(recorded["baseline"]).to(dtype))
+
+    def predict(self, observations, steps):
+        return self.known.pop(0) if self.known else super().predict(observations, steps)
+
+
 def recorded_baseline(recorded, dtype):
+    if "baseline_params" not in recorded:
+        return RecordedValues(recorded, dtype)
     baseline = ValueBaseline(recorded["meta"]["n"], generator=torch.Generator(), dtype=dtype)
     # A copy: the network's parameters become views of this vector, and fitting would write into the record.
     vector = torch.tensor(recorded["baseline_params"], dtype=dtype)
@@ -145,7 +171,17 @@ def recorded_change(recorded):
     return recorded["params_after"].astype(np.float64) - recorded["params_before"].astype(np.float64)
 
 
+@both_records
+@full_only
 def test_returns_and_advantages(recorded):
+    check_returns_and_advantages(recorded)
+
+
+def test_returns_and_advantages_of_the_first_record(recorded):
+    check_returns_and_advantages(recorded)
+
+
+def check_returns_and_advantages(recorded):
     meta = recorded["meta"]
     assert set(recorded["terminated"]) == {True, False}
     for index, rewards in enumerate(recorded["rewards"]):
@@ -157,6 +193,8 @@ def test_returns_and_advantages(recorded):
         np.testing.assert_allclose(advantages, recorded["advantages"][index], rtol=0, atol=1e-6)
 
 
+@both_records
+@full_only
 def test_value_predictions(recorded, dtype):
     count, length = recorded["baseline"].shape
     steps = torch.arange(length).repeat(count)
@@ -165,18 +203,40 @@ def test_value_predictions(recorded, dtype):
     np.testing.assert_allclose(values.numpy(), recorded["baseline"].ravel(), rtol=0, atol=1e-6)
 
 
-def test_update_equals_the_record(recorded):
+@full_only
+@pytest.mark.parametrize("file", FILES[1:], indirect=True)
+def test_update_equals_the_visual_record_on_every_processor(recorded, dtype):
+    found, report = our_step(recorded, dtype)
+    assert not report.skipped
+    assert max(differences(recorded, found, recorded_change(recorded))) < 1e-4
+    assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=1e-4)
+
+
+def test_update_is_as_near_the_first_record_as_rounding_allows(recorded):
+    """In float32, where the last digit of the inputs moves the step by 1 % and other processors by up to 17 %."""
     change = recorded_change(recorded)
-    plain = differences(recorded, released_step(recorded, torch.float32), change)
-    if max(plain) > 1e-4:
-        pytest.skip(f"this machine's matrix product rounds otherwise: the plain formulation is off by {max(plain):.1e}")
     found, report = our_step(recorded, torch.float32)
     assert not report.skipped
-    assert max(differences(recorded, found, change)) < 1e-4
-    assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=1e-5)
+    (ours, *_), (plain, *_) = (
+        differences(recorded, each, change) for each in (found, released_step(recorded, torch.float32))
+    )
+    print(f"of the whole: ours {ours:.1e}, the plain formulation {plain:.1e}")  # noqa: T201
+    assert max(ours, plain) < 0.25
+    assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=0.05)
 
 
+@pytest.mark.parametrize("file", FILES[:1], indirect=True)
 def test_update_equals_the_plain_formulation_in_float64(recorded):
+    check_plain_formulation(recorded)
+
+
+@full_only
+@pytest.mark.parametrize("file", FILES[1:], indirect=True)
+def test_visual_update_equals_the_plain_formulation_in_float64(recorded):
+    check_plain_formulation(recorded)
+
+
+def check_plain_formulation(recorded):
     # The predictions' own rounding is no matter here: ours uses its own values, theirs recorded advantages.
     recorded = recorded | {"advantages": own_advantages(recorded, torch.float64)}
     found, _ = our_step(recorded, torch.float64)
@@ -184,9 +244,9 @@ def test_update_equals_the_plain_formulation_in_float64(recorded):
 
 
 def test_without_its_rounding_the_record_is_near(recorded):
-    # In float64 the log-std block, where rounding is magnified most, is 15% from the record; the whole is 3%.
+    """In float64, whose rounding is too small to be magnified: on every processor the record's own is what is left."""
     found, report = our_step(recorded, torch.float64)
-    assert differences(recorded, found, recorded_change(recorded))[0] < 0.05
+    assert differences(recorded, found, recorded_change(recorded))[0] == pytest.approx(0.0281, abs=0.001)
     assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=0.02)
 
 

@@ -1,101 +1,142 @@
-"""The authors' policies in our tasks, against 100 episodes of each in the reference environments on MuJoCo 3.17."""
+"""The authors' policies in our tasks, against 100 episodes of each in the reference environments on MuJoCo 3.17.
+
+Episode by episode: the reference's random numbers are known, those of its resets (`records.reference_stream`) and
+those of its exploration (numpy's global ones after `seed(1000)`), so each of our episodes has a recorded twin.
+"""
 
 import numpy as np
 import pytest
+from records import ADROIT, DEXMV, FULL, full_only, reference_draw, reference_stream, task_name
 from scipy import stats
 
-import tasks
-from tasks.expert_rollout import evaluate
 from tasks.experts import Expert
 
-ADROIT = ["hammer", "door", "pen"]
-RELOCATE = [name for name in tasks.names() if name.startswith("relocate-")]
-OPTIONS = {
-    "pour": {"tank_height": 0.08},
-    "pour__sampler": {"tank_height": 0.12},
-    "place_inside": {"mug_scale": 1.5},
-    "place_inside__sampler": {"mug_scale": 1.7},
+MODES = ["mean", "stochastic"]
+SEED = 1000
+SIGNIFICANCE = 0.001
+"""Of a difference of paired returns in one direction."""
+
+TWINS = {
+    "relocate-mug": (0.90, 0.79),
+    "relocate-foam_brick": (0.98, 0.98),
+    "relocate-large_clamp": (0.71, 0.36),
+    "relocate-mustard_bottle": (0.96, 0.95),
+    "relocate-potted_meat_can": (0.95, 0.97),
+    "relocate-sugar_box": (0.80, 0.84),
+    "relocate-tomato_soup_can": (1.00, 0.97),
+    "pour": (0.43, 0.24),
+    "pour__sampler": (0.69, 0.39),
+    "place_inside": (0.87, 0.53),
+    "place_inside__sampler": (0.90, 0.78),
 }
-MODES = ["stochastic", "mean"]
-FIRST_SEED = 1000
-SIGNIFICANCE = 0.01
+"""Share of episodes whose return is within 1 % of its twin's: mean actions, stochastic, as found on one machine."""
+SLACK = 0.2
+"""Four standard errors of 100 episodes: other processors round otherwise, and so other twins part."""
+
+FIRST_STEPS = 100
+pytestmark = full_only
+only = pytest.mark.parametrize
 
 
-@pytest.fixture
-def make(request):
-    """Make the scene that the reference's policies were run in: (name, slots) -> task."""
-
-    def scene(name, slots):
-        if name in ADROIT:
-            return tasks.make(name, slots=slots)
-        make_ycb = request.getfixturevalue("make_ycb")
-        return make_ycb(name.removesuffix("__sampler"), slots=slots, **OPTIONS.get(name, {}))
-
-    return scene
-
-
-def policy(golden, name):
-    prefix = f"{name}-v0|" if name in ADROIT else f"{name.removesuffix('__sampler')}|"
-    with np.load(golden / "policies.npz") as file:
+def policy(name):
+    prefix = f"{name}-v0|" if name in ADROIT else f"{task_name(name)}|"
+    with np.load(FULL / "policies.npz") as file:
         return Expert.from_arrays({key.removeprefix(prefix): file[key] for key in file if key.startswith(prefix)})
 
 
-def reference_scores(golden, name, mode):
-    with np.load(golden / "policy_scores.npz") as file:
-        prefix = f"{name}|{mode}|"
-        return file[f"{prefix}return"], file[f"{prefix}success"].astype(bool), int(file[f"{prefix}T"])
+def recorded_scores(name, mode, episodes, key=""):
+    """Returns and successes of the first episodes, and their length."""
+    with np.load(FULL / "policy_scores.npz") as file:
+        returns, successes, horizon = (file[f"{name}|{mode}|{what}"] for what in (f"return{key}", f"success{key}", "T"))
+    return returns[:episodes], successes[:episodes] > 0, int(horizon)
 
 
-def our_scores(golden, make, name, mode, episodes, horizon):
-    return evaluate(
-        make(name, min(episodes, 50)),
-        policy(golden, name),
-        episodes=episodes,
-        first_seed=FIRST_SEED,
-        stochastic=mode == "stochastic",
-        horizon=horizon,
-    )
+def our_scores(name, make, mode, episodes, horizon, steps=None):
+    """Returns (episodes,) and successes of the same episodes here, over their first steps or all.
+
+    They run side by side, but for the pen's, which may end early: then the next one goes on in the stream of noise.
+    """
+    slots = 1 if name == "pen" else episodes
+    task, expert = make(slots=slots), policy(name)
+    resets, noise = reference_stream(SEED), np.random.RandomState(SEED)
+    found = [_together(task, expert, mode, horizon, steps or horizon, resets, noise) for _ in range(episodes // slots)]
+    returns, goals = (np.concatenate(each) for each in zip(*found, strict=True))
+    return returns, goals >= task.card.goal_steps
 
 
-def two_sample_tests(ours, theirs):
-    (returns, successes), (their_returns, their_successes) = ours, theirs
-    table = [[flags.sum(), (~flags).sum()] for flags in (successes, their_successes)]
-    return {
-        "success, Fisher exact": stats.fisher_exact(table).pvalue,
-        "return, Welch": stats.ttest_ind(returns, their_returns, equal_var=False).pvalue,
-        "return, Mann-Whitney": stats.mannwhitneyu(returns, their_returns).pvalue,
-    }
+def _together(task, expert, mode, horizon, steps, resets, noise):
+    starts = [reference_draw(task, resets) for _ in range(task.slots)]
+    key, states = task.card.initial_state_field, []
+    for start in starts:
+        qpos = task.model.qpos0 if start.qpos is None else start.qpos
+        states.append({"qpos": qpos, "qvel": np.zeros(task.model.nv), **({key: start.field} if key else {})})
+    whole = (task.slots, horizon, task.card.action_dim)
+    drawn = noise.standard_normal(whole) if mode == "stochastic" and task.slots > 1 else None
+    returns, goals = np.zeros(task.slots), np.zeros(task.slots, int)
+    reading = task.restore(states)
+    for step in range(steps):
+        if mode == "mean":
+            actions = expert.mean(reading.observation)
+        else:
+            now = noise.standard_normal((1, whole[2])) if drawn is None else drawn[:, step]
+            actions = expert.sample(reading.observation, now)
+        reading = task.step(actions)
+        returns += reading.reward
+        goals += reading.goal
+        if reading.terminated.any():
+            assert task.slots == 1
+            break
+    return returns, goals
+
+
+def apart(ours, theirs):
+    """Relative difference of returns."""
+    return np.abs(ours - theirs) / np.abs(theirs)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", [*ADROIT, *RELOCATE, *OPTIONS])
-def test_scores_are_not_told_from_the_reference(golden, make, name, mode):
-    *theirs, horizon = reference_scores(golden, name, mode)
-    ours = our_scores(golden, make, name, mode, 100, horizon)
-    values = two_sample_tests(ours, theirs)
+@only("mode", MODES)
+@only("name", ADROIT, indirect=True)
+def test_every_episode_is_its_recorded_twin(name, make, mode):
+    *theirs, horizon = recorded_scores(name, mode, 100)
+    ours = our_scores(name, make, mode, 100, horizon)
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    error = apart(ours[0], theirs[0])
+    print(f"{name}, {mode}: {np.mean(error < 1e-7):.2f} within 1e-7, at most {error.max():.1e}")  # noqa: T201
+    # Noise brings things into contact now and then where the last digit decides.
+    assert (error < (1e-6 if mode == "mean" else 1e-2)).all()
+    assert np.mean(error < 1e-6) >= 0.75
+
+
+@pytest.mark.slow
+@only("mode", MODES)
+@only("name", DEXMV, indirect=True)
+def test_most_episodes_are_their_recorded_twins_and_the_others_differ_in_no_direction(name, make, mode):
+    """Twins part where the last digit decides; from there on both are as good."""
+    *theirs, horizon = recorded_scores(name, mode, 100)
+    ours = our_scores(name, make, mode, 100, horizon)
+    near, agree = np.mean(apart(ours[0], theirs[0]) < 1e-2), np.mean(ours[1] == theirs[1])
+    p = stats.wilcoxon(ours[0], theirs[0]).pvalue
     print(f"{name}, {mode}: return {ours[0].mean():.0f} and {theirs[0].mean():.0f}, ")  # noqa: T201
-    print(f"success {ours[1].mean():.2f} and {theirs[1].mean():.2f}, {values}")  # noqa: T201
-    assert min(values.values()) > SIGNIFICANCE, values
+    print(f"success {ours[1].mean():.2f} and {theirs[1].mean():.2f}, {agree:.2f} agree, ")  # noqa: T201
+    print(f"{near:.2f} within 1 %, Wilcoxon {p:.2f}")  # noqa: T201
+    assert near >= TWINS[name][MODES.index(mode)] - SLACK
+    assert agree >= 0.88
+    assert p > SIGNIFICANCE
 
 
-@pytest.mark.parametrize(("name", "least"), [("door", 12), ("pen", 7)])
-def test_mean_actions_succeed_in_a_few_episodes(golden, make, name, least):
-    """The reference's rates are 1.00 on door and 0.85 on pen."""
-    *theirs, horizon = reference_scores(golden, name, "mean")
-    ours = our_scores(golden, make, name, "mean", 12, horizon)
-    assert ours[1].sum() >= least
-    assert two_sample_tests(ours, theirs)["return, Mann-Whitney"] > SIGNIFICANCE
+@only("mode", MODES)
+@only("name", ADROIT, indirect=True)
+def test_a_few_episodes_are_their_recorded_twins(name, make, mode):
+    *theirs, horizon = recorded_scores(name, mode, 6, "100")
+    ours = our_scores(name, make, mode, 6, horizon, FIRST_STEPS)
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6 if mode == "mean" else 1e-3)
 
 
-@pytest.mark.parametrize("name", ["relocate-foam_brick", "relocate-tomato_soup_can"])
-def test_mean_actions_bring_things_to_their_goal_within_the_horizon(golden, make, name):
-    assert our_scores(golden, make, name, "mean", 10, tasks.card(name).horizon)[1].all()
-
-
-@pytest.mark.parametrize("name", ["hammer", "door", "pour", "relocate-foam_brick", "relocate-mug"])
-def test_idle_hand_never_reaches_the_goal(name):
-    """What the policies reach does not come by itself; on pen it sometimes does."""
-    task = tasks.make(name, slots=4)
-    task.reset(range(4))
-    assert not any(task.step(np.zeros((4, task.card.action_dim))).goal.any() for _ in range(40))
+@only("name", ["relocate-foam_brick", "relocate-tomato_soup_can"], indirect=True)
+def test_a_few_episodes_of_the_other_tasks_are_their_recorded_twins(name, make):
+    *theirs, horizon = recorded_scores(name, "mean", 8, "100")
+    ours = our_scores(name, make, "mean", 8, horizon, FIRST_STEPS)
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    assert np.mean(apart(ours[0], theirs[0]) < 1e-2) >= 0.75
