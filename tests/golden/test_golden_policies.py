@@ -90,8 +90,8 @@ def _together(task, expert, mode, horizon, steps, resets, noise):
 
 
 def apart(ours, theirs):
-    """Relative difference of returns."""
-    return np.abs(ours - theirs) / np.abs(theirs)
+    """Relative difference of returns; returns of 0 are equal to themselves."""
+    return np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1e-9)
 
 
 @pytest.mark.slow
