@@ -16,13 +16,18 @@ from .random_weights import random_state
 def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
     """A network of shapes only, made without drawing from the global generator.
 
-    One with buffers that no checkpoint holds (such as rotary frequencies) is made in full, for their sake.
+    One with buffers that no checkpoint holds (such as rotary frequencies) is made in full, for their sake; so is one
+    that computes with tensors while it is made, for which shapes are not enough (some of timm's, on some releases).
     """
-    with torch.device("meta"):
-        network = make()
-    stored = network.state_dict()
-    if all(name in stored for name, _ in network.named_buffers()):
-        return network
+    try:
+        with torch.device("meta"):
+            network = make()
+    except RuntimeError:  # NotImplementedError is one; whatever is truly wrong is raised again below
+        network = None
+    if network is not None:
+        stored = network.state_dict()
+        if all(name in stored for name, _ in network.named_buffers()):
+            return network
     with torch.random.fork_rng(devices=[]):
         return make()
 

@@ -109,7 +109,7 @@ def test_a_group_alone_shows_its_help(arguments, bench):
 
 LIGHT_MISTAKES = {
     "unknown command": (["rnu"], r"No such command 'rnu'"),
-    "unknown option": (["run", "--sede", "1"], r"No such option: --sede.*--seed"),
+    "unknown option": (["run", "--sede", "1"], r"No such option:? '?--sede.*--seed"),
     "argument missing": (["demos", "collect", "--task", "pen"], r"Missing option '--out'.*bench demos collect --help"),
     "number expected": (["run", "--workers", "two"], r"Invalid value for '--workers'"),
     "unknown task": (["run", "--task", "dor"], r"unknown task 'dor': did you mean 'door'\?"),
