@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from encoders.files import expanded
-
 from .errors import ConfigError
 
 
@@ -19,6 +17,8 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: it is not known where that home folder is.
     """
+    from encoders.files import expanded  # not before the command line has made sure that it is ours
+
     path = expanded(text)
     if str(path).startswith("~"):
         if os.fspath(text).startswith("~"):

@@ -144,7 +144,7 @@ def test_an_unknown_encoder_is_one_line(bench, tiny):
 
 
 def test_missing_weights_are_one_line(bench, tiny):
-    refused(bench(*tiny(encoder="rrl"), "--weights", "nowhere.pt"), r"encoder 'rrl': --weights nowhere\.pt is no file")
+    refused(bench(*tiny(encoder="rrl"), "--weights", "nowhere.pt"), r"encoder 'rrl': --weights nowhere\.pt: no such file")
 
 
 def test_truncated_weights_are_one_line(bench, tiny, tmp_path):
@@ -340,7 +340,7 @@ def test_an_expert_that_never_succeeds_is_one_line(bench, expert_file):
 
 def test_an_episode_that_is_not_there_is_one_line(bench, demonstration_file):
     options = ["--source", demonstration_file("pen"), "--out", "film.mp4", "--episode", 5]
-    refused(bench("demos", "play", "--task", "pen", *options), r"has 2 episodes of pen; no episode 5 of pen")
+    refused(bench("demos", "play", "--task", "pen", *options), r"has 2 episodes of pen; no episode 5")
 
 
 class Trap:
