@@ -13,6 +13,14 @@ from benchmark.errors import SimulationError
 LONG = "w" * 5000
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A shell's background jobs ignore Ctrl-C, and so would tests that one of them runs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def ended(capsys, action, *arguments, monkeypatch=None):
     """Exit code and what was said on standard error."""
     with signals.raising_terminated():
