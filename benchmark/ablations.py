@@ -102,7 +102,7 @@ def ablation(name: str) -> Ablation:
     """
     if name not in ABLATIONS:
         near = difflib.get_close_matches(name, ABLATIONS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(ABLATIONS)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"available: {', '.join(ABLATIONS)}"
         raise ConfigError(f"unknown ablation '{name}': {hint}")
     return ABLATIONS[name]
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import ConfigError
+from .lists import task_names
 from .paths import user_path
 
 REMEDY = "restore it from a copy, or move its folder away to adapt anew"
@@ -66,7 +66,6 @@ def adapt(
 
     What comes out is OUT/adapt/TASK/ENCODER with batchnorm.safetensors, card.json and pictures.
     """
-    import tasks
     from encoders import build
 
     from . import adapt as stage2
@@ -102,12 +101,7 @@ def adapt(
         egl_device=egl_device,
         **{name: value for name, value in given.items() if value is not None},
     )
-    written = dict.fromkeys(name.strip() for name in task.split(","))
-    names = tasks.names() if task == "all" else [name for name in written if name]
-    if not names:
-        raise ConfigError("name a task with --task, or all")
-    for name in names:
-        tasks.card(name)
+    names = task_names(task)
     require_gl()
     progress = ConsoleProgress()
     for group in [tuple(names)] if together else [(name,) for name in names]:

@@ -15,8 +15,9 @@ import typer
 
 from . import assets_cli, demos_cli, encoders_cli, environment, signals, tasks_cli, weights_cli
 from .adapt_cli import adapt
-from .errors import BenchError, ConfigError, IntruderError, SimulationError
+from .errors import BenchError, IntruderError, SimulationError
 from .eval_cli import backgrounds, evaluate, evaluate_all
+from .lists import listed, seeds, task_names
 from .paths import user_path
 from .pretrain_cli import pretrain
 from .probe_cli import probe
@@ -117,9 +118,9 @@ def run(
     options |= {name: value for name, value in given.items() if value is not None}
     configs = [
         configuration.configure(preset, overrides, encoder=name, task=each, seed=number, **options)
-        for name in _listed(encoder)
-        for each in _task_names(task)
-        for number in _seeds(seed)
+        for name in listed(encoder)
+        for each in task_names(task)
+        for number in seeds(seed)
     ]
     if len(_sweep(configs, out, overwrite)) < len(configs):
         raise typer.Exit(1)
@@ -165,8 +166,8 @@ def ablate(
     configs = ablations.runs_of(
         chosen,
         preset=preset,
-        task_names=_task_names(task) if task else (),
-        seeds=_seeds(seed),
+        task_names=task_names(task) if task else (),
+        seeds=seeds(seed),
         overrides=set_ or [],
         **{key: value for key, value in given.items() if value is not None},
     )
@@ -249,28 +250,6 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
         if outcome.result is None:
             typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)
     return [result for *_, result in finished]
-
-
-def _listed(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise ConfigError("an empty list: give at least one name")
-    return names
-
-
-def _task_names(text: str) -> list[str]:
-    import tasks
-
-    if text == "all":
-        return tasks.names()
-    return [tasks.card(name).name for name in _listed(text)]
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in _listed(text)]
-    except ValueError:
-        raise ConfigError(f"--seed {text}: expected whole numbers, comma-separated, such as 0,1,2") from None
 
 
 def check_house() -> None:

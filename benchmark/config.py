@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 import encoders
 from encoders.errors import EncoderError
@@ -33,6 +33,7 @@ from .bounded import (
     Threads,
     Videos,
 )
+from .device_names import device_name
 from .errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -244,7 +245,7 @@ class RunConfig(Part):
     objects: Pack = "builtin"
     background: Annotated[int, Field(ge=0, le=10)] = 0
     scene: dict[str, float] = {}
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, AfterValidator(device_name)] = "auto"
     precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
     compiled: bool = False
     torch_threads: Threads = Field(default_factory=usable_cores)
@@ -383,7 +384,29 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         *path, wrong = [str(part) for part in first["loc"]]
         return f"there is no setting '{_short(dotted)}': {_nearest(wrong, _keys(path), '.'.join(path))}{more}"
-    return f"setting '{dotted}': {first['msg'][0].lower()}{first['msg'][1:]}, got {_short(repr(first['input']))}{more}"
+    words = _in_words(first["type"], first.get("ctx", {}), dotted) or first["msg"].removeprefix("Value error, ")
+    return f"setting '{dotted}': {words[0].lower()}{words[1:]}, got {_short(repr(first['input']))}{more}"
+
+
+def _in_words(kind: str, bounds: Mapping[str, Any], dotted: str) -> str:
+    """Return what a setting should be, for the kinds of complaint whose own words are Python's; else nothing."""
+    for start, words in {
+        "int_": "should be a whole number",
+        "float_": "should be a number",
+        "finite_number": "should be a number",
+        "bool_": "should be true or false",
+        "tuple_type": "should be a list, such as [256, 256]",
+        "model_": f"is a group of settings; give one of them, as {dotted}.NAME=VALUE",
+        "dict_": f"is a group of settings; give one of them, as {dotted}.NAME=VALUE",
+        "string_type": "should be a text",
+    }.items():
+        if kind.startswith(start):
+            return words
+    limits = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+    if kind in limits:
+        relation = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}[limits[kind]]
+        return f"should be {relation} {bounds[limits[kind]]}"
+    return f"should be {bounds['expected']}" if kind == "literal_error" else ""
 
 
 def _short(text: str) -> str:
@@ -404,7 +427,7 @@ def _nearest(wrong: str, right: Mapping[str, Any] | Sequence[str], prefix: str =
     near = difflib.get_close_matches(wrong, list(right), n=1)
     if near:
         return f"did you mean '{prefix}.{near[0]}'?" if prefix else f"did you mean '{near[0]}'?"
-    return f"there are {', '.join(right)}"
+    return f"available: {', '.join(right)}"
 
 
 def _moves_statistics(encoder: str) -> bool:

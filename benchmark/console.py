@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .runner import RunResult
 
 PLAIN_LINE_SECONDS = 20.0
+PIPE_WIDTH = 140
+RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "best")
 
 
 class ConsoleProgress:
@@ -93,18 +95,43 @@ class ConsoleProgress:
 
 
 def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:
-    """A table of runs: (task, seed, result) each, on standard output."""
-    table = Table(title="Results: evaluation return (success rate)", caption=caption, caption_justify="left")
-    for heading in ("task", "encoder", "seed"):
-        table.add_column(heading)
-    for heading in ("untrained", "cloned", "final", "best"):
-        table.add_column(heading, justify="right")
+    """Print (task, seed, result) of each run: a table, or two lines per run where the terminal is too narrow for it."""
+    title = "Results: evaluation return (success rate)"
+    rows = []
     for task, seed, result in results:
         scores = result.evaluations
         best = max(scores, key=lambda iteration: scores[iteration][0])
-        cells = [_score(scores.get(-1)), _score(scores.get(0)), _score(scores[max(scores)]), _score(scores[best])]
-        table.add_row(task, result.title, str(seed), *cells)
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+        shown = (scores.get(-1), scores.get(0), scores[max(scores)], scores[best])
+        rows.append((task, result.title, str(seed), *map(_score, shown)))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    widths = [max(map(len, column)) for column in zip(RUN, *[row[: len(RUN)] for row in rows], strict=True)]
+    widths += [max(map(len, column)) for column in zip(SCORES, *[row[len(RUN) :] for row in rows], strict=True)]
+    if sum(widths) + 3 * len(widths) + 1 > console.width:
+        _print_lines(console, title, rows, caption)
+        return
+    table = Table(title=title, caption=caption, caption_justify="left")
+    for heading in RUN:
+        table.add_column(heading, no_wrap=True)
+    for heading in SCORES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_lines(console: Console, title: str, rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Print the same without columns; scores stay whole."""
+    console.print(title, style="italic")
+    for task, encoder, seed, *scores in rows:
+        console.print(f"{task} · {encoder} · seed {seed}", soft_wrap=True)
+        line = ""
+        for name, score in zip(SCORES, scores, strict=True):
+            if line and len(f"{line}   {name} {score}") > console.width:
+                console.print(line)
+                line = ""
+            line = f"{line}   {name} {score}" if line else f"  {name} {score}"
+        console.print(line)
+    console.print(caption)
 
 
 def _score(score: tuple[float, float] | None) -> str:

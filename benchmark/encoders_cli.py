@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -18,6 +18,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from encoders import Card, Encoder
 
+NARROW = 80  # characters; below, cells other than names are folded
 UNLIMITED = 200  # in a pipe an encoder is one line
 HEADINGS = ("encoder", "feature", "params", "input", "weights here", "commercial use", "licence")
 NUMBERS = {"feature", "params"}
@@ -179,7 +180,9 @@ def print_encoders(pattern: str) -> None:
     shown = len(HEADINGS) if left >= LEAST_LICENCE else len(HEADINGS) - 1
     table = Table(box=lines, padding=(0, room, 0, 0), pad_edge=False, show_edge=False)
     for heading, title in zip(HEADINGS[:shown], titles, strict=False):
-        table.add_column(title, justify="right" if heading in NUMBERS else "left", no_wrap=True)
+        whole = heading == HEADINGS[0] or console.width >= NARROW  # names are never cut
+        justify: Literal["left", "right"] = "right" if heading in NUMBERS else "left"
+        table.add_column(title, justify=justify, no_wrap=whole, overflow="fold")
     for row in rows:
         licence = row[-1] if len(row[-1]) <= left else row[-1][: max(left - 3, 0)].rstrip(" ;,(") + "..."
         table.add_row(*(*row[:-1], licence)[:shown])

@@ -46,7 +46,10 @@ def _problem(name: str, value: str) -> str:
 
 
 def print_what_fits() -> None:
-    """Let standard output print a ``?`` for characters that its encoding lacks, rather than fail."""
+    """Let standard output print a ``?`` for characters that its encoding lacks; where it is closed, print nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open until the process ends
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None and stream.errors == "strict":

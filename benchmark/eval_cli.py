@@ -11,6 +11,7 @@ import typer
 
 from .errors import ConfigError, FolderError
 from .limits import MOST_EPISODES
+from .lists import listed
 from .paths import user_path
 from .titles import title_of
 
@@ -78,7 +79,7 @@ def backgrounds(text: str) -> list[int]:
     if text == "all":
         return list(BACKGROUNDS)
     try:
-        numbers = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in listed(text)]
     except ValueError:
         numbers = [-1]
     if not all(number in BACKGROUNDS for number in numbers):

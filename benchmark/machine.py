@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from .device_names import device_name
 from .errors import ConfigError
 
 
@@ -14,8 +15,12 @@ def choose_device(name: str) -> torch.device:
     """The torch device of a name; ``auto`` takes the first GPU if there is one.
 
     Raises:
-        ConfigError: a GPU is asked for and there is none.
+        ConfigError: the name is none of a device, or a GPU is asked for and there is none.
     """
+    try:
+        device_name(name)
+    except ValueError as error:
+        raise ConfigError(f"--device {name}: {error}") from None
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(name)

@@ -11,6 +11,7 @@ import typer
 
 from .errors import ConfigError
 from .limits import LARGEST_SEED
+from .lists import listed, task_names
 from .paths import user_path
 
 if TYPE_CHECKING:
@@ -49,10 +50,9 @@ def probe(
     Cells that are done are skipped, and a killed probe goes on where it was.
     """
     import encoders
-    import tasks
     from tasks.cards import PACKS
 
-    names, chosen = _listed(encoder), tasks.names() if task == "all" else [tasks.card(t).name for t in _listed(task)]
+    names, chosen = listed(encoder), task_names(task)
     for name in names:
         encoders.card(name)  # an unknown one is refused before anything is touched
     if objects not in PACKS:
@@ -145,10 +145,3 @@ def _score(row: Any) -> str:
 
 def _interval(interval: Interval, form: str) -> str:
     return f"{interval.value:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
-
-
-def _listed(text: str) -> list[str]:
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise ConfigError("an empty list: give at least one name")
-    return names

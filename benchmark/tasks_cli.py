@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tasks.experts import Expert
     from tasks.render import Quality
 
+NARROW = 80  # characters; below, cells other than names are folded
 WIDE = 120  # characters; from here on the success rules have room in the table
 UNLIMITED = 200  # in a pipe a task is one line
 HEADINGS = ("task", "suite", "action size", "steps", "camera", "demos", "expert success")
@@ -105,7 +106,8 @@ def print_tasks() -> None:
         table.add_column(
             heading.replace(" ", "\n") if sized else heading,
             justify="right" if heading in NUMBERS else "left",
-            no_wrap=True,
+            no_wrap=heading == HEADINGS[0] or console.width >= NARROW,  # names are never cut
+            overflow="fold",
         )
     if wide:
         table.add_column(RULE)

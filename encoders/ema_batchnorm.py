@@ -211,7 +211,7 @@ class EMAStatistics:
     def _check(self, streams: Sequence[int]) -> None:
         wrong = [stream for stream in streams if not 0 <= stream < self.streams]
         if wrong:
-            raise EncoderError(f"there is no stream {wrong[0]} of moving statistics; there are {self.streams}")
+            raise EncoderError(f"there is no stream {wrong[0]} of moving statistics; there are {self.streams}, from 0")
 
 
 class _Step(NamedTuple):

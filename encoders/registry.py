@@ -171,7 +171,7 @@ def suggest(wrong: str, right: Iterable[str]) -> str:
     """The second half of an error line: the nearest name, or all of them."""
     right = list(right)
     near = difflib.get_close_matches(wrong, right, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(right) or 'none'}"
+    return f"did you mean '{near[0]}'?" if near else f"available: {', '.join(right) or 'none'}"
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,7 @@ def card(name: str) -> TaskCard:
         return CARDS[name]
     except KeyError:
         near = difflib.get_close_matches(name, CARDS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(CARDS)}"
+        hint = f"did you mean '{near[0]}'?" if near else f"available: {', '.join(CARDS)}"
         raise UnknownTask(f"unknown task '{name}': {hint}") from None
 
 

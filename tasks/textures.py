@@ -72,7 +72,7 @@ def texture(name: str) -> Image:
     elif name in PATTERNS:
         image = painted(PATTERNS[name](np.random.default_rng(list(name.encode()))), LOOKS[name])
     else:
-        raise TaskError(f"there is no texture {name!r}; there are {', '.join((*PATTERNS, *FILES))}")
+        raise TaskError(f"there is no texture {name!r}; available: {', '.join((*PATTERNS, *FILES))}")
     image.setflags(write=False)
     return image
 

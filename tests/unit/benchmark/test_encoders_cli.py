@@ -315,7 +315,7 @@ def test_the_list_has_every_official_file(bench, monkeypatch, cache):
         (["fetch", "rlr"], "unknown encoder 'rlr': did you mean 'rrl'"),
         (["fetch", "random"], "no official weights to fetch"),
         (["fetch", "hindex", "--task", "juggle"], "no official weights for task 'juggle'"),
-        (["import", "rrl", "nowhere.pth"], "there is no file nowhere.pth to import"),
+        (["import", "rrl", "nowhere.pth"], "cannot import nowhere.pth: no such file"),
         (["import", "rrl"], "Missing argument"),
         (["path", "hindex"], "name the task with --task"),
     ],

@@ -119,7 +119,7 @@ def test_an_unknown_name_suggests_the_nearest(wrong, right):
 
 
 def test_a_hopeless_name_lists_all():
-    with pytest.raises(UnknownEncoder, match=r"there are hindex, frankmocap_hand, .*, random, state"):
+    with pytest.raises(UnknownEncoder, match=r"available: hindex, frankmocap_hand, .*, random, state"):
         encoders.get("zzzzzzzz")
 
 
