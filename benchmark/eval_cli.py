@@ -80,7 +80,7 @@ def backgrounds(text: str) -> list[int]:
         return list(BACKGROUNDS)
     try:
         numbers = [int(part) for part in listed(text)]
-    except ValueError:
+    except (ValueError, ConfigError):
         numbers = [-1]
     if not all(number in BACKGROUNDS for number in numbers):
         raise ConfigError(f"--background {text}: expected all, or numbers from 0 to {BACKGROUNDS[-1]}, comma-separated")

@@ -49,5 +49,5 @@ def seeds(text: str) -> list[int]:
     """
     try:
         return list(dict.fromkeys(int(part) for part in listed(text)))
-    except ValueError:
+    except (ValueError, ConfigError):
         raise ConfigError(f"--seed {text}: expected whole numbers, comma-separated, such as 0,1,2") from None

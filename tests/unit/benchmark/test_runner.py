@@ -588,7 +588,7 @@ def test_a_broken_encoder_stops_the_run_before_any_work(name, body, expected, co
 
 
 def test_weights_that_are_not_there_stop_the_run(configured, tmp_path):
-    with pytest.raises(WeightsMissing, match=r"nowhere\.pt is no file"):
+    with pytest.raises(WeightsMissing, match=r"--weights /nowhere\.pt: no such file"):
         run(configured(encoder="hindex", weights="/nowhere.pt"), tmp_path)
 
 

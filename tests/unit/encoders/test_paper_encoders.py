@@ -315,7 +315,7 @@ def test_vc1_is_taken_with_its_decoder_and_without(with_decoder, container, file
 
 
 def test_vc1_refuses_half_an_encoder_and_another_size(file):
-    """A decoder in the file does not excuse what is missing of the encoder, nor a head what nobody expects."""
+    """A decoder in the file does not excuse what is missing of the encoder, nor a tensor that nobody expects."""
     tensors = vit_tensors(768)
     gone = tensors.pop("blocks.11.mlp.fc2.bias")
     torch.save({"model": tensors | mae_decoder()}, file)
@@ -323,8 +323,8 @@ def test_vc1_refuses_half_an_encoder_and_another_size(file):
         WeightsInvalid, match=r"1 missing: blocks\.11\.mlp\.fc2\.bias; expected timm's vit_base_patch16"
     ):
         build("vc1", weights=file)
-    torch.save({"model": tensors | {"blocks.11.mlp.fc2.bias": gone, "head.weight": torch.zeros(1)}}, file)
-    with pytest.raises(WeightsInvalid, match=r"1 not expected: head\.weight;"):
+    torch.save({"model": tensors | {"blocks.11.mlp.fc2.bias": gone, "adapter.weight": torch.zeros(1)}}, file)
+    with pytest.raises(WeightsInvalid, match=r"1 not expected: adapter\.weight;"):
         build("vc1", weights=file)
     torch.save({"model": vit_tensors(384)}, file)
     with pytest.raises(WeightsInvalid, match=r"of wrong shape: cls_token \(1, 1, 384\) instead of \(1, 1, 768\)"):
