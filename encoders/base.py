@@ -141,11 +141,10 @@ class Encoder(nn.Module):
         return torch.clone(features).float()
 
     def describe(self) -> dict[str, Any]:
-        """What makes this encoder's numbers, as plain values for a run's identity."""
-        home = f"{Path(self.plugin_file).name}:" if self.plugin_file else f"{type(self).__module__}."
+        """Return the fields that determine the features, as plain values for a run's identity."""
         return {
             "name": self.name,
-            "class": home + type(self).__qualname__,
+            "class": self.identity_class(),
             "results_version": self.results_version,
             "feature_dim": self.feature_dim,
             "uses_images": self.uses_images,
@@ -157,6 +156,16 @@ class Encoder(nn.Module):
             "precision": self.precision,
             "compiled": self.compiled,
         }
+
+    @classmethod
+    def identity_class(cls) -> str:
+        """Return the class as identities name it: ``file.py:Class``, or ``module.Class`` for a built-in encoder.
+
+        Run folders and caches of before the module moved to ``encoders.zoo`` are recognised by it.
+        """
+        if cls.plugin_file:
+            return f"{Path(cls.plugin_file).name}:{cls.__qualname__}"
+        return f"{cls.__module__.replace('encoders.zoo.', 'encoders.', 1)}.{cls.__qualname__}"
 
     def _frames(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
         if not self.uses_images:

@@ -1,0 +1,83 @@
+"""What was written before modules moved into rooms (git 37b05dc) is recognised: a run, an adaptation, features."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import encoders
+from benchmark import runner
+from benchmark.adapt import adapt
+from benchmark.adapt_config import AdaptConfig
+from benchmark.config import configure
+from benchmark.identity import identity_hash
+from benchmark.runner import run
+
+DATA = Path(__file__).parents[2] / "data"
+BEFORE = DATA / "before-rooms-37b05dc"
+"""Of the adaptation, which the manifest seals, the pictures are one pixel and the heads zeros, to save room."""
+
+
+@pytest.fixture
+def before(tmp_path):
+    """A copy of the folder of runs of that time."""
+    copy = shutil.copytree(BEFORE / "runs", tmp_path / "runs")
+    for packed in copy.rglob("*.gz"):
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+    return copy
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def configured():
+    settings = [
+        *(f"demonstrations.source={DATA / 'run-folders-fa7125c' / 'pen.npz'}", "demonstrations.episodes=2"),
+        *("rollout.slots=1", "rollout.horizon=4", "learner.iterations=1", "learner.trajectories_per_iteration=1"),
+        *("learner.policy_hidden=[4]", "learner.value_hidden=[4]", "learner.value_batch_size=4"),
+        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false"),
+    ]
+    options = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0, "device": "cpu"}
+    return configure("quickstart", settings, task="pen", encoder="hindex", seed=0, **options)
+
+
+def test_a_finished_run_is_found_finished(before):
+    kept = files(before)
+    result = run(configured(), before)
+    assert files(before) == kept
+    assert json.loads((result.path / "manifest.json").read_text())["identity"] == identity_hash(
+        json.loads((result.path / "identity.json").read_text())
+    )
+
+
+def test_an_adaptation_is_found_finished(before):
+    kept = files(before)
+    encoder, origin = encoders.build(f"{BEFORE / 'small.py'}:Small")
+    sizes = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
+    folder = adapt(encoder, origin, "pen", before, AdaptConfig(**sizes, device="cpu", workers=0))
+    assert folder.is_dir()
+    assert files(before) == kept
+
+
+def test_cached_features_are_found(tmp_path, cache, monkeypatch):
+    """Keyed by renderer and versions too, which this machine need not have."""
+    shutil.copytree(BEFORE / "cache", cache)
+    kept = files(cache)
+    made_with = json.loads((BEFORE / "made_with.json").read_text())
+    observe = runner.demonstration_pairs
+
+    def as_then(*arguments, made_by, **options):
+        return observe(*arguments, made_by={**made_by, **made_with}, **options)
+
+    monkeypatch.setattr(runner, "demonstration_pairs", as_then)
+    run(configured(), tmp_path / "runs")
+    assert files(cache) == kept
+
+
+@pytest.mark.parametrize(("name", "written"), json.loads((BEFORE / "classes.json").read_text()).items())
+def test_identities_name_the_classes_of_built_in_encoders_as_ever(name, written):
+    assert encoders.get(name).identity_class() == written
