@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import RunConfig, configure
-    from .runner import RunResult, run
+    from .runner.runner import RunResult, run
 
-_HOMES = {"RunConfig": "config", "configure": "config", "RunResult": "runner", "run": "runner"}
+_HOMES = {"RunConfig": "config", "configure": "config", "RunResult": "runner.runner", "run": "runner.runner"}
 
 __all__ = ["RunConfig", "RunResult", "configure", "run"]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import ycb
 from tasks.errors import AssetError
+from tasks.scene import ycb
 
-from . import atomic, cache
-from .paths import user_path
 from .progress import Progress, Silent
+from .store import atomic, cache
+from .store.paths import user_path
 
 RAW_FILES = "https://raw.githubusercontent.com"
 """GitHub's raw-file host: ``RAW_FILES/owner/name/commit/path``."""

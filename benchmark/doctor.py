@@ -20,7 +20,7 @@ DEBIAN_PACKAGES = "libegl1 libgl1-mesa-dri"
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 30  # a cold disk may take seconds to load a driver; a missing one answers at once
 
-PROBE = Path(__file__).resolve().parents[1] / "tasks" / "egl.py"
+PROBE = Path(__file__).resolve().parents[1] / "tasks" / "rendering" / "egl.py"
 
 
 class Row(NamedTuple):
@@ -82,9 +82,10 @@ def require_gl() -> Graphics:
 
 def report() -> list[Row]:
     """Everything `bench doctor` prints: versions, processor, device, OpenGL, environment, cache, official weights."""
-    from encoders.weights import cache_dir
+    from encoders.weights.resolve import cache_dir
 
-    from . import environment, versions
+    from . import environment
+    from .store import provenance as versions
 
     return [
         _python_row(),
@@ -105,7 +106,7 @@ def _python_row() -> Row:
 
 
 def _package_rows() -> list[Row]:
-    from . import versions
+    from .store import provenance as versions
 
     wanted = (versions.DISTRIBUTION, *versions.RECORDED_PACKAGES)
     found = versions.package_versions(wanted)
@@ -122,7 +123,7 @@ def _graphics_row() -> Row:
 
 def _weights_rows() -> list[Row]:
     from encoders import registry
-    from encoders.weights import cached_path
+    from encoders.weights.resolve import cached_path
 
     rows = []
     for name in registry.names():
@@ -149,7 +150,7 @@ def _torch_row() -> Row:
 
 
 def _cache_row(folder: Path) -> Row:
-    from encoders.weights import CACHE_VARIABLE, NO_CACHE
+    from encoders.weights.resolve import CACHE_VARIABLE, NO_CACHE
 
     set_it = f"set {CACHE_VARIABLE} to a folder that can be written"
     if folder == NO_CACHE:

@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .acquire import fetch, import_file
     from .base import Encoder
     from .cards import Card
     from .contract import check_encoder
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from .factory import build
     from .precision import GateReport, check_precision, choose_precision
     from .registry import card, get, names
-    from .weights import WeightsOrigin, cache_dir, resolve
+    from .weights.acquire import fetch, import_file
+    from .weights.resolve import WeightsOrigin, cache_dir, resolve
 
 __all__ = [
     "Card",
@@ -64,18 +64,18 @@ _HOMES = {
     "UnknownEncoder": "errors",
     "WeightsInvalid": "errors",
     "WeightsMissing": "errors",
-    "WeightsOrigin": "weights",
+    "WeightsOrigin": "weights.resolve",
     "build": "factory",
-    "cache_dir": "weights",
+    "cache_dir": "weights.resolve",
     "card": "registry",
     "check_encoder": "contract",
     "check_precision": "precision",
     "choose_precision": "precision",
-    "fetch": "acquire",
+    "fetch": "weights.acquire",
     "get": "registry",
-    "import_file": "acquire",
+    "import_file": "weights.acquire",
     "names": "registry",
-    "resolve": "weights",
+    "resolve": "weights.resolve",
 }
 
 

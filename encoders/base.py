@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from . import registry
 from .cards import CARDS, Card, Normalisation
-from .checkpoint import state_sha256
 from .errors import EncoderContract, EncoderError
 from .precision import FLOAT32, computing
-from .weights import WeightsOrigin
+from .weights.checkpoint import state_sha256
+from .weights.resolve import WeightsOrigin
 
 IMAGE_SIZE = 224
 

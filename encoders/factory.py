@@ -11,10 +11,10 @@ import torch
 from . import registry
 from .base import Encoder
 from .cards import IMAGENET, UNIT, Normalisation
-from .checkpoint import state_sha256
 from .errors import EncoderError
 from .memory import is_out_of_memory
-from .weights import WeightsOrigin, resolve
+from .weights.checkpoint import state_sha256
+from .weights.resolve import WeightsOrigin, resolve
 
 
 def build(

@@ -12,17 +12,17 @@ from types import ModuleType
 
 from . import registry
 from .base import Encoder
-from .beside import Siblings, siblings_of
 from .errors import EncoderError, UnknownEncoder
-from .files import expanded
+from .plugin_siblings import Siblings, siblings_of
 from .registry import BESIDE
+from .weights.files import expanded
 
 
 def load(name: str) -> type[Encoder]:
     """Import the file (again, if it or a module beside it changed) and return the class.
 
     The sha256 of exactly the bytes that ran stands in the class's ``plugin_sha256``; the modules beside the file that
-    it imports (`encoders.beside`) are part of it.
+    it imports (`encoders.plugin_siblings`) are part of it.
 
     Args:
         name: ``file.py:Class``, or ``file.py`` where the file registers a single encoder.

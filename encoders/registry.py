@@ -26,7 +26,7 @@ BESIDE = "hindex_bench_plugin_beside_"
 """What the names of modules beside a plug-in begin with; their classes take no name, which the plug-in's own may."""
 
 _CLASSES = {
-    "resnet": {
+    "zoo.resnet": {
         "hindex": "HInDex",
         "frankmocap_hand": "FrankMocapHand",
         "frankmocap_body": "FrankMocapBody",
@@ -40,7 +40,7 @@ _CLASSES = {
         "mcr": "MCR",
         "pvr": "PVR",
     },
-    "vit": {
+    "zoo.vit": {
         "mvp": "MVP",
         "mvp_base": "MVPBase",
         "mvp_large": "MVPLarge",
@@ -66,8 +66,8 @@ _CLASSES = {
         "theia_base": "TheiaBase",
         "liv": "LIV",
     },
-    "hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
-    "controls": {"state": "State"},
+    "zoo.hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
+    "zoo.controls": {"state": "State"},
 }
 _HOMES = {name: (module, class_name) for module, classes in _CLASSES.items() for name, class_name in classes.items()}
 _BUILT_IN = {name: _HOMES[name] for name in CARDS}
@@ -138,7 +138,7 @@ def get(name_or_path: str) -> type[Encoder]:
 
         return load(name_or_path)
     if name_or_path.startswith(_TIMM):
-        from .timm_encoder import named
+        from .zoo.timm_encoder import named
 
         return named(name_or_path)
     installed = _installed().get(name_or_path, ())

@@ -6,9 +6,11 @@ In a notebook the last expression of a cell, such as ``learning_curves(curves)``
 import sys
 from pathlib import Path
 
-from reports import load, scores, style
-from reports.figures_curves import learning_curves
-from reports.figures_scores import score_bars
+from reports.analysis import scores
+from reports.data import load
+from reports.figures import style
+from reports.figures.curves import learning_curves
+from reports.figures.scores import score_bars
 
 
 def main(folder: Path, out: Path) -> None:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from benchmark.atomic import write_bytes
-from benchmark.paths import user_path
-from benchmark.store import check_writable
-from benchmark.versions import package_version
+from benchmark.store.atomic import write_bytes
+from benchmark.store.paths import user_path
+from benchmark.store.provenance import package_version
+from benchmark.store.run_folder import check_writable
 
-from . import sections
-from .collect import Material, Suite, collect
-from .elements import identifier
-from .page import Page, Section, render
-from .plates import Plate
-from .plates_ablations import ablation_plates
-from .plates_pictures import adaptation_plates, background_plates, probe_plates, task_plates
-from .plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
-from .press import Press, helpers, own_names
-from .problems import Finding
-from .suite_tables import Shelf, probe_tables, stage2_tables, suite_tables
+from .data.collect import Material, Suite, collect
+from .data.findings import Finding
+from .figures.ablation_specifications import ablation_plates
+from .figures.picture_specifications import adaptation_plates, background_plates, probe_plates, task_plates
+from .figures.score_specifications import learning_plates, score_plates, spending_plates, statistics_plates
+from .figures.specification import Plate
+from .page import sections
+from .page.elements import identifier
+from .page.page import Page, Section, render
+from .page.writer import Press, helpers, own_names
+from .tables.suite_tables import Shelf, probe_tables, stage2_tables, suite_tables
 
 PAGE = "report.html"
 

@@ -19,7 +19,7 @@ from .cards import PACKS, Pack, TaskCard
 from .engine import Batch, mujoco
 from .errors import TaskError
 from .forks import keep_in_children, require_process
-from .hand import Physics
+from .scene.hand import Physics
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -87,7 +87,7 @@ class Task(ABC):
     Args:
         slots: number of simulations.
         threads: threads that step them.
-        physics: ``paper`` or ``native``, see `tasks.hand.load_scene`.
+        physics: ``paper`` or ``native``, see `tasks.scene.hand.load_scene`.
         reward: ``paper``, which the paper's code trains on (sparse for Adroit, dense for DexMV), or ``dense``, which
             the Adroit code computes and overwrites; DexMV's is the same.
         objects: ``builtin`` shapes or the official ``ycb`` meshes; the Adroit scenes have their own objects.

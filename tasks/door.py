@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .backgrounds import dress_adroit
 from .base import FloatArray, Reading, Start, Task, norm
 from .cards import DOOR
 from .engine import mujoco
-from .hand import load_scene
-from .scene import add_top_camera
+from .scene.backgrounds import dress_adroit
+from .scene.edits import add_top_camera
+from .scene.hand import load_scene
 
 CAMERA_HEIGHT = 1.5
 FRAME_LOW = (-0.3, 0.25, 0.252)

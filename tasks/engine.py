@@ -1,7 +1,7 @@
 """MuJoCo, whatever the environment says about its windows: every module of ours takes ``mujoco`` from here.
 
 MuJoCo chooses an OpenGL binding while it is imported, and fails there if ``MUJOCO_GL`` names a library that is not
-installed or a word it does not know. Nothing here draws through that binding (see `tasks.egl`), so MuJoCo is then
+installed or a word it does not know. Nothing here draws through that binding (see `rendering.egl`), so MuJoCo is then
 imported without one. The variables are as before afterwards.
 """
 

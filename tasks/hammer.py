@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .backgrounds import dress_adroit
 from .base import FloatArray, Reading, Start, Task, norm
 from .cards import HAMMER
 from .engine import mujoco
-from .hand import load_scene
-from .scene import add_top_camera
+from .scene.backgrounds import dress_adroit
+from .scene.edits import add_top_camera
+from .scene.hand import load_scene
 
 CAMERA_HEIGHT = 1.1
 BOARD_POSITION = (0.05, 0.0)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .backgrounds import dress_adroit
 from .base import FloatArray, Reading, Start, Task, norm
 from .cards import PEN
 from .engine import mujoco
-from .hand import load_scene
+from .scene.backgrounds import dress_adroit
+from .scene.hand import load_scene
 
 CAMERA_POSITION = (0.0, -0.8, 0.8)
 OPAQUE_GEOMS = ("pen", "target")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import cards, objects
-from .arena import Contact, table_arena
+from . import cards
 from .base import BoolArray, FloatArray, Reading, Start, norm
 from .engine import mujoco
 from .errors import TaskError
-from .hand import DexMVHand
+from .scene import objects
+from .scene.arena import Contact, table_arena
+from .scene.hand import DexMVHand
 from .table_task import TableTask
 
 # The reward's contact is "within 3 cm": the gap shows these contacts and they make no force.

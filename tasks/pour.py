@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import cards, objects
-from .arena import Contact, Geom, add_geom, add_joint, table_arena
+from . import cards
 from .base import BoolArray, FloatArray, Reading, Start, norm
 from .engine import mujoco
 from .errors import TaskError
-from .hand import DexMVHand
+from .scene import objects
+from .scene.arena import Contact, Geom, add_geom, add_joint, table_arena
+from .scene.hand import DexMVHand
 from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.08, 0.053), wrist=(0.025, 0.02), palm_edge=True, margin=0.0005)

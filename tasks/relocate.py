@@ -10,11 +10,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from . import cards, objects
-from .arena import Contact, table_arena
+from . import cards
 from .base import BoolArray, FloatArray, Reading, Start, norm
 from .engine import mujoco
-from .hand import DexMVHand
+from .scene import objects
+from .scene.arena import Contact, table_arena
+from .scene.hand import DexMVHand
 from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.06, 0.043), margin=0.00025, box_margin=0.00025)

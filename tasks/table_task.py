@@ -7,10 +7,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import objects
-from .arena import CONTACT_SENSOR, PALM_SITE, Contact, Vector, add_joint, sense_contact
 from .base import BoolArray, FloatArray, Task
 from .engine import mujoco
+from .scene import objects
+from .scene.arena import CONTACT_SENSOR, PALM_SITE, Contact, Vector, add_joint, sense_contact
 
 ROBOT_JOINTS = 30
 JOINT_ARMATURE = JOINT_FRICTIONLOSS = 0.001

@@ -128,7 +128,7 @@ def _random_demonstrations(name, episodes, steps):
     import numpy as np
 
     import tasks
-    from tasks.demonstrations import Demonstrations, Episode
+    from tasks.demonstrations.dataset import Demonstrations, Episode
 
     task = tasks.make(name, slots=episodes)
     observation = task.reset(range(episodes)).observation

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..trajectory import Trajectory, discounted_returns, generalized_advantages
+from ..rollout.trajectory import Trajectory, discounted_returns, generalized_advantages
 from .policy import ArrayOrTensor, GaussianPolicy
 from .value import ValueBaseline
 

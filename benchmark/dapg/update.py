@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config import LearnerSettings
-from ..trajectory import Trajectory
+from ..rollout.trajectory import Trajectory
 from .batch import Batch, assemble_batch
 from .natural_gradient import Vector, conjugate_gradient, fisher_vector_product, surrogate_gradient
 from .policy import ArrayOrTensor, GaussianPolicy, gaussian_kl, gaussian_log_probability

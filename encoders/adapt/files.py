@@ -13,9 +13,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from ..checkpoint import Layout, contents, load
 from ..errors import WeightsInvalid, WeightsMissing
-from ..weights import cache_dir
+from ..weights.checkpoint import Layout, contents, load
+from ..weights.resolve import cache_dir
 from .model import KeypointModel
 
 PENN_FILE = "penn_joint.pth"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cards import IMAGENET, Normalisation
-from ..checkpoint import read
 from ..errors import WeightsInvalid, WeightsMissing
-from ..files import file_sha256
-from ..weights import cache_dir
+from ..weights.checkpoint import read
+from ..weights.files import file_sha256
+from ..weights.resolve import cache_dir
 from . import trunk as trunks
 
 Perceptual = Literal["vgg16", "stage1", "none"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .. import registry
 from ..base import Encoder
 from ..errors import EncoderError
-from ..resnet import ResNet50
+from ..zoo.resnet import ResNet50
 from .affine import batchnorm_layers
 
 STRIDE = 32

@@ -21,7 +21,7 @@ from records import full_only
 
 from benchmark.config import LearnerSettings
 from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
-from benchmark.trajectory import Trajectory, discounted_returns, generalized_advantages
+from benchmark.rollout.trajectory import Trajectory, discounted_returns, generalized_advantages
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 FILES = ["dapg_update", "dapg_update_visual"]

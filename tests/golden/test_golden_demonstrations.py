@@ -5,8 +5,8 @@ import pytest
 from records import ADROIT, FULL, RELOCATE, field_of, full_only, load, set_simulations, within_single_precision
 
 from tasks import place_inside
-from tasks.arena import CONTACT_SENSOR
 from tasks.base import norm
+from tasks.scene.arena import CONTACT_SENSOR
 
 DEMONSTRATED = [*RELOCATE, "pour", "place_inside"]
 QUANTILES = (0.5, 0.9, 0.99)

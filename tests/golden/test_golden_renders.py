@@ -7,7 +7,7 @@ import pytest
 from skimage.metrics import structural_similarity
 
 import tasks
-from tasks.render import CROP, RENDERED, Renderer
+from tasks.rendering.render import CROP, RENDERED, Renderer
 
 FIELDS = {"hammer": "nail_board_body_pos", "door": "door_frame_body_pos", "pen": "target_body_quat"}
 RELOCATE = [name for name in tasks.names() if name.startswith("relocate-")]

@@ -5,8 +5,9 @@ import pytest
 import records
 from records import ADROIT, IN_CONTACT, OPTIONS, RELOCATE, ROBOT_JOINTS, rotations
 
-from tasks import door, hammer, objects, pen, place_inside, pour, relocate
+from tasks import door, hammer, pen, place_inside, pour, relocate
 from tasks.base import norm
+from tasks.scene import objects
 
 
 @pytest.fixture(scope="module")

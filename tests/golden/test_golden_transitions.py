@@ -17,7 +17,7 @@ from records import (
     within_single_precision,
 )
 
-from tasks.arena import CONTACT_SENSOR
+from tasks.scene.arena import CONTACT_SENSOR
 
 QUANTILES = (0.5, 0.9, 0.99)
 HALF_A_CONTACT = 0.05

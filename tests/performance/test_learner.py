@@ -8,7 +8,7 @@ from benchmark.config import LearnerSettings
 from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
 from benchmark.dapg.natural_gradient import fisher_vector_product
 from benchmark.dapg.policy import gaussian_kl
-from benchmark.trajectory import Trajectory
+from benchmark.rollout.trajectory import Trajectory
 
 STEPS, LENGTH, OBSERVATION, ACTION = 2_000, 200, 2_072, 26
 

@@ -16,7 +16,7 @@ SUITE = Path(__file__).resolve().parents[1] / "unit" / "reports" / "synthetic_su
 
 MEASURED = """
 import json, resource, sys, time
-from benchmark.cli import main
+from benchmark.cli.app import main
 began = time.perf_counter()
 try:
     main()

@@ -6,9 +6,9 @@ import pytest
 
 import encoders
 import tasks
-from benchmark.rollout import EpisodeRule, rollout
-from benchmark.simulators import SceneSettings, Simulators
-from tasks.render import Renderer
+from benchmark.rollout.episodes import EpisodeRule, rollout
+from benchmark.rollout.simulators import SceneSettings, Simulators
+from tasks.rendering.render import Renderer
 
 SLOTS, HORIZON = 4, 20
 RULE = EpisodeRule(goal_steps=21, time_limit_is_terminal=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reports import statistics
+from reports.analysis import bootstrap as statistics
 
 library = pytest.importorskip("rliable.library", reason="rliable is not installed; run tox -e rliable")
 metrics = pytest.importorskip("rliable.metrics", reason="rliable is not installed; run tox -e rliable")

@@ -11,7 +11,7 @@ import pytest
 import benchmark
 
 HOME = Path(benchmark.__file__).resolve().parents[1]
-BENCH = [sys.executable, "-c", "from benchmark.cli import main; main()"]
+BENCH = [sys.executable, "-c", "from benchmark.cli.app import main; main()"]
 
 
 @pytest.fixture

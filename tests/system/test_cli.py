@@ -12,8 +12,8 @@ import pytest
 
 import tasks
 from benchmark.config import configure
-from benchmark.demonstrations import imported_path
-from tasks.demonstrations import Demonstrations
+from benchmark.demonstrations.sources import imported_path
+from tasks.demonstrations.dataset import Demonstrations
 from tasks.experts import Expert, read_card
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="EGL is Linux's way")
@@ -77,13 +77,13 @@ def test_help_answers_at_once(bench):
 )
 def test_light_commands_import_nothing_heavy(arguments, environment, tmp_path):
     code = (
-        "import sys\nfrom benchmark.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom benchmark.cli.app import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
         "sys.stderr.write('\\n' + ' '.join(sys.modules))"
     )
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     loaded = set(done.stderr.splitlines()[-1].split())
-    assert "benchmark.cli" in loaded
+    assert "benchmark.cli.app" in loaded
     # The table says which experts ship, and experts are arrays.
     assert not loaded & (HEAVY - {"numpy"} if arguments == ["tasks"] else HEAVY)
 
@@ -400,7 +400,7 @@ def test_a_state_run_needs_no_opengl_and_becomes_an_expert(bench, tiny, tmp_path
     import torch
 
     from benchmark.dapg import GaussianPolicy
-    from benchmark.store import RunFolder
+    from benchmark.store.run_folder import RunFolder
 
     tensors, _ = RunFolder(folder).load_checkpoint()
     policy = GaussianPolicy(45, 24, (8,), generator=torch.Generator())

@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from benchmark import cli, store
-from benchmark.store import RunFolder
+from benchmark.cli import app as cli
+from benchmark.store import run_folder as store
+from benchmark.store.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the deadline of a command needs setitimer")
 
@@ -317,7 +318,7 @@ def same(one, other):
 
 @how_many(20, 320)
 def test_a_report_names_what_is_damaged_and_keeps_the_rest(campaign, finished, count):
-    from reports.collect import collect
+    from reports.data.collect import collect
 
     expected = scores_of(collect(finished))
 

@@ -29,6 +29,6 @@ def test_importing_the_packages_loads_neither_torch_nor_mujoco():
     assert not modules_after_importing("benchmark", "encoders", "tasks") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["store", "runs", "doctor", "versions", "errors"])
+@pytest.mark.parametrize("module", ["store.run_folder", "store.runs", "doctor", "store.provenance", "errors"])
 def test_the_run_folder_and_the_doctor_need_no_torch(module):
     assert not modules_after_importing(f"benchmark.{module}") & (HEAVY | {"pandas", "pyarrow"})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.identity import file_hash
-from benchmark.store import RunFolder
+from benchmark.store.identity import file_hash
+from benchmark.store.run_folder import RunFolder
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc and /dev/shm")
 

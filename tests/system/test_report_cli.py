@@ -73,7 +73,7 @@ def test_a_mistake_is_told_in_one_line(bench, runs, arguments, complaint):
 
 HELP = """
 import sys
-from benchmark.cli import main
+from benchmark.cli.app import main
 sys.argv = ["bench", "report", "--help"]
 try:
     main()

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-import encoders.foreign_files
-import tasks.foreign_files
 from encoders.errors import EncoderError
-from encoders.pickles import read
+from encoders.weights import foreign_files as of_encoders
+from encoders.weights.pickles import read
+from tasks.demonstrations import foreign_files as of_tasks
+from tasks.demonstrations.pickles import load_mjrl_policy, load_plain
 from tasks.errors import PickleError
-from tasks.pickles import load_mjrl_policy, load_plain
 
 SECONDS = 20
 KILOBYTES = 1_500_000
@@ -142,7 +142,7 @@ def one_line(reader, path, error):
 
 
 def test_both_copies_of_the_bounds_are_one():
-    ours, theirs = (Path(module.__file__).read_text() for module in (encoders.foreign_files, tasks.foreign_files))
+    ours, theirs = (Path(module.__file__).read_text() for module in (of_encoders, of_tasks))
     assert ours == theirs
 
 

@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import benchmark
-from benchmark import atomic
 from benchmark.errors import ConfigError, FolderError, OutputError
-from benchmark.identity import identity_changes, identity_hash, same_identity
-from benchmark.runs import load_runs
-from benchmark.store import RunFolder, cell_path, check_writable
+from benchmark.store import atomic
+from benchmark.store.identity import identity_changes, identity_hash, same_identity
+from benchmark.store.run_folder import RunFolder, cell_path, check_writable
+from benchmark.store.runs import load_runs
 
 CONFIG = {"workers": 2, "learner": {"step_size": 0.05}}
 IDENTITY = {"task": "door", "learner": {"step_size": 0.05, "gae_lambda": 0.97}, "versions": {"torch": "2.13.0"}}
@@ -185,7 +185,7 @@ def test_overwrite_begins_anew(folder):
 
 def test_second_process_is_refused_until_the_first_dies(folder):
     code = (
-        "import sys, time; from benchmark.store import RunFolder\n"
+        "import sys, time; from benchmark.store.run_folder import RunFolder\n"
         "folder = RunFolder(sys.argv[1]); folder.create({}, {}); print('held', flush=True); time.sleep(60)"
     )
     path = folder.path.with_name("seed-1")
@@ -202,7 +202,7 @@ def test_second_process_is_refused_until_the_first_dies(folder):
 
 def test_forked_worker_that_outlives_the_run_does_not_hold_it(tmp_path):
     code = (
-        "import os, sys, time; from benchmark.store import RunFolder\n"
+        "import os, sys, time; from benchmark.store.run_folder import RunFolder\n"
         "folder = RunFolder(sys.argv[1]); folder.create({}, {})\n"
         "child = os.fork()\n"
         "if child: print(child, flush=True)\n"
@@ -477,7 +477,7 @@ def test_what_is_no_checkpoint_is_one_line(folder, content):
 WRITER = """
 import sys
 import numpy as np
-from benchmark.store import RunFolder
+from benchmark.store.run_folder import RunFolder
 
 folder = RunFolder(sys.argv[1])
 folder.create({}, {"task": "door"})

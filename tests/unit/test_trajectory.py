@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.trajectory import Trajectory, discounted_returns, generalized_advantages
+from benchmark.rollout.trajectory import Trajectory, discounted_returns, generalized_advantages
 
 finite = st.floats(-100, 100)
 fraction = st.floats(0, 1)
@@ -83,5 +83,5 @@ def test_arrays_of_another_episode_are_refused(field, array):
 
 
 def test_needs_no_torch():
-    code = "import sys, benchmark.trajectory; sys.exit('torch' in sys.modules)"
+    code = "import sys, benchmark.rollout.trajectory; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0

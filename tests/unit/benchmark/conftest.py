@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmark.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import SceneSettings, Simulators
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,11 @@
 import pytest
 
 import tasks
-from benchmark import ablations, stages
-from benchmark.ablations import ABLATIONS, ablation, runs_of
 from benchmark.errors import ConfigError
-from benchmark.suite import suite_name
+from benchmark.runner import ablations
+from benchmark.runner import encoder as stages
+from benchmark.runner.ablations import ABLATIONS, ablation, runs_of
+from benchmark.runner.suite import suite_name
 
 
 def titles(name, **options):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.acting import PolicyActor, exploration_noise
 from benchmark.dapg import GaussianPolicy
+from benchmark.rollout.policy_actor import PolicyActor, exploration_noise
 
 LOG_STD = [-1.0, 0.0, 0.5]
 

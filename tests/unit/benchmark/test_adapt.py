@@ -11,18 +11,18 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 import tasks
-from benchmark import adapt as module
-from benchmark import adapt_data as data
-from benchmark.adapt import adapt, adapted_path, is_finished, load_adapted, read_card
-from benchmark.adapt_config import AdaptConfig, configure, folder_title, identity, joined
-from benchmark.adapt_frames import FIRST_SEED, TOGETHER_SEED, AdaptFrames, FrameSettings
+from benchmark.adapt import data
+from benchmark.adapt import training as module
+from benchmark.adapt.config import AdaptConfig, configure, folder_title, identity, joined
+from benchmark.adapt.frames import FIRST_SEED, TOGETHER_SEED, AdaptFrames, FrameSettings
+from benchmark.adapt.training import adapt, adapted_path, is_finished, load_adapted, read_card
 from benchmark.errors import ConfigError, OutputError
 from encoders import Encoder, WeightsOrigin
 from encoders.adapt import affine, shipped
 from encoders.adapt.trunk import NotAdaptable
 from encoders.cards import IMAGENET, UNIT
-from encoders.checkpoint import state_sha256
 from encoders.errors import WeightsInvalid
+from encoders.weights.checkpoint import state_sha256
 
 OWN = WeightsOrigin("own", sha256="0" * 64)
 TINY = {"size": 64, "batch": 2, "steps": 4, "videos": 3, "held_out": 1, "device": "cpu", "workers": 0, "warm_up": 1}

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 import tasks
-from benchmark import adapt_evaluation as evaluation
-from benchmark import adapt_segments as segments
-from benchmark.adapt_frames import AdaptFrames, FrameSettings, render_videos
+from benchmark.adapt import evaluation, segments
+from benchmark.adapt.frames import AdaptFrames, FrameSettings, render_videos
 from benchmark.intervals import interval
-from tasks.render import Renderer
+from tasks.rendering.render import Renderer
 
 
 def videos(lengths, size=8):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import tasks
-from benchmark.adapt_frames import AdaptFrames, FrameSettings, render_videos, shrink
+from benchmark.adapt.frames import AdaptFrames, FrameSettings, render_videos, shrink
 from benchmark.errors import ConfigError
 
 

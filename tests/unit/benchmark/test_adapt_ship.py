@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from benchmark import adapt_ship
-from benchmark.adapt_ship import ship
+from benchmark.adapt import ship as adapt_ship
+from benchmark.adapt.ship import ship
 from benchmark.errors import OutputError
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import load_heads

@@ -17,11 +17,13 @@ import pytest
 import typer
 
 import benchmark
-from benchmark import assets, assets_cli, cli
+from benchmark import assets
+from benchmark.cli import app as cli
+from benchmark.cli import assets as assets_cli
 from benchmark.errors import OutputError
 from benchmark.progress import Silent
-from tasks import ycb as pack
 from tasks.errors import AssetError
+from tasks.scene import ycb as pack
 
 HOME = Path(benchmark.__file__).resolve().parents[1]
 FOLDER = "owner/name/0123456789abcdef/assets/ycb"
@@ -250,7 +252,7 @@ def test_a_killed_fetch_leaves_whole_files_and_goes_on(server, cache, manifest):
     stuck = list(REQUIRED)[4]
     server.faults[stuck] = "hangs"
     code = (
-        "import pathlib; from benchmark import assets; from tasks import ycb\n"
+        "import pathlib; from benchmark import assets; from tasks.scene import ycb\n"
         f"ycb.MANIFEST, assets.RAW_FILES = pathlib.Path({str(manifest)!r}), {server.url!r}\n"
         "assets.fetch_ycb()"
     )
@@ -426,5 +428,5 @@ def test_a_mistake_is_one_line_and_exit_code_2(bench, arguments, expected):
 
 def test_the_commands_load_nothing_heavy_before_they_are_called():
     heavy = {"torch", "pooch", "mujoco", "numpy", "rich.progress", "requests"}
-    code = f"import sys, benchmark.assets_cli; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, benchmark.cli.assets; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=HOME).returncode == 0

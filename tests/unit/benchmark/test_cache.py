@@ -11,14 +11,16 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark import assets, cache, doctor
-from benchmark.demo_import import import_to_cache
+from benchmark import assets, doctor
+from benchmark.demonstrations.imports import import_to_cache
 from benchmark.errors import OutputError
-from encoders import files, licences, sealed, weights
-from encoders.acquire import import_file
+from benchmark.store import cache
 from encoders.cards import CARDS
 from encoders.errors import EncoderError, WeightsInvalid
-from tasks import ycb
+from encoders.weights import files, licences, sealed
+from encoders.weights import resolve as weights
+from encoders.weights.acquire import import_file
+from tasks.scene import ycb
 
 ARRAYS = {"one": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 2), np.int64)}
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 import typer
 
-from benchmark import cli, signals
+from benchmark import signals
+from benchmark.cli import app as cli
 from benchmark.errors import SimulationError
 
 LONG = "w" * 5000

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import tasks
-from benchmark import demo_commands
-from benchmark.demo_import import import_to_cache
-from benchmark.demonstrations import imported_path
+from benchmark.demonstrations import commands as demo_commands
+from benchmark.demonstrations.imports import import_to_cache
+from benchmark.demonstrations.sources import imported_path
 from benchmark.errors import BenchError, ConfigError, OutputError
 from tasks import experts
-from tasks.demonstrations import Demonstrations
+from tasks.demonstrations.dataset import Demonstrations
 from tasks.errors import DemonstrationError, TaskError
-from tasks.expert_rollout import collect
+from tasks.experts.rollout import collect
 
 STEPS = 6
 
@@ -86,7 +86,7 @@ def test_a_cache_that_cannot_be_written_is_named_before_the_work(tmp_path, door,
     hdf5_layouts.write_d4rl(tmp_path / "door.hdf5", door)
     cache.parent.mkdir(parents=True, exist_ok=True)
     cache.write_text("a file where the folder should be")
-    monkeypatch.setattr("benchmark.demo_import.replay", lambda *_: pytest.fail("worked in vain"))
+    monkeypatch.setattr("benchmark.demonstrations.imports.replay", lambda *_: pytest.fail("worked in vain"))
     with pytest.raises(OutputError, match="set HINDEX_BENCH_CACHE to a folder that can be written"):
         import_to_cache(tmp_path / "door.hdf5", "door", 2)
 
@@ -127,7 +127,7 @@ def test_the_list_names_a_broken_import_and_goes_on(cache):
 
 def test_folders_that_cannot_be_written_are_named_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("benchmark.demo_commands.collect", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr("benchmark.demonstrations.commands.collect", lambda *_, **__: pytest.fail("worked in vain"))
     options = {"episodes": 1, "seed": None, "expert": None, "successful_only": False, "stochastic": True}
     with pytest.raises(OutputError, match="cannot write to the output folder"):
         demo_commands.collect_to("door", tmp_path / "file" / "door.npz", **options)

@@ -7,10 +7,10 @@ import pytest
 
 import tasks
 from benchmark.config import configure
-from benchmark.demonstrations import gather, imported_path
+from benchmark.demonstrations.sources import gather, imported_path
 from benchmark.errors import ConfigError
 from tasks import experts
-from tasks.demonstrations import Demonstrations, Episode
+from tasks.demonstrations.dataset import Demonstrations, Episode
 from tasks.errors import DemonstrationError
 
 

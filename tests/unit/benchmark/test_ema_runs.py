@@ -9,18 +9,18 @@ import safetensors.numpy
 import torch
 
 import tasks
-from benchmark import runner
 from benchmark.config import PRESETS, configure
 from benchmark.errors import ConfigError
-from benchmark.evaluation import evaluate_backgrounds
-from benchmark.identity import file_hash
 from benchmark.progress import Silent
-from benchmark.runner import run
-from benchmark.session import Session
-from benchmark.simulators import Simulators
-from benchmark.store import RunFolder
-from benchmark.streams import Role, Streams
-from benchmark.suite import suite_name
+from benchmark.rollout.simulators import Simulators
+from benchmark.runner import runner
+from benchmark.runner.backgrounds import evaluate_backgrounds
+from benchmark.runner.context import Session
+from benchmark.runner.moving_statistics import Role, Streams
+from benchmark.runner.runner import run
+from benchmark.runner.suite import suite_name
+from benchmark.store.identity import file_hash
+from benchmark.store.run_folder import RunFolder
 from encoders import EncoderError, build
 from encoders.ema_batchnorm import EMABatchNorm2d, attach
 

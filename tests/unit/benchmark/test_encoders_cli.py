@@ -10,8 +10,11 @@ import pytest
 import torch
 
 import encoders
-from benchmark import cli, encoders_cli, encoders_speed
-from encoders import cards, licences, registry
+from benchmark.cli import app as cli
+from benchmark.cli import encoders as encoders_cli
+from benchmark.runner import speed as encoders_speed
+from encoders import cards, registry
+from encoders.weights import licences
 
 PLUG_IN = """
 import torch

@@ -7,14 +7,14 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from benchmark import evaluation
+from benchmark.cli.evaluate import backgrounds, evaluate_all
 from benchmark.config import configure
 from benchmark.errors import ConfigError, FolderError, OutputError
-from benchmark.eval_cli import backgrounds, evaluate_all
-from benchmark.evaluation import evaluate_backgrounds, run_folders
-from benchmark.runner import run
-from benchmark.session import Session
-from benchmark.store import RunFolder
+from benchmark.runner import backgrounds as evaluation
+from benchmark.runner.backgrounds import evaluate_backgrounds, run_folders
+from benchmark.runner.context import Session
+from benchmark.runner.runner import run
+from benchmark.store.run_folder import RunFolder
 
 EPISODES, HORIZON = 2, 5
 

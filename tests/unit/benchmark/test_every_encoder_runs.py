@@ -6,10 +6,10 @@ import pytest
 
 import encoders
 from benchmark import configure, run
-from benchmark.runs import load_runs
-from benchmark.titles import folder_name
+from benchmark.store.runs import load_runs
+from benchmark.store.titles import folder_name
 from encoders.errors import UnknownEncoder
-from reports.load import load_runs as report_rows
+from reports.data.load import load_runs as report_rows
 
 OF_EACH_FAMILY = ("state", "random", "theia_tiny")
 """What the fast tests run, besides one of timm's and a class in a file: the controls (a ResNet) and a ViT."""

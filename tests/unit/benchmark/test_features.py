@@ -6,9 +6,9 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.features import cache_path, demonstration_pairs
-from benchmark.rollout import Clock, EpisodeRule
-from tasks.demonstrations import Demonstrations
+from benchmark.demonstrations.features import cache_path, demonstration_pairs
+from benchmark.rollout.episodes import Clock, EpisodeRule
+from tasks.demonstrations.dataset import Demonstrations
 
 RULE = EpisodeRule(goal_steps=21, time_limit_is_terminal=True)
 MADE_BY = {"encoder": {"name": "colours"}, "quality": "fast", "slots": 3}

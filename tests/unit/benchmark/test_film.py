@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import OutputError
-from benchmark.film import film_strip, save_film, save_video
+from benchmark.store.video import film_strip, save_film, save_video
 
 
 def episode(steps):

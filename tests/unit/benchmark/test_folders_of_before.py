@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import encoders
-from benchmark import runner
-from benchmark.adapt import adapt
-from benchmark.adapt_config import AdaptConfig
+from benchmark.adapt.config import AdaptConfig
+from benchmark.adapt.training import adapt
 from benchmark.config import configure
-from benchmark.identity import identity_hash
-from benchmark.runner import run
+from benchmark.runner import runner
+from benchmark.runner.runner import run
+from benchmark.store.identity import identity_hash
 
 DATA = Path(__file__).parents[2] / "data"
 BEFORE = DATA / "before-rooms-37b05dc"

@@ -3,8 +3,8 @@
 import pytest
 
 import tasks
+from benchmark.cli.lists import listed, seeds, task_names
 from benchmark.errors import ConfigError
-from benchmark.lists import listed, seeds, task_names
 from tasks.errors import UnknownTask
 
 

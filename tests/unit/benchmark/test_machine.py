@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from benchmark.device import choose_device, peak_memory
 from benchmark.errors import ConfigError
-from benchmark.machine import choose_device, peak_memory
 
 
 def test_auto_takes_a_gpu_where_there_is_one():

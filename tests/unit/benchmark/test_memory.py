@@ -5,13 +5,14 @@ import pytest
 import torch
 
 import tasks
-from benchmark import memory, sweep
-from benchmark.adapt_config import configure as configure_adaptation
+from benchmark import memory
+from benchmark.adapt.config import configure as configure_adaptation
 from benchmark.config import RunConfig, configure
 from benchmark.errors import ConfigError, OutOfMemory
-from benchmark.pretrain_config import PretrainConfig
-from benchmark.probe import ProbeSettings, probe
-from benchmark.runner import run
+from benchmark.pretrain.config import PretrainConfig
+from benchmark.probe.probe import ProbeSettings, probe
+from benchmark.runner import sweep
+from benchmark.runner.runner import run
 from encoders import check_encoder
 from encoders.factory import construct
 from encoders.memory import is_out_of_memory

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmark import cli, store
+from benchmark.cli import app as cli
 from benchmark.errors import ConfigError
-from benchmark.evaluation import run_folders
-from benchmark.paths import user_path
-from benchmark.probe import cell_path
-from encoders.weights import cache_dir
-from tasks import ycb
-from tasks.demonstrations import Demonstrations
+from benchmark.probe.probe import cell_path
+from benchmark.runner.backgrounds import run_folders
+from benchmark.store import run_folder as store
+from benchmark.store.paths import user_path
+from encoders.weights.resolve import cache_dir
+from tasks.demonstrations.dataset import Demonstrations
 from tasks.errors import DemonstrationError, ExpertError
 from tasks.experts import Expert
+from tasks.scene import ycb
 
 
 @pytest.fixture(autouse=True)

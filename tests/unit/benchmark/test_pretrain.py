@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import pretrain as module
 from benchmark.errors import ConfigError, OutputError
-from benchmark.hand_image_preview import preview
-from benchmark.hand_image_workers import BLOCK, ImageSettings, ImageWorkers
-from benchmark.pretrain import pretrain
-from benchmark.pretrain_config import PretrainConfig
+from benchmark.pretrain import training as module
+from benchmark.pretrain.config import PretrainConfig
+from benchmark.pretrain.preview import preview
+from benchmark.pretrain.training import pretrain
+from benchmark.pretrain.workers import BLOCK, ImageSettings, ImageWorkers
 
 SMALL = {"size": 32, "batch": 4, "held_out": 8, "workers": 1, "device": "cpu"}
 ROOT = Path(__file__).resolve().parents[3]
@@ -115,8 +115,8 @@ def test_a_stopped_training_leaves_a_checkpoint_and_no_workers(tmp_path):
     options = {**SMALL, "minutes": 1}
     code = (
         "import pathlib\n"
-        "from benchmark.pretrain import pretrain\n"
-        "from benchmark.pretrain_config import PretrainConfig\n"
+        "from benchmark.pretrain.training import pretrain\n"
+        "from benchmark.pretrain.config import PretrainConfig\n"
         "if __name__ == '__main__':\n"
         f"    pretrain(PretrainConfig(**{options!r}), pathlib.Path({str(tmp_path)!r}))\n"
     )

@@ -10,10 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 import encoders
-from benchmark import cli, probe_frames, stages
-from benchmark import probe as probing
+from benchmark.cli import app as cli
 from benchmark.errors import ConfigError, OutputError
-from benchmark.probe_score import bootstrap_generator, compare
+from benchmark.probe import frames as probe_frames
+from benchmark.probe import probe as probing
+from benchmark.probe.score import bootstrap_generator, compare
+from benchmark.runner import encoder as stages
 from encoders import EncoderError
 
 SETTINGS = probing.ProbeSettings(episodes=6, frames=3)

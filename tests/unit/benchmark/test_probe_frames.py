@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import tasks
-from benchmark import probe_frames
-from benchmark.probe_frames import NOISE_STEPS, collect, exploration, split
-from benchmark.probe_quantities import QUANTITIES, quantities
+from benchmark.probe import frames as probe_frames
+from benchmark.probe.frames import NOISE_STEPS, collect, exploration, split
+from benchmark.probe.quantities import QUANTITIES, quantities
 from tasks import experts
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmark.errors import ConfigError
-from benchmark.probe_frames import ProbeFrames, clock_features, split
-from benchmark.probe_ridge import PENALTIES, choose_penalties, episode_sums, explained, margin, ridge, standardise
-from benchmark.probe_score import balanced_accuracy, bootstrap_generator, compare, score
+from benchmark.probe.frames import ProbeFrames, clock_features, split
+from benchmark.probe.ridge import PENALTIES, choose_penalties, episode_sums, explained, margin, ridge, standardise
+from benchmark.probe.score import balanced_accuracy, bootstrap_generator, compare, score
 
 EPISODES, LENGTH, FEATURES = 30, 8, 5
 

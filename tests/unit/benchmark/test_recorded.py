@@ -5,12 +5,12 @@ import json
 import pytest
 
 import encoders.precision
-from benchmark import recorded, runner
 from benchmark.config import configure
 from benchmark.errors import FolderError
-from benchmark.runner import run
-from benchmark.store import RunFolder
-from benchmark.sweep import sweep
+from benchmark.runner import recorded, runner
+from benchmark.runner.runner import run
+from benchmark.runner.sweep import sweep
+from benchmark.store.run_folder import RunFolder
 
 
 class Killed(BaseException):

@@ -10,13 +10,13 @@ import pyarrow.parquet
 import pytest
 import safetensors.numpy
 
-from benchmark import episodes
 from benchmark.config import configure
 from benchmark.errors import FolderError
-from benchmark.identity import file_hash
-from benchmark.resume import inspect
-from benchmark.runner import run
-from benchmark.store import RunFolder
+from benchmark.runner.resume import inspect
+from benchmark.runner.runner import run
+from benchmark.store import episodes
+from benchmark.store.identity import file_hash
+from benchmark.store.run_folder import RunFolder
 
 BEFORE = Path(__file__).parents[2] / "data" / "run-folders-fa7125c"
 """Two runs as git fa7125c wrote them: seed 0 is finished, seed 1 was killed in iteration 2 of 3, after its episodes."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tasks
-from benchmark.rollout import Clock, EpisodeRule, rollout
-from benchmark.simulators import SceneSettings, Simulators
+from benchmark.rollout.episodes import Clock, EpisodeRule, rollout
+from benchmark.rollout.simulators import SceneSettings, Simulators
 
 RULE = EpisodeRule(goal_steps=2, time_limit_is_terminal=True)
 LIMITLESS = EpisodeRule(goal_steps=2, time_limit_is_terminal=False)

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import encoders.precision
-from benchmark import runner
 from benchmark.config import configure
 from benchmark.errors import ConfigError
-from benchmark.precision import demonstrated_frames, settle_precision
-from benchmark.runner import run
-from benchmark.simulators import SceneSettings
-from benchmark.suite import suite_name
+from benchmark.rollout.simulators import SceneSettings
+from benchmark.runner import runner
+from benchmark.runner.precision import demonstrated_frames, settle_precision
+from benchmark.runner.runner import run
+from benchmark.runner.suite import suite_name
 from encoders import PrecisionRefused
 from encoders.precision import PRECISIONS
-from tasks.demonstrations import Demonstrations
+from tasks.demonstrations.dataset import Demonstrations
 
 PLUGIN = """
 import torch
@@ -95,7 +95,7 @@ def test_auto_takes_bfloat16_says_so_and_records_what_was_used(configured, instr
 
 
 def test_float32_compares_nothing(configured, instructions, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.precision.demonstrated_frames", None)
+    monkeypatch.setattr("benchmark.runner.precision.demonstrated_frames", None)
     result = run(configured(precision="float32"), tmp_path / "runs")
     assert identity(result)["encoder"]["precision"] == "float32"
     assert "precision_cosine" not in (result.path / "metrics.jsonl").read_text()

@@ -13,18 +13,19 @@ import safetensors.numpy
 import torch
 
 import benchmark
-from benchmark import runner, session
 from benchmark.config import HELD_OUT_SEED, configure
 from benchmark.dapg import LearningDiverged
 from benchmark.dapg.policy import MIN_LOG_STD
+from benchmark.demonstrations.features import cache_path
 from benchmark.errors import OutputError
-from benchmark.features import cache_path
-from benchmark.identity import file_hash
-from benchmark.runner import run
-from benchmark.store import RunFolder
+from benchmark.runner import context as session
+from benchmark.runner import runner
+from benchmark.runner.runner import run
+from benchmark.store.identity import file_hash
+from benchmark.store.run_folder import RunFolder
 from encoders.errors import EncoderError, WeightsMissing
 from tasks.base import Task
-from tasks.demonstrations import Demonstrations
+from tasks.demonstrations.dataset import Demonstrations
 
 HORIZON, TRAJECTORIES, EPISODES = 6, 3, 2
 TINY = (

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import tasks
-from benchmark import simulators as module
 from benchmark.errors import SimulationError
-from benchmark.simulators import SceneSettings, Simulators
+from benchmark.rollout import simulators as module
+from benchmark.rollout.simulators import SceneSettings, Simulators
 from tasks.errors import RenderError, TaskError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
@@ -71,7 +71,7 @@ def test_a_frame_shows_its_slots_present_state(pen_with_images):
     """The frame of a slot is what a renderer of its own makes of a task stepped by hand."""
     import mujoco
 
-    from tasks.render import Renderer
+    from tasks.rendering.render import Renderer
 
     pen_with_images.begin([0, 1, 2], [5, 6, 7])
     task = tasks.make("pen")
@@ -179,15 +179,15 @@ def test_equal_starts_may_show_equal_frames(pen_with_images):
 def test_drawing_and_learning_live_in_one_process():
     """Mesa's LLVM and the one in torch's compiler, which an optimiser imports, must not get into each other's way."""
     code = """if True:
-        from benchmark.simulators import SceneSettings, Simulators
+        from benchmark.rollout.simulators import SceneSettings, Simulators
         with Simulators(SceneSettings("pen")):
             import torch
             torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     """
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[2]).returncode == 0
 
 
 def test_a_worker_needs_no_torch():
     """What a worker imports is this module: without torch it starts faster and is 300 MB smaller."""
-    code = "import sys, benchmark.simulators; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[1]).returncode == 0
+    code = "import sys, benchmark.rollout.simulators; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(module.__file__).parents[2]).returncode == 0

@@ -6,15 +6,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmark import stages
-from benchmark.adapt_config import AdaptConfig
+from benchmark.adapt.config import AdaptConfig
 from benchmark.config import configure
 from benchmark.errors import ConfigError
 from benchmark.progress import Silent
-from encoders import WeightsMissing, build, cards, licences
+from benchmark.runner import encoder as stages
+from encoders import WeightsMissing, build, cards
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import load_heads
 from encoders.adapt.model import KeypointModel
+from encoders.weights import licences
 
 
 def planned(*overrides, preset="quickstart", task="door", encoder="hindex", **options):

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmark.config import PRESETS, configure
-from benchmark.suite import changed_settings, suite_name
-from benchmark.versions import RESULTS_VERSION
+from benchmark.runner.suite import changed_settings, suite_name
+from benchmark.store.provenance import RESULTS_VERSION
 
 
 def suite(*overrides, preset="quickstart", **values):

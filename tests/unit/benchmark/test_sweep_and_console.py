@@ -3,13 +3,14 @@
 import pytest
 from rich.console import Console
 
-from benchmark import console, sweep
+from benchmark.cli import console
+from benchmark.cli.console import ConsoleProgress, print_results
 from benchmark.config import configure
-from benchmark.console import ConsoleProgress, print_results
 from benchmark.dapg import LearningDiverged
 from benchmark.errors import ConfigError, FolderError, OutputError, SimulationError
 from benchmark.progress import Silent
-from benchmark.runner import RunResult
+from benchmark.runner import sweep
+from benchmark.runner.runner import RunResult
 
 
 class Watched(Silent):

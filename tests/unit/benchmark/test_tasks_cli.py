@@ -17,11 +17,14 @@ from PIL import Image
 
 import benchmark
 import tasks
-from benchmark import cli, doctor, task_pictures, tasks_cli
+from benchmark import doctor
+from benchmark.cli import app as cli
+from benchmark.cli import task_pictures
+from benchmark.cli import tasks as tasks_cli
 from benchmark.errors import GraphicsError
 from tasks import experts
-from tasks.backgrounds import BACKGROUNDS
 from tasks.experts import Expert
+from tasks.scene.backgrounds import BACKGROUNDS
 
 GREEN = task_pictures.GREEN
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="displays are found otherwise elsewhere")
@@ -339,7 +342,7 @@ def test_a_process_ends_with_code_2(arguments, tmp_path):
     if arguments[1:]:
         environment["DISPLAY"] = ":4321"
     done = subprocess.run(
-        [sys.executable, "-c", "from benchmark.cli import main; main()", "tasks", "show", *arguments],
+        [sys.executable, "-c", "from benchmark.cli.app import main; main()", "tasks", "show", *arguments],
         env=environment | {"PYTHONPATH": home},
         cwd=tmp_path,
         capture_output=True,

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 import tasks
-from benchmark import cli, console
-from benchmark.adapt_config import configure as configure_adaptation
+from benchmark.adapt.config import configure as configure_adaptation
+from benchmark.cli import app as cli
+from benchmark.cli import console
 from benchmark.config import configure
+from benchmark.device import choose_device
 from benchmark.environment import print_what_fits
 from benchmark.errors import ConfigError
-from benchmark.machine import choose_device
-from benchmark.runner import RunResult
+from benchmark.runner.runner import RunResult
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import encoders
 from benchmark.errors import ConfigError
-from benchmark.probe import cell_path as probe_path
-from benchmark.store import cell_path
-from benchmark.titles import folder_name, title_of
+from benchmark.probe.probe import cell_path as probe_path
+from benchmark.store.run_folder import cell_path
+from benchmark.store.titles import folder_name, title_of
 
 REGISTERED = st.from_regex(r"[a-z0-9][a-z0-9_\-]*", fullmatch=True)
 OF_TIMM = st.text(string.ascii_lowercase + string.digits + "._-", min_size=1).map("timm:{}".format)

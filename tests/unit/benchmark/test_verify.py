@@ -9,11 +9,13 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from benchmark import adapt_folder, cli, probe_folder
+from benchmark.adapt import folder as adapt_folder
+from benchmark.cli import app as cli
 from benchmark.errors import OutputError
-from benchmark.store import RunFolder
-from benchmark.training_files import write_checkpoint
-from benchmark.verify import verify
+from benchmark.probe import folder as probe_folder
+from benchmark.store.run_folder import RunFolder
+from benchmark.store.training import write_checkpoint
+from benchmark.store.verify import verify
 
 BEFORE = Path(__file__).parents[2] / "data" / "run-folders-fa7125c" / "runs"
 IDENTITY = {"encoder": "tiny"}

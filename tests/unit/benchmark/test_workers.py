@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import workers as module
 from benchmark.errors import ConfigError, OutputError, SimulationError
-from benchmark.hand_image_workers import ImageSettings, ImageWorkers
-from benchmark.simulators import SceneSettings, Simulators
-from benchmark.workers import PATIENCE_VARIABLE, Worker, close, patience
-from reports import press
+from benchmark.pretrain.workers import ImageSettings, ImageWorkers
+from benchmark.rollout import worker_pool as module
+from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.worker_pool import PATIENCE_VARIABLE, Worker, close, patience
+from reports.page import writer as press
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -27,7 +27,7 @@ BARE = SceneSettings("pen", slots=2, images=False)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 
 NO_GUARD = """
-from benchmark.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import SceneSettings, Simulators
 with Simulators(SceneSettings("pen", slots=1, images=False), workers=1) as simulators:
     print(len(simulators.begin([0], [7]).observation))
 """
@@ -35,7 +35,7 @@ with Simulators(SceneSettings("pen", slots=1, images=False), workers=1) as simul
 FROM_A_CHILD = """
 import multiprocessing
 from benchmark.errors import BenchError
-from benchmark.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import SceneSettings, Simulators
 
 def start():
     try:
@@ -174,7 +174,7 @@ def test_workers_of_a_killed_process_end_by_themselves(delay, answering, tmp_pat
     script.write_text(
         "import time\n"
         "from answering import answer\n"
-        "from benchmark.workers import Worker\n"
+        "from benchmark.rollout.worker_pool import Worker\n"
         f"worker = Worker('a worker', 'start again', answer, ({delay}, b''))\n"
         "worker.send(b'', 'answering')\n"
         "print(worker.process.pid, flush=True)\n"

@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from benchmark.config import LearnerSettings
-from benchmark.dapg import (
-    GaussianPolicy,
-    LearningDiverged,
-    NonFiniteGuard,
-    UpdateReport,
-    ValueBaseline,
-    dapg_update,
-)
-from benchmark.trajectory import Trajectory
+from benchmark.dapg import GaussianPolicy, LearningDiverged, NonFiniteGuard, UpdateReport, ValueBaseline, dapg_update
+from benchmark.rollout.trajectory import Trajectory
 
 SETTINGS = LearnerSettings()
 

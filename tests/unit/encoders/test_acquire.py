@@ -27,15 +27,13 @@ from encoders import (
     UnknownEncoder,
     WeightsInvalid,
     WeightsMissing,
-    acquire,
     cards,
-    download,
     fetch,
     import_file,
-    licences,
     resolve,
 )
-from encoders.download import direct_url
+from encoders.weights import acquire, download, licences
+from encoders.weights.download import direct_url
 
 HOME = Path(encoders.__file__).resolve().parents[1]
 OFFICIAL = bytes(range(256)) * 4000
@@ -374,7 +372,7 @@ def test_a_disk_that_fills_midway_is_one_line(server, cache, publish, monkeypatc
     limited = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
     code = limited + (
-        "from pathlib import Path; from encoders import EncoderError, download\n"
+        "from pathlib import Path; from encoders import EncoderError; from encoders.weights import download\n"
         f"path = Path({str(cache)!r}) / 'w.pth'; path.parent.mkdir()\n"
         f"try:\n    download.download({server.url + '/w.pth'!r}, path)\nexcept EncoderError as error:\n    print(error)"
     )
@@ -389,7 +387,7 @@ def test_two_fetches_do_not_mix(server, cache, publish):
     publish()
     staged = acquire._staging(cards.CARDS["rrl"], cards.CARDS["rrl"].sources[0], f"{server.url}/w.pth")
     code = (
-        "from pathlib import Path; from encoders.download import held\n"
+        "from pathlib import Path; from encoders.weights.download import held\n"
         f"file = held(Path({str(staged)!r})); print(1, flush=True); input()"
     )
     environment = os.environ | {"PYTHONPATH": str(HOME)}
@@ -459,7 +457,7 @@ def test_a_file_on_google_drive_is_fetched_and_its_warning_page_refused(name, se
         asked.append(direct_url(url))
         return f"{server.url}/w.pth"
 
-    monkeypatch.setattr("encoders.download.direct_url", redirected)
+    monkeypatch.setattr("encoders.weights.download.direct_url", redirected)
     server.files["w.pth"], server.faults["w.pth"] = b"<html>Google Drive can't scan this file</html>", "html"
     with pytest.raises(WeightsMissing) as caught:
         fetch(name, accept_licence=True, check=nothing)
@@ -487,12 +485,12 @@ def test_of_two_files_that_will_do_either_is_imported_under_its_own_name(file, c
     right = own if file.endswith("safetensors") else metas
     (kept,) = import_file("dinov3_small", tmp_path / file, check=nothing)
     assert kept.name == right.filename
-    assert encoders.acquire.path("dinov3_small") == kept
-    assert encoders.acquire.verify("dinov3_small")[0].path == kept
+    assert acquire.path("dinov3_small") == kept
+    assert acquire.verify("dinov3_small")[0].path == kept
     monkeypatch.setitem(cards.CARDS, "dinov3_small", card)
     if right is metas:
         with pytest.raises(WeightsInvalid, match=r"published was 08c60483\.\.\."):
-            encoders.acquire.verify("dinov3_small")
+            acquire.verify("dinov3_small")
 
 
 # Licences.

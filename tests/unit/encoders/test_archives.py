@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from encoders import EncoderError, WeightsInvalid, WeightsMissing, archives, import_file, resolve
+from encoders import EncoderError, WeightsInvalid, WeightsMissing, import_file, resolve
+from encoders.weights import archives
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 import encoders
-from encoders import convert, pickles
-from encoders.files import file_sha256
-from encoders.unpickling import Opaque
+from encoders.weights import convert, pickles
+from encoders.weights.files import file_sha256
+from encoders.weights.unpickling import Opaque
 
 HOME = Path(encoders.__file__).resolve().parents[1]
 
@@ -211,7 +211,7 @@ def test_a_killed_conversion_leaves_nothing_under_its_name(folder):
     path = folder / "w.pth"
     torch.save({"a": torch.zeros(3)}, path)
     code = (
-        "import os, time; from pathlib import Path; from encoders import convert\n"
+        "import os, time; from pathlib import Path; from encoders.weights import convert\n"
         "os.fsync = lambda _: (Path('stuck').touch(), time.sleep(60))\n"
         f"convert.tensors(Path({str(path)!r}))"
     )

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from encoders import LicenceNotAccepted, WeightsInvalid, WeightsMissing, build, cards, licences, resolve
-from encoders.checkpoint import RESNET_LAYOUTS, load_trunk, read, state_sha256
-from encoders.resnet import ResNet50
+from encoders import LicenceNotAccepted, WeightsInvalid, WeightsMissing, build, cards, resolve
+from encoders.weights import licences
+from encoders.weights.checkpoint import RESNET_LAYOUTS, load_trunk, read, state_sha256
+from encoders.zoo.resnet import ResNet50
 
 SMALL = {
     "conv1.weight": torch.arange(12.0).reshape(2, 6),

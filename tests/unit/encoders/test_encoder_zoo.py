@@ -6,11 +6,13 @@ import timm
 import torch
 
 import encoders
-from benchmark.encoders_speed import task_frames
-from encoders import UnknownEncoder, WeightsInvalid, build, check_encoder, licences, timm_encoder
+from benchmark.runner.speed import task_frames
+from encoders import UnknownEncoder, WeightsInvalid, build, check_encoder
 from encoders.cards import CARDS
-from encoders.random_weights import random_state
-from encoders.timm_encoder import TimmEncoder, resize_positions
+from encoders.weights import licences
+from encoders.weights.random_weights import random_state
+from encoders.zoo import timm_encoder
+from encoders.zoo.timm_encoder import TimmEncoder, resize_positions
 
 IMAGES = [name for name in CARDS if name != "state"]
 QUICK = {name for name in IMAGES if CARDS[name].parameters < 40_000_000} | {"vc1", "siglip2_base"}

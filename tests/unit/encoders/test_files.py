@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from benchmark import atomic
 from benchmark.errors import OutputError
-from benchmark.lock import hold
-from encoders import files
-from encoders.download import held
+from benchmark.store import atomic
+from benchmark.store.lock import hold
 from encoders.errors import EncoderError
+from encoders.weights import files
+from encoders.weights.download import held
 
 
 @pytest.fixture(autouse=True)

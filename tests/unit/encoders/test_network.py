@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from encoders.network import without_numbers
+from encoders.zoo.network import without_numbers
 
 
 class ComputesWhileMade(nn.Linear):

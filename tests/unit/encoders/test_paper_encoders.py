@@ -403,7 +403,7 @@ def test_the_paper_preset_runs_from_official_files_to_a_result(name, file, tmp_p
     recorded.write_bytes(pickle.dumps([{**episode, "init_state_dict": state}], 2))
 
     def bench(*arguments):
-        code = "from benchmark.cli import main; main()"
+        code = "from benchmark.cli.app import main; main()"
         environment = {**os.environ, "HINDEX_BENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from encoders import WeightsInvalid
-from encoders.pickles import read
-from encoders.unpickling import Opaque
+from encoders.weights.pickles import read
+from encoders.weights.unpickling import Opaque
 
 FORMATS = {"zip": True, "legacy": False}
 DTYPES = (

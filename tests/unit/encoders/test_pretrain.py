@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 import encoders
-from encoders import pretrain
-from encoders.pretrain import LABEL_DIM, HandPoseNetwork, Labels, Trainer
+from encoders.pretrain import training as pretrain
+from encoders.pretrain.training import LABEL_DIM, HandPoseNetwork, Labels, Trainer
 
 RANGES = np.stack([-np.ones(24), 0.5 + np.arange(24) / 24], axis=1)
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ import torchvision
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from encoders import EncoderError, build, check_encoder
-from encoders.checkpoint import state_sha256
-from encoders.resnet import ResNet50, random_state
+from encoders.weights.checkpoint import state_sha256
+from encoders.zoo.resnet import ResNet50, random_state
 
 RANDOM_SHA256 = "6c28a3ffa2b2dc01d0a4a423d53791f8bdd9ac36b515374718aee571c8549976"
 

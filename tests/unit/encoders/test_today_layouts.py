@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import encoders
 from encoders import WeightsInvalid, build
 from encoders.cards import CARDS
-from encoders.hand_vit import HaMeR, WiLoR
+from encoders.zoo.hand_vit import HaMeR, WiLoR
 
 
 @pytest.fixture(scope="module")

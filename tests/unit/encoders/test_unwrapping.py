@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from encoders import WeightsInvalid
-from encoders.checkpoint import ADAPTED, RESNET_LAYOUTS, TORCHVISION, Layout, holds_layout, load, load_trunk
+from encoders.weights.checkpoint import ADAPTED, RESNET_LAYOUTS, TORCHVISION, Layout, holds_layout, load, load_trunk
 
 SMALL = {
     "conv1.weight": torch.arange(12.0).reshape(2, 6),

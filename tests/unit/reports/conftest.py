@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.store import RunFolder
+from benchmark.store.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 

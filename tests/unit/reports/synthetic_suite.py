@@ -22,8 +22,8 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, ImageDraw
 
-from benchmark import episodes
-from benchmark.store import RunFolder
+from benchmark.store import episodes
+from benchmark.store.run_folder import RunFolder
 from tasks.cards import CARDS
 
 SUITE, OTHER_SUITE = "small-builtin-paper-r1", "quickstart-builtin-paper-r1"

@@ -3,8 +3,9 @@
 import pandas
 import pytest
 
-from reports import figures_ablations, load
-from reports.figures_ablations import ablation, cell_scores, compare_variants
+from reports.data import load
+from reports.figures import ablations as figures_ablations
+from reports.figures.ablations import ablation, cell_scores, compare_variants
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ import pandas
 import pytest
 import scipy.stats
 
-from reports import coverage, plates_scores, suite_tables
-from reports.collect import collect
-from reports.coverage import EPISODE_SPREAD, invent, one_task_coverage, one_task_range
-from reports.figures_curves import learning_curves
-from reports.notes import one_task_note
-from reports.statistics import bootstrap, task_means
+from reports.analysis import coverage
+from reports.analysis.bootstrap import bootstrap, task_means
+from reports.analysis.coverage import EPISODE_SPREAD, invent, one_task_coverage, one_task_range
+from reports.data.collect import collect
+from reports.figures import score_specifications as plates_scores
+from reports.figures.curves import learning_curves
+from reports.figures.interval_notes import one_task_note
+from reports.tables import suite_tables
 
 TRUTH = 0.95
 

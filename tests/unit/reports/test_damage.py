@@ -7,17 +7,17 @@ import shutil
 
 import pytest
 
-from benchmark import manifest
 from benchmark.errors import FolderError
-from benchmark.identity import identity_hash
-from benchmark.store import RunFolder
-from reports import load
-from reports.collect import collect
-from reports.plates_ablations import ablation_plates
-from reports.plates_pictures import adaptation_plates, background_plates, probe_plates, task_plates
-from reports.plates_scores import learning_plates, score_plates, spending_plates, statistics_plates
-from reports.problems import problems
-from reports.suite_tables import probe_tables, stage2_tables, suite_tables
+from benchmark.store import manifest
+from benchmark.store.identity import identity_hash
+from benchmark.store.run_folder import RunFolder
+from reports.data import load
+from reports.data.collect import collect
+from reports.data.findings import problems
+from reports.figures.ablation_specifications import ablation_plates
+from reports.figures.picture_specifications import adaptation_plates, background_plates, probe_plates, task_plates
+from reports.figures.score_specifications import learning_plates, score_plates, spending_plates, statistics_plates
+from reports.tables.suite_tables import probe_tables, stage2_tables, suite_tables
 
 JSON_FILES = ("config.json", "identity.json", "encoder.json", "machine.json", "metrics.jsonl")
 FILES = (*JSON_FILES, "episodes.parquet", "manifest.json", "frames/start.png", "frames/strip.png", "video.mp4")

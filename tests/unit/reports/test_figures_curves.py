@@ -5,8 +5,9 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
-from reports import figures_curves, load
-from reports.figures_curves import learning_curves
+from reports.data import load
+from reports.figures import curves as figures_curves
+from reports.figures.curves import learning_curves
 
 
 def curves(seeds, *, task="door", row="hindex", status="finished"):

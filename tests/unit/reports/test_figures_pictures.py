@@ -7,9 +7,9 @@ import safetensors.numpy
 from matplotlib.text import Text
 from PIL import Image
 
-from reports import pictures
-from reports.figures_adaptation import SIGMA, affine_distributions, affine_values, read_affine_values
-from reports.figures_tasks import background_grid, background_returns, keypoint_grid, task_strips
+from reports.figures import pictures
+from reports.figures.adaptation import SIGMA, affine_distributions, affine_values, read_affine_values
+from reports.figures.tasks import background_grid, background_returns, keypoint_grid, task_strips
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
-from reports import figures_costs, figures_scores, style
-from reports.looks import ramp
-from reports.notes import band_note, interval_note
+from reports.figures import costs as figures_costs
+from reports.figures import scores as figures_scores
+from reports.figures import style
+from reports.figures.encoder_styles import ramp
+from reports.figures.interval_notes import band_note, interval_note
 
 
 def words(figure):

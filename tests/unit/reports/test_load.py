@@ -8,9 +8,9 @@ from dataclasses import replace
 import pandas
 import pytest
 
-from reports import load
-from reports.problems import problems
-from reports.run_folder import COLUMNS, split_title
+from reports.data import load
+from reports.data.findings import problems
+from reports.data.run_folder import COLUMNS, split_title
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from reports.looks import KNOWN, OTHER_COLOURS, encoder_name, looks, origin_of, ramp
+from reports.figures.encoder_styles import KNOWN, OTHER_COLOURS, encoder_name, looks, origin_of, ramp
 
 PAPERS = ("hindex", "vc1", "mvp", "r3m", "rrl", "frankmocap_hand", "frankmocap_body", "alphapose")
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas
 import pytest
 
-from reports import elements, figures_scores, inline_svg, sections
 from reports.build import build
-from reports.collect import NothingToReport, collect
-from reports.page import Page, Section, render
-from reports.problems import Finding
-from reports.table import Table
+from reports.data.collect import NothingToReport, collect
+from reports.data.findings import Finding
+from reports.figures import scores as figures_scores
+from reports.page import elements, inline_svg, sections
+from reports.page.page import Page, Section, render
+from reports.tables.table import Table
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "source"}
 

@@ -8,7 +8,10 @@ import numpy as np
 import pandas
 import pytest
 
-from reports import learning, load, scores, shift, statistics
+from reports.analysis import background_shift as shift
+from reports.analysis import bootstrap as statistics
+from reports.analysis import learning, scores
+from reports.data import load
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pandas
 import pytest
 
 from benchmark.intervals import interval
-from reports.load import ADAPTATION_COLUMNS
-from reports.plates_pictures import adaptation_plates
-from reports.stage2 import COLUMNS, stage2_numbers
-from reports.tables import stage2_table
+from reports.analysis.stage2 import COLUMNS, stage2_numbers
+from reports.data.load import ADAPTATION_COLUMNS
+from reports.figures.picture_specifications import adaptation_plates
+from reports.tables.tables import stage2_table
 
 EPISODES = {"none": [20.0, 21.0, 22.0, 23.0], "affine": [21.0, 21.5, 23.0, 25.0]}
 

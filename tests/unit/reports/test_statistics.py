@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reports import statistics
-from reports.coverage import simulate_coverage
-from reports.statistics import bootstrap, normaliser
+from reports.analysis import bootstrap as statistics
+from reports.analysis.bootstrap import bootstrap, normaliser
+from reports.analysis.coverage import simulate_coverage
 
 NAN = np.nan
 HAND = np.array([[10.0, 40.0, 90.0], [30.0, 60.0, NAN]])

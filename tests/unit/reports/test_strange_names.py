@@ -9,9 +9,14 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
-from reports import elements, figures_scores, load, press, style, table
 from reports.build import build
-from reports.records import clean
+from reports.data import load
+from reports.data.records import clean
+from reports.figures import scores as figures_scores
+from reports.figures import style
+from reports.page import elements
+from reports.page import writer as press
+from reports.tables import table
 
 STRANGE = {
     "mathtext": "$x^{$ $\\frac{1}{0}$",
@@ -86,8 +91,8 @@ def test_folders_and_ids_of_suites_are_unlike_each_other():
 
 
 def test_a_command_on_the_page_runs_what_it_says(synthetic, write):
-    from reports.collect import collect
-    from reports.plates_scores import paper_command
+    from reports.data.collect import collect
+    from reports.figures.score_specifications import paper_command
 
     folder = write(synthetic.Run("vc1", "pen", 0, suite="small; touch stolen"))
     (suite,) = collect(folder).suites

@@ -6,7 +6,11 @@ import numpy as np
 import pandas
 import pytest
 
-from reports import coverage, learning, load, scores, shift, statistics, table, tables
+from reports.analysis import background_shift as shift
+from reports.analysis import bootstrap as statistics
+from reports.analysis import coverage, learning, scores
+from reports.data import load
+from reports.tables import table, tables
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import tasks
-from tasks.backgrounds import BACKGROUNDS, background, dress_adroit, dress_table_arena
 from tasks.errors import TaskError
-from tasks.hand import load_scene
-from tasks.render import Renderer
-from tasks.textures import FILES, LOOKS, PATTERNS, Look, painted, texture
+from tasks.rendering.render import Renderer
+from tasks.scene.backgrounds import BACKGROUNDS, background, dress_adroit, dress_table_arena
+from tasks.scene.hand import load_scene
+from tasks.scene.textures import FILES, LOOKS, PATTERNS, Look, painted, texture
 
 SCENES = ["adroit_hammer.xml", "adroit_door.xml", "adroit_pen.xml"]
 NUMBERS = [look.number for look in BACKGROUNDS]

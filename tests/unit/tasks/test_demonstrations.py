@@ -7,11 +7,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 
-from tasks.demonstrations import Demonstrations, Episode
+from tasks.demonstrations.dataset import Demonstrations, Episode
+from tasks.demonstrations.published import import_dapg
 from tasks.errors import DemonstrationError, TaskError
-from tasks.expert_rollout import collect, evaluate, replay
 from tasks.experts import Expert
-from tasks.published import import_dapg
+from tasks.experts.rollout import collect, evaluate, replay
 
 
 class Reading(NamedTuple):

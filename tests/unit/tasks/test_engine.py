@@ -54,7 +54,7 @@ def test_a_binding_that_works_is_kept_for_whoever_draws_with_mujoco_itself():
 
 
 def test_frames_are_drawn_whatever_binding_is_named(tmp_path):
-    script = "import tasks; from tasks.render import open_context; print(open_context()[1].name)"
+    script = "import tasks; from tasks.rendering.render import open_context; print(open_context()[1].name)"
     plain, odd = python(script), python(script, MUJOCO_GL="osmesa", PYOPENGL_PLATFORM="osmesa", DISPLAY="nowhere")
     assert (odd.returncode, odd.stdout) == (plain.returncode, plain.stdout), odd.stderr
 

@@ -11,8 +11,8 @@ from scipy import stats
 
 import tasks
 from tasks.errors import ExpertError
-from tasks.expert_rollout import card_scores, evaluate
 from tasks.experts import Expert, card_path, policy, read_card, shipped, shipped_card, shipped_names
+from tasks.experts.rollout import card_scores, evaluate
 
 
 def make(sizes=(5, 8, 8, 3), seed=0):

@@ -12,7 +12,7 @@ import tasks
 import tasks.gymnasium_envs
 from tasks.errors import TaskError
 from tasks.forks import ForkedError
-from tasks.render import Renderer
+from tasks.rendering.render import Renderer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX systems fork")
 SECONDS = 60

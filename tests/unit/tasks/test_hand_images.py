@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tasks import hand_image_draws as draws
-from tasks.hand_image_scene import HAND_JOINTS, KEYPOINTS
-from tasks.hand_images import HandImages
+from tasks.hand_images import draws
+from tasks.hand_images.images import HandImages
+from tasks.hand_images.scene import HAND_JOINTS, KEYPOINTS
 
 SIZE, N = 48, 70
 # Distances in the model, metres: knuckle to middle joint and on to the next, of the first finger and of the thumb.

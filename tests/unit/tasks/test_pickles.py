@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tasks.demonstrations.pickles import load_mjrl_policy, load_plain
 from tasks.errors import PickleError
-from tasks.pickles import load_mjrl_policy, load_plain
 
 LOADERS = [load_plain, load_mjrl_policy]
 

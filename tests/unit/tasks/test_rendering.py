@@ -10,7 +10,7 @@ import pytest
 
 import tasks
 from tasks.errors import RenderError
-from tasks.render import CROP, RENDERED, Renderer, check_distinct, crop_angle
+from tasks.rendering.render import CROP, RENDERED, Renderer, check_distinct, crop_angle
 
 NAMES = ["hammer", "door", "pen", "pour", "relocate-mug"]
 SHAPE = (CROP, CROP, 3)

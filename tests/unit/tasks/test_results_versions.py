@@ -1,10 +1,10 @@
 """Which results version a task has with which pack of objects, and that what it gives records it."""
 
 import tasks
-from tasks import ycb
 from tasks.cards import CARDS, PACKS
-from tasks.expert_rollout import collect
 from tasks.experts import shipped
+from tasks.experts.rollout import collect
+from tasks.scene import ycb
 
 REORDERED = ("pour", "relocate-mug", "relocate-large_clamp")
 

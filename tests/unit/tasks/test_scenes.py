@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 import tasks
-from tasks import door, hammer, hand, pen
+from tasks import door, hammer, pen
 from tasks.base import norm
 from tasks.errors import AssetError, TaskError, UnknownTask
+from tasks.scene import hand
 
 NAMES = ["hammer", "door", "pen"]
 HAND_JOINTS = [

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mujoco import mjtGeom as Geom
 
-from tasks import objects, shapes
-from tasks.hand import use_paper_collisions
+from tasks.scene import objects, shapes
+from tasks.scene.hand import use_paper_collisions
 
 # Unscaled bounding boxes of the scanned objects in the body frame, metres.
 BOUNDS = {

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import tasks
-from encoders.weights import cache_dir
-from tasks import ycb as pack
+from encoders.weights.resolve import cache_dir
 from tasks.errors import AssetError
+from tasks.scene import ycb as pack
 
 ALONE = "collision/011_banana/011_banana_1.stl"
 PIECES = {
@@ -200,6 +200,6 @@ def test_all_files_are_handed_out_where_they_are(ycb, cache):
 
 
 def test_importing_it_loads_neither_torch_nor_pooch():
-    code = "import sys, tasks.ycb; sys.exit(bool({'torch', 'pooch', 'mujoco', 'numpy'} & set(sys.modules)))"
+    code = "import sys, tasks.scene.ycb; sys.exit(bool({'torch', 'pooch', 'mujoco', 'numpy'} & set(sys.modules)))"
     home = Path(tasks.__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=home).returncode == 0

@@ -1,0 +1,127 @@
+"""The card of an adaptation: what was trained on what, how long, and how well it draws held-out frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from encoders.adapt import affine
+from encoders.adapt.files import PENN_FILE
+from encoders.adapt.loss import VGG16_FILE
+
+from ..device import peak_memory
+from ..store import provenance as versions
+
+if TYPE_CHECKING:
+    from .config import AdaptConfig
+    from .evaluation import Drawings
+    from .segments import Hits
+    from .training import _Adaptation
+
+TITLE = "H-InDex Bench Stage 2"
+VGG = f"VGG-16 ({VGG16_FILE}), images not normalised"
+OWN = "not VGG-16: frozen features of the unadapted encoder; running means begin with the first batch"
+PERCEPTUAL = {"vgg16": VGG, "stage1": OWN, "none": "none: the loss is the error of the pixels alone"}
+PENN = "trained on Penn Action"
+SHIPPED = "those that ship, trained on other episodes of all twelve tasks over the unadapted encoder, which ships too"
+FILE = "of the file {name}, sha256 {sha256}"
+DRAWN = "random, their BatchNorm statistics those of a first batch; the authors begin with heads trained on Penn Action"
+
+
+def held_out_rows(drawings: Drawings, keypoints: Hits) -> dict[str, Any]:
+    """How well held-out episodes are drawn, the episodes one by one, and where their keypoints lie."""
+    return {
+        "psnr": drawings.summary(),
+        "psnr_of_episodes": drawings.episodes(),
+        "keypoints_on_hand_or_object": keypoints.summary(),
+    }
+
+
+def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, Any]) -> dict[str, Any]:
+    """The card, ready for JSON.
+
+    Args:
+        made: the adaptation, finished.
+        held_out: see `held_out_rows`, of all tasks.
+        by_task: the same of each.
+    """
+    config, trainer, position, origin = made.config, made.trainer, made.position, made.origin
+    gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
+    network = trainer.model.pose_net.trunk
+    trunk_numbers = sum(p.numel() for name, p in trainer.trained.items() if name.startswith("pose_net.trunk."))
+    parts = made.parts
+    moved = {name: float((value - trainer.pretrained[name]).abs().mean()) for name, value in trainer.adapted().items()}
+    return {
+        "name": TITLE,
+        "task": made.task,
+        "tasks": list(made.tasks),
+        "encoder": {
+            "name": made.encoder.name,
+            "title": origin.title(made.encoder.name),
+            "weights": origin.kind,
+            "weights_sha256": origin.sha256,
+        },
+        "input": "RGB in [0, 1], no mean and standard deviation, here and afterwards",
+        "trained": {
+            "mode": config.mode,
+            "shortcuts": config.shortcuts,
+            "encoder_numbers": trunk_numbers,
+            "percent": 100.0 * trunk_numbers / affine.RESNET50_PARAMETERS,
+            "percent_of": "a ResNet-50 with its classifier, 25,557,032",
+            "batchnorm_layers": len(affine.batchnorm_layers(network)),
+            "heads_numbers": sum(p.numel() for p in trainer.trained.values()) - trunk_numbers,
+            "mean_change": {
+                part: sum(value for name, value in moved.items() if name.endswith(part))
+                / max(1, sum(name.endswith(part) for name in moved))
+                for part in ("weight", "bias")
+            },
+        },
+        "heads": heads_in_words(config, made.identity["heads_sha256"]),
+        "perceptual_network": PERCEPTUAL[config.perceptual],
+        "data": {
+            "what": f"{config.videos} episodes of the shipped expert of each task, with its exploration noise",
+            "frames": sum(part.train.frames for part in parts),
+            "held_out_videos": sum(len(part.held_out) for part in parts),
+            "first_seed": parts[0].settings.seed,
+            "frames_a_video": {part.task: part.settings.limit for part in parts},
+            "sha256": position.frames_sha256,
+            "cameras": {part.task: part.settings.camera_name for part in parts},
+            "objects": config.objects,
+            "quality": config.quality,
+            "size": config.size,
+            "rendered_by": parts[0].train.device._asdict() if parts[0].train.device else None,
+        },
+        "training": {
+            "steps": position.step,
+            "batch": config.batch,
+            "seed": config.seed,
+            "learning_rate": config.learning_rate,
+            "warm_up": config.warm_up,
+            "map_rate": config.map_rate,
+            "cool_down": config.cool_down,
+            "precision": config.precision,
+            "seconds": round(position.seconds, 1),
+            "sessions": position.sessions,
+            "paper": "100,000 steps of 8 pairs at 224 pixels, learning rate 1e-4",
+        },
+        "held_out": {
+            **held_out,
+            "meaning": "PSNR in decibels, peak 1; share of keypoints on hand or handled object, by the segmentation "
+            "rendering; means with 95 % bootstrap intervals over held-out episodes",
+            "evaluations": position.evaluations,
+            **({"by_task": by_task} if len(by_task) > 1 else {}),
+        },
+        "machine": {"device": gpu or "cpu", **versions.record(), **peak_memory(made.device)},
+    }
+
+
+def heads_in_words(config: AdaptConfig, sha256: str | None) -> str:
+    """Where the first heads of an adaptation come from; ``config`` is resolved."""
+    path = config.heads_path
+    if path is None:
+        return DRAWN
+    if config.heads == "shipped":
+        return SHIPPED
+    return PENN if path.name == PENN_FILE else FILE.format(name=path.name, sha256=sha256)

@@ -1,0 +1,134 @@
+"""The folder of an adaptation: its files, and how they are read.
+
+``OUT/adapt/<task>/<title>`` is complete once it has a card; until then a checkpoint says how far it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from encoders import Encoder
+from encoders.adapt import affine
+from encoders.adapt.files import read_affine
+from encoders.adapt.trunk import adaptable
+from encoders.cards import UNIT
+
+from ..errors import FolderError
+from ..store import atomic, manifest
+from ..store import training as training_files
+from ..store.identity import identity_hash, same_identity
+from ..store.paths import user_path
+
+IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
+BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
+TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
+STRIP, PICTURES = "strip.png", "keypoints"
+VOUCHED = (IDENTITY, CONFIG, CARD, METRICS, BATCHNORM, PRETRAINED, TRUNK, HEADS, STRIP)
+"""Files of an adaptation that its manifest lists where they exist; pictures come on top."""
+
+REMEDY = "restore it from a copy, or move the folder away to adapt anew"
+
+
+def adapted_path(out: Path, task: str, title: str) -> Path:
+    """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
+    return user_path(out) / "adapt" / task / title
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether an adaptation's folder is complete."""
+    return (folder / CARD).exists()
+
+
+def finish(folder: Path, card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Write the manifest, and then the card, with which the adaptation is finished."""
+    pictures = {f"{PICTURES}/{file.name}" for file in (folder / PICTURES).glob("*.png")}
+    content = atomic.json_content(card)
+    facts = {"identity": identity_hash(identity)}
+    manifest.write(folder, {*VOUCHED, *pictures} - {CARD}, facts, {CARD: sha256(content).hexdigest()})
+    atomic.write_bytes(folder / CARD, content)
+
+
+def altered(folder: Path) -> list[str]:
+    """Return the names of files that are no longer as the finished adaptation left them, missing ones included.
+
+    Empty for an adaptation that is not finished, and for one from before adaptations had manifests.
+    """
+    if not is_finished(folder) or not (folder / manifest.MANIFEST).exists():
+        return []
+    return manifest.altered(folder, VOUCHED, {})
+
+
+def require_unaltered(folder: Path) -> None:
+    """Make sure that a finished adaptation is as it was left.
+
+    Raises:
+        FolderError: it is not; the message names the files.
+    """
+    if names := altered(folder):
+        raise FolderError(f"{folder} was altered after the adaptation had finished ({', '.join(names)}); {REMEDY}")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a finished adaptation.
+
+    Raises:
+        FolderError: there is none, or it is damaged.
+    """
+    return atomic.read_json(folder / CARD, REMEDY)
+
+
+def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
+    """Put a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
+
+    Returns:
+        The adaptation's card.
+
+    Raises:
+        FolderError: there is none, or it is not finished, damaged, or altered.
+        EncoderError: it is of another network.
+    """
+    if not is_finished(folder):
+        raise FolderError(f"{folder} holds no finished adaptation; run `bench adapt`")
+    require_unaltered(folder)
+    network = adaptable(encoder)
+    if (folder / TRUNK).exists():
+        _load_trunk(network, folder / TRUNK)
+    affine.apply(network, read_affine(folder / BATCHNORM))
+    encoder.normalisation = UNIT
+    return read_card(folder)
+
+
+def _load_trunk(network: nn.Module, path: Path) -> None:
+    content = atomic.read_bytes(path, REMEDY)
+    try:
+        state = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    if found != expected:
+        wrong = min(name for name in found | expected if found.get(name) != expected.get(name))
+        raise FolderError(f"{path} is of another network (at {wrong}); {REMEDY}")
+    network.load_state_dict(state)
+
+
+def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and position of an unfinished adaptation; None where it has no checkpoint yet.
+
+    Raises:
+        FolderError: it is damaged, or of another adaptation.
+    """
+    found = training_files.read_checkpoint(folder / CHECKPOINT)
+    if found is None:
+        return None
+    state, other, position = found
+    if not same_identity(other, identity):
+        raise FolderError(f"{folder / CHECKPOINT} is of another adaptation; {training_files.REMEDY}")
+    return state, position

@@ -1,0 +1,145 @@
+"""Where hand and handled object are in the frames of Stage 2, and how many keypoints lie on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tasks
+from tasks.base import Task
+from tasks.engine import mujoco
+from tasks.rendering.render import CROP, Renderer
+
+from ..intervals import interval
+from .frames import AdaptFrames, FrameSettings
+
+HAND = "forearm"
+"""The body whose subtree is the hand."""
+
+HANDLED = {"hammer": "Object", "door": "door", "pen": "Object"}
+"""The body that the hand moves, its subtree included, where the task itself does not name it."""
+
+FRAMES = 10
+
+Masks = NDArray[np.bool_]
+
+
+class Segmenter(Renderer):
+    """Draws which geoms a camera sees: the frustum and the pixels of ``fast`` frames.
+
+    Args:
+        model: the scene.
+        camera: name of the camera.
+        geoms: (ngeom,) bool, those to find.
+        device: the EGL device to try first.
+    """
+
+    def __init__(self, model: mujoco.MjModel, camera: str, geoms: Masks, device: int | None = None) -> None:
+        super().__init__(model, camera, "fast", device)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 1
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        self._geoms = geoms
+
+    def mask(self, data: mujoco.MjData) -> Masks:
+        """(224, 224) bool: where one of the geoms is seen."""
+        red, green, blue = np.moveaxis(self.render(data).astype(np.int64), -1, 0)
+        shown = red + 256 * green + 65536 * blue
+        wanted = np.zeros(self._scene.ngeom + 1, bool)
+        for drawn in self._scene.geoms[: self._scene.ngeom]:
+            if drawn.objtype == mujoco.mjtObj.mjOBJ_GEOM and drawn.segid >= 0:
+                wanted[drawn.segid + 1] = self._geoms[drawn.objid]
+        found: Masks = wanted[shown]
+        return found
+
+
+def hand_and_object(task: Task) -> Masks:
+    """(ngeom,) bool: the geoms of the hand and of what it handles."""
+    model = task.model
+    handled = HANDLED.get(task.card.name) or getattr(task, "handled", None)
+    roots = {model.body(HAND).id, model.body(handled).id}
+    inside = np.zeros(model.nbody, bool)
+    for body in range(1, model.nbody):
+        inside[body] = body in roots or inside[model.body_parentid[body]]
+    chosen: Masks = inside[model.geom_bodyid]
+    return chosen
+
+
+def even_steps(frames: AdaptFrames, count: int = FRAMES) -> NDArray[np.int64]:
+    """(E, count) evenly spaced frames of each video."""
+    return np.stack([np.linspace(0, int(last) - 1, count).round().astype(np.int64) for last in frames.lengths])
+
+
+def masks(
+    settings: FrameSettings, frames: AdaptFrames, steps: NDArray[np.int64], egl_device: int | None = None
+) -> Masks:
+    """Act again as in the videos, and draw hand and object.
+
+    Args:
+        settings: of the frames.
+        frames: the videos.
+        steps: (E, F) frames of each.
+        egl_device: the EGL device that draws.
+
+    Returns:
+        (E, F, 224, 224).
+    """
+    count = len(frames)
+    found = np.zeros((*steps.shape, CROP, CROP), bool)
+    task = tasks.make(settings.task, slots=count, physics=settings.physics, objects=settings.objects)
+    data = mujoco.MjData(task.model)
+    task.reset(frames.seeds)
+    segmenter = Segmenter(task.model, settings.camera_name, hand_and_object(task), egl_device)
+    with segmenter:
+        for step in range(int(steps.max()) + 1):
+            if step:
+                running = [slot for slot in range(count) if step < int(frames.lengths[slot])]
+                task.step(frames.actions[running, step - 1].astype(np.float64), running)
+            for slot, place in np.argwhere(steps == step):
+                task.load_data(int(slot), data)
+                found[slot, place] = segmenter.mask(data)
+    return found
+
+
+def hits(keypoints: NDArray[np.floating[Any]], masks: Masks, size: int) -> Masks:
+    """Which keypoints lie on a mask.
+
+    Args:
+        keypoints: (N, K, 2) row and column in pixels of frames of ``size``.
+        masks: (N, H, H).
+        size: height and width of those frames.
+
+    Returns:
+        (N, K).
+    """
+    side = masks.shape[-1]
+    cells = np.clip(((keypoints + 0.5) * side / size).astype(np.int64), 0, side - 1)
+    found: Masks = masks[np.arange(len(masks))[:, None], cells[..., 0], cells[..., 1]]
+    return found
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Keypoints on hand or object.
+
+    Attributes:
+        on: (E, F, K), see `hits`.
+        masks: (E, F, H, H); their mean is the rate of uniformly placed points.
+    """
+
+    on: Masks
+    masks: Masks
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """The rate of keypoints on hand or object against that of uniformly placed points, for JSON."""
+        rate, uniform = self.on.mean(axis=(1, 2)), self.masks.mean(axis=(1, 2, 3))
+        rows = {"keypoints": rate, "uniform_points": uniform, "difference": rate - uniform}
+        return {name: interval(values)._asdict() for name, values in rows.items()}
+
+
+def together(found: Sequence[Hits]) -> Hits:
+    """Those of several tasks as if their episodes were one task's."""
+    return Hits(np.concatenate([one.on for one in found]), np.concatenate([one.masks for one in found]))

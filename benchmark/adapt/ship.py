@@ -1,0 +1,86 @@
+"""How what ships of Stage 2 is made of finished adaptations: ``python -m benchmark.adapt.ship FOLDER...``.
+
+An adaptation to one task gives its scales and offsets, one to several tasks together its heads; both go into
+`encoders.adapt.shipped`'s folder in half precision, each with its card.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from encoders import EncoderError
+from encoders.adapt import shipped
+from encoders.adapt.files import OWN_HEADS, read_affine
+from encoders.weights.checkpoint import read
+
+from ..errors import BenchError, OutputError
+from ..store import atomic
+from ..store.paths import user_path
+from .folder import BATCHNORM, CARD, HEADS, read_card
+
+LICENCE = "MIT"
+
+
+def ship(folder: Path) -> Path:
+    """Put a finished adaptation of the built-in weights where the package finds it.
+
+    Args:
+        folder: ``OUT/adapt/<task>/<title>``.
+
+    Returns:
+        The file that ships; its card lies beside it.
+
+    Raises:
+        OutputError: the adaptation is not finished, or not of what ships.
+        EncoderError: its tensors cannot be read.
+    """
+    card = read_card(folder)
+    with atomic.naming_gaps(folder / CARD):
+        weights, mode, together = card["encoder"]["weights"], card["trained"]["mode"], len(card["tasks"]) > 1
+        header = {
+            "title": f"{card['name']}, {card['task']}",
+            "licence": LICENCE,
+            "input": "RGB in [0, 1]",
+            shipped.ADAPTED_FROM: card["encoder"]["weights_sha256"],
+        }
+    if weights != "builtin" or mode != ("none" if together else "affine"):
+        raise OutputError(
+            f"{folder}: Stage 2 of {weights} weights in mode {mode}; what ships is of the built-in ones, "
+            "in mode affine for one task, in mode none for the heads of several"
+        )
+    if together:
+        path, tensors = shipped.HEADS, _heads(folder / HEADS)
+        stored = "convolutions in half precision; without the supervised head"
+    else:
+        path = shipped.path(card["task"])
+        tensors = {name: tensor.half() for name, tensor in read_affine(folder / BATCHNORM).items()}
+        stored = "half precision"
+    atomic.write_bytes(path, safetensors.torch.save(tensors, header))
+    atomic.write_json(path.with_suffix(".json"), {**card, "stored": stored})
+    return path
+
+
+def _heads(path: Path) -> dict[str, Tensor]:
+    """The tensors of `encoders.adapt.files.load_heads`, as an adaptation stores them."""
+    return {
+        name: tensor
+        for name, tensor in read(path).items()
+        if name.startswith(OWN_HEADS.prefix) and not OWN_HEADS.drops(name) and tensor.is_floating_point()
+    }
+
+
+def main() -> None:
+    """Ship each folder of the command line, and name the files."""
+    try:
+        for folder in sys.argv[1:]:
+            sys.stdout.write(f"{ship(user_path(folder))}\n")
+    except (BenchError, EncoderError) as error:
+        sys.exit(f"bench: {error}")
+
+
+if __name__ == "__main__":
+    main()

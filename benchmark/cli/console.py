@@ -1,0 +1,142 @@
+"""Progress and results on the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..runner.runner import RunResult
+
+PLAIN_LINE_SECONDS = 20.0
+PIPE_WIDTH = 140
+RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "best")
+
+
+class ConsoleProgress:
+    """A live bar with an ETA on a terminal; elsewhere, a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._title = self._stage = ""
+        self._done = self._total = 0
+        self._began = self._last = 0.0
+
+    def begin(self, title: str, steps: int) -> None:
+        """Start a run's bar."""
+        self._title, self._stage, self._done, self._total = title, "", 0, steps
+        self._began = self._last = time.monotonic()
+        self._console.print(title, style="bold")
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description:24}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=steps)
+            self._bar.start()
+
+    def stage(self, name: str) -> None:
+        """Name what is being done."""
+        self._stage = name
+        if self._bar is not None:
+            self._bar.update(self._task, description=name)
+
+    def advance(self, steps: int) -> None:
+        """Move the bar."""
+        self._done += steps
+        if self._bar is not None:
+            self._bar.advance(self._task, steps)
+        elif time.monotonic() - self._last > PLAIN_LINE_SECONDS:
+            self._last = time.monotonic()
+            self.say(f"{self._stage}: {self._done}/{self._total} steps, {self._left()} left")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(f"  {line}")
+
+    def end(self) -> None:
+        """Say how long it took."""
+        self.close()
+        self.say(f"done in {_clock(time.monotonic() - self._began)}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _left(self) -> str:
+        spent = time.monotonic() - self._began
+        return _clock(spent * (self._total - self._done) / max(self._done, 1))
+
+
+def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:
+    """Print (task, seed, result) of each run: a table, or two lines per run where the terminal is too narrow for it."""
+    title = "Results: evaluation return (success rate)"
+    rows = []
+    for task, seed, result in results:
+        scores = result.evaluations
+        best = max(scores, key=lambda iteration: scores[iteration][0])
+        shown = (scores.get(-1), scores.get(0), scores[max(scores)], scores[best])
+        rows.append((task, result.title, str(seed), *map(_score, shown)))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    widths = [max(map(len, column)) for column in zip(RUN, *[row[: len(RUN)] for row in rows], strict=True)]
+    widths += [max(map(len, column)) for column in zip(SCORES, *[row[len(RUN) :] for row in rows], strict=True)]
+    if sum(widths) + 3 * len(widths) + 1 > console.width:
+        _print_lines(console, title, rows, caption)
+        return
+    table = Table(title=title, caption=caption, caption_justify="left")
+    for heading in RUN:
+        table.add_column(heading, no_wrap=True)
+    for heading in SCORES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _print_lines(console: Console, title: str, rows: Sequence[Sequence[str]], caption: str) -> None:
+    """Print the same without columns; scores stay whole."""
+    console.print(title, style="italic")
+    for task, encoder, seed, *scores in rows:
+        console.print(f"{task} · {encoder} · seed {seed}", soft_wrap=True)
+        line = ""
+        for name, score in zip(SCORES, scores, strict=True):
+            if line and len(f"{line}   {name} {score}") > console.width:
+                console.print(line)
+                line = ""
+            line = f"{line}   {name} {score}" if line else f"  {name} {score}"
+        console.print(line)
+    console.print(caption)
+
+
+def _score(score: tuple[float, float] | None) -> str:
+    return "-" if score is None else f"{score[0]:.1f} ({score[1]:.0%})"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

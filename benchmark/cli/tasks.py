@@ -1,0 +1,256 @@
+"""``bench tasks``: the twelve tasks in a table, and one of them in pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..errors import ConfigError, OutputError
+from ..store.paths import user_path
+
+if TYPE_CHECKING:
+    from tasks.cards import TaskCard
+    from tasks.experts import Expert
+    from tasks.rendering.render import Quality
+
+NARROW = 80  # characters; below, cells other than names are folded
+WIDE = 120  # characters; from here on the success rules have room in the table
+UNLIMITED = 200  # in a pipe a task is one line
+HEADINGS = ("task", "suite", "action size", "steps", "camera", "demos", "expert success")
+NUMBERS = {"action size", "steps", "demos", "expert success"}
+RULE = "success rule"
+NO_EXPERT = "{name}: no expert ships for this task; showing the resting scene, the hand at zero action"
+RESTING = "resting scene, zero action: no expert ships yet"
+NOTES = (
+    "steps: the horizon, in control steps of 0.01 s. demos: demonstrations of the paper's run. expert success: of the "
+    "shipped expert on state observations, mean action. `bench tasks show NAME` draws a task."
+)
+
+app = typer.Typer(help="The tasks: a table, or one of them in pictures.", invoke_without_command=True)
+
+
+@app.callback()
+def list_tasks(context: typer.Context) -> None:
+    """List the tasks; `show` draws one."""
+    if context.invoked_subcommand is None:
+        print_tasks()
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The task.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="FILE.png", help="The picture; NAME.png in this folder by default."),
+    ] = None,
+    backgrounds: Annotated[
+        bool, typer.Option("--backgrounds", help="One initial state under all backgrounds instead of an episode.")
+    ] = False,
+    background: Annotated[
+        int | None, typer.Option(help="0, the default, for the training scene, 1 to 10 for shifted ones.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")
+    ] = "builtin",
+    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    seed: Annotated[int, typer.Option(min=0, help="Reset seed; a failing expert goes on with the next ones.")] = 0,
+    frames: Annotated[int, typer.Option(min=2, max=24, help="Frames of the strip, evenly spaced.")] = 6,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Play the expert in MuJoCo's viewer; needs a display.")
+    ] = False,
+) -> None:
+    """Draw one successful expert episode from the task's camera as a film strip, its backgrounds, or play it live."""
+    import tasks
+
+    card = tasks.card(name)
+    if backgrounds and (interactive or background is not None):
+        raise ConfigError("--backgrounds shows all of them at once; leave out --background and --interactive")
+    if interactive and out is not None:
+        raise ConfigError("--interactive opens a window and writes no file; leave out --out or --interactive")
+    options: dict[str, Any] = {"objects": objects}
+    if interactive:
+        _play(card, options | {"background": background or 0}, seed)
+        return
+    path = out or Path(f"{name}-backgrounds.png" if backgrounds else f"{name}.png")
+    _check_picture(path)
+    from ..doctor import require_gl
+
+    require_gl()
+    if backgrounds:
+        _draw_backgrounds(card, options, path, cast("Quality", quality), seed)
+    else:
+        _draw_episode(card, options | {"background": background or 0}, path, cast("Quality", quality), seed, frames)
+
+
+def print_tasks() -> None:
+    """The table on standard output; the success rules stand below it where the terminal is narrow."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    import tasks
+
+    terminal = sys.stdout.isatty()
+    sized = terminal or os.environ.get("COLUMNS", "").isdigit()
+    console = Console(width=None if sized else UNLIMITED, highlight=False)
+    wide = console.width >= WIDE
+    # The box's own divider is one more character between the columns.
+    lines, room = (box.SIMPLE_HEAD, 1) if terminal else (None, 2)
+    table = Table(box=lines, padding=(0, room, 0, 0), pad_edge=False, show_edge=False)
+    for heading in HEADINGS:
+        table.add_column(
+            heading.replace(" ", "\n") if sized else heading,
+            justify="right" if heading in NUMBERS else "left",
+            no_wrap=heading == HEADINGS[0] or console.width >= NARROW,  # names are never cut
+            overflow="fold",
+        )
+    if wide:
+        table.add_column(RULE)
+    cards = [tasks.card(name) for name in tasks.names()]
+    for card in cards:
+        table.add_row(*_cells(card), *([card.success_rule] if wide else []))
+    console.print(table)
+    if not wide:
+        _print_rules(cards)
+    if terminal:
+        console.print(f"\n{NOTES}", style="dim")
+
+
+def _cells(card: TaskCard) -> tuple[str, ...]:
+    from tasks import experts
+
+    success = "none"
+    if card.name in experts.shipped_names():
+        success = f"{experts.shipped_card(card.name)['evaluation']['mean_action']['success']:.2f}"
+    numbers = str(card.action_dim), str(card.horizon), card.camera, str(card.demonstrations)
+    return card.name, card.source, *numbers, success
+
+
+def _print_rules(cards: Sequence[TaskCard]) -> None:
+    """A line a success rule, with the tasks that share it."""
+    rules: dict[str, list[str]] = {}
+    for card in cards:
+        rules.setdefault(card.success_rule, []).append(card.name)
+    typer.echo(f"\n{RULE}")
+    for rule, names in rules.items():
+        family = names[0] if len(names) == 1 else f"{names[0].partition('-')[0]}-*"
+        typer.echo(f"{family:12} {rule}")
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before any work."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--out {path}: the picture is a PNG; give a name that ends in .png")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; choose another --out")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}; make it, or choose another --out")
+    from ..store.run_folder import check_writable
+
+    check_writable(path.parent)
+
+
+def _shipped_expert(card: TaskCard) -> Expert | None:
+    from tasks import experts
+
+    return experts.shipped(card.name) if card.name in experts.shipped_names() else None
+
+
+def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: Quality, seed: int, count: int) -> None:
+    import numpy as np
+
+    import tasks
+
+    from . import task_pictures as pictures
+
+    task = tasks.make(card.name, **options)
+    expert = _shipped_expert(card)
+    note, acted, verdict = NO_EXPERT.format(name=card.name), [RESTING], ""
+    if expert is None:
+        task.reset([seed])
+        shown = pictures.film(task, task.initial_state(0), np.zeros((card.horizon, card.action_dim)), count, quality)
+    else:
+        episode = pictures.expert_episode(task, expert, seed)
+        shown = pictures.film(task, episode.initial_state, episode.actions, count, quality)
+        acted, first, seed = [], seed, cast("int", episode.seed)
+        verdict = "no success" if shown.succeeded is None else f"success at step {shown.succeeded}"
+        tried = f"seeds {first} to {first + pictures.ATTEMPTS - 1}"
+        note = "" if episode.success else f"{card.name}: the expert fails from {tried}; showing its best return"
+    if note:
+        typer.echo(note)
+    outcome = [f"{shown.length} steps", f"return {shown.total_reward:.1f}"]
+    details = [*_paper_name(card), card.summary, *acted, *_pack(card, options), *_look(options), *outcome]
+    what = "an expert episode" if expert else "the resting scene (zero action, no expert)"
+    outcomes = ", ".join([*outcome, verdict] if verdict else outcome)
+    scene = ", ".join(_scene(card, options, seed))
+    about = f"{what} of {_names(card)}, {count} frames up to step {shown.steps[-1]}, {scene}; {outcomes}"
+    _save(path, pictures.strip(shown, card.name, details, verdict), about)
+
+
+def _draw_backgrounds(card: TaskCard, options: dict[str, Any], path: Path, quality: Quality, seed: int) -> None:
+    from . import task_pictures as pictures
+
+    frames = pictures.background_frames(card.name, seed, quality, **options)
+    scene = _scene(card, options, seed)
+    about = f"one initial state of {_names(card)} under backgrounds 0 to {len(frames) - 1}, {', '.join(scene)}"
+    details = [*_paper_name(card), "one initial state, eleven backgrounds", *scene]
+    _save(path, pictures.contact_sheet(frames, card, details), about)
+
+
+def _play(card: TaskCard, options: dict[str, Any], seed: int) -> None:
+    from . import task_pictures as pictures
+
+    pictures.require_display()
+
+    import tasks
+
+    expert = _shipped_expert(card)
+    task = tasks.make(card.name, **options)
+    if expert is None:
+        typer.echo(NO_EXPERT.format(name=card.name))
+    typer.echo(f"{card.name}: playing at a quarter of real time; close the window or press Ctrl-C to end")
+    try:
+        pictures.watch(task, expert, seed)
+    except KeyboardInterrupt:
+        typer.echo("")
+
+
+def _save(path: Path, picture: Any, about: str) -> None:
+    from ..store import atomic
+    from .task_pictures import png
+
+    atomic.write_bytes(path, png(picture, about))
+    typer.echo(f"{path}: {about}")
+
+
+def _names(card: TaskCard) -> str:
+    return " ".join([card.name, *(f"({name})" for name in _paper_name(card))])
+
+
+def _paper_name(card: TaskCard) -> list[str]:
+    return [] if card.paper_name == card.name else [f"{card.paper_name} in the paper"]
+
+
+def _scene(card: TaskCard, options: dict[str, Any], seed: int) -> list[str]:
+    return [f"camera {card.camera}", *_pack(card, options), *_look(options), f"seed {seed}"]
+
+
+def _pack(card: TaskCard, options: dict[str, Any]) -> list[str]:
+    """The objects, where there is a choice of them."""
+    if card.source != "DexMV":
+        return []
+    return ["official YCB meshes" if options["objects"] == "ycb" else "builtin objects"]
+
+
+def _look(options: dict[str, Any]) -> list[str]:
+    number = options.get("background", 0)
+    if number == 0:
+        return []
+    from tasks.scene.backgrounds import background
+
+    return [f"background {number}, {background(number).name}"]

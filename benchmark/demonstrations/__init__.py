@@ -1,0 +1,1 @@
+"""Demonstrations of a run: where they come from, and the policy inputs computed from them."""

@@ -1,0 +1,114 @@
+"""Policy inputs for demonstrations: the episodes replayed, drawn and encoded once, and found again by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from encoders import cache_dir
+from tasks.demonstrations.dataset import Demonstrations
+
+from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
+from ..rollout.simulators import Simulators
+from ..store import cache
+
+
+class Pairs(NamedTuple):
+    """What behaviour cloning learns from.
+
+    Attributes:
+        observations: (M, D) float32, features and proprioception, or the state observation.
+        actions: (M, action_dim) float32, as demonstrated, unclipped.
+    """
+
+    observations: Array
+    actions: Array
+
+
+def demonstration_pairs(
+    demonstrations: Demonstrations,
+    simulators: Simulators,
+    encode: Encode | None,
+    *,
+    rule: EpisodeRule,
+    made_by: Mapping[str, Any],
+    clock: Clock,
+    on_steps: Callable[[int], None],
+    on_begin: Callable[[Sequence[int]], None] | None = None,
+) -> Pairs:
+    """Replay demonstrations open loop and observe every step as the policy will.
+
+    Args:
+        demonstrations: restored to their initial states, then stepped with their actions.
+        simulators: the slots.
+        encode: the encoder, or None for state observations, which are not cached.
+        rule: when episodes end; a replay that terminates early is cut there.
+        made_by: what the features depend on besides the demonstrations: encoder, scene, renderer, batch.
+        clock: filled with timings.
+        on_steps: told the number of steps taken, cached ones at once.
+        on_begin: told the slots that begin an episode.
+    """
+    episodes = demonstrations.episodes
+    path = cache_path(demonstrations, made_by) if encode is not None else None
+    if path is not None:
+        found = _load(path, demonstrations)
+        if found is not None:
+            on_steps(sum(len(episode.actions) for episode in episodes))
+            return found
+
+    def recorded(observations: Array, numbers: Sequence[int], steps: Sequence[int]) -> Array:
+        return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])
+
+    trajectories = rollout(
+        simulators,
+        [episode.initial_state for episode in episodes],
+        recorded,
+        horizons=[len(episode.actions) for episode in episodes],
+        rule=rule,
+        encode=encode,
+        clock=clock,
+        on_steps=on_steps,
+        on_begin=on_begin,
+    )
+    pairs = Pairs(
+        np.concatenate([trajectory.observations for trajectory in trajectories]),
+        np.concatenate([trajectory.actions for trajectory in trajectories]),
+    )
+    if path is not None:
+        cache.store(path, pairs._asdict())
+    return pairs
+
+
+def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Path:
+    """Where the features of these demonstrations lie: named by the hash of all that they depend on."""
+    content = {"demonstrations": demonstrations.content_hash, **made_by}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return cache_dir() / "features" / f"{digest[:32]}.safetensors"
+
+
+def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
+    """The cached pairs; None where there are none or the file is damaged, which is then written anew."""
+    demonstrated = np.concatenate([episode.actions for episode in demonstrations.episodes])
+
+    def fits(arrays: cache.Arrays) -> bool:
+        if set(arrays) != set(Pairs._fields):
+            return False
+        observations, actions = arrays["observations"], arrays["actions"]
+        pairs = len(observations)
+        return (
+            observations.dtype == actions.dtype == np.float32
+            and observations.ndim == 2
+            and actions.shape == (pairs, demonstrated.shape[1])
+            and 0 < pairs <= len(demonstrated)
+            # A replay that ends early is cut; else the actions are the demonstrated ones.
+            and (pairs < len(demonstrated) or np.array_equal(actions, demonstrated))
+            and bool(np.isfinite(observations).all())
+        )
+
+    arrays = cache.load(path, fits)
+    return None if arrays is None else Pairs(**arrays)

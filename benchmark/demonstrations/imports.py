@@ -1,0 +1,119 @@
+"""What ``bench demos import`` does: published demonstrations and policies become demonstrations of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import tasks
+from tasks.base import Task
+from tasks.demonstrations.dataset import Demonstrations
+from tasks.demonstrations.hdf5 import is_hdf5
+from tasks.demonstrations.published import import_dapg, import_hdf5
+from tasks.errors import PickleError, TaskError
+from tasks.experts.rollout import collect, replay
+
+from ..config import DEMONSTRATION_SEED, usable_cores
+from ..errors import ConfigError
+from ..store.cache import require_writable
+from ..store.paths import user_path
+from .commands import task_options
+from .sources import COLLECTING_SLOTS, imported_path, load
+
+MINARI_FILE = "main_data.hdf5"
+SAME_OBSERVATION = 1e-3
+"""Largest difference between a recorded first observation and ours; D4RL stores states as float32."""
+
+
+def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | None = None) -> str:
+    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them.
+
+    A policy is rolled out in the scene of the released demonstrations, with the official meshes by default. Recorded
+    actions are taken again, open loop, from their initial states.
+    """
+    card = tasks.card(task)
+    file = _published_file(user_path(file))
+    path = imported_path(task)
+    require_writable(path.parent)
+    note = ""
+    if file.suffix == ".npz":
+        found = load(file, task)
+        found = found.first(episodes or len(found))
+    else:
+        count, objects = episodes or card.demonstrations, objects or _released_objects(task)
+        if is_hdf5(file):
+            recorded = import_hdf5(file, task, count)
+            found = replay(_released_simulators(task, objects)[0], recorded)
+            note = _disagreement(recorded, found)
+        else:
+            found = _from_pickle(file, task, count, objects)
+    found.save(path)
+    return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here{note}"
+
+
+def _published_file(path: Path) -> Path:
+    """The file that a user named; in a folder of Minari's, the one that holds the data."""
+    if path.is_dir():
+        inside = [path / "data" / MINARI_FILE, path / MINARI_FILE]
+        path = next((file for file in inside if file.is_file()), inside[0])
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no file {path}; give a DAPG or mjrl pickle, an HDF5 file of D4RL or Minari, or our .npz"
+        )
+    return path
+
+
+def _disagreement(recorded: Demonstrations, replayed: Demonstrations) -> str:
+    """What to say where the file's first observations are not what this simulator shows in the same states."""
+    pairs = zip(recorded.episodes, replayed.episodes, strict=True)
+    largest = max(float(np.abs(one.observations[0] - other.observations[0]).max()) for one, other in pairs)
+    if largest <= SAME_OBSERVATION:
+        return ""
+    return (
+        f"; the file's first observations differ from this simulator's by up to {largest:.2g}: "
+        "was it recorded in another version of the environment?"
+    )
+
+
+def _released_objects(task: str) -> str:
+    return "ycb" if tasks.card(task).source == "DexMV" else "builtin"
+
+
+def _released_simulators(task: str, objects: str) -> tuple[Task, int]:
+    """Simulators of the released demonstrations' scene, and its horizon."""
+    options, horizon = task_options(task, objects, "released")
+    return tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores(), **options), horizon
+
+
+def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:
+    """Rollouts of the policy in a pickle, or its demonstrations replayed."""
+    from tasks.demonstrations.pickles import load_mjrl_policy
+
+    try:
+        policy = load_mjrl_policy(file)
+    except PickleError as not_a_policy:
+        try:
+            recorded = import_dapg(file, task, episodes)
+        except TaskError as not_demonstrations:
+            raise ConfigError(f"{file}: {_why_neither(file, not_demonstrations, not_a_policy)}") from None
+        return replay(_released_simulators(task, objects)[0], recorded)
+    simulators, horizon = _released_simulators(task, objects)
+    return collect(
+        simulators,
+        policy,
+        episodes=episodes,
+        first_seed=DEMONSTRATION_SEED,
+        horizon=horizon,
+        successful_only=False,
+    )
+
+
+def _why_neither(file: Path, not_demonstrations: TaskError, not_a_policy: PickleError) -> str:
+    """Why a pickle is of no use, in the words of the reader that it was meant for where that is clear."""
+    demonstrations, policy = (str(error).removeprefix(f"{file}: ") for error in (not_demonstrations, not_a_policy))
+    if policy.startswith("the policy is a list"):
+        return demonstrations
+    if demonstrations == policy or demonstrations.startswith("not a list"):
+        return policy
+    return f"{demonstrations}; as a policy: {policy}"

@@ -1,0 +1,122 @@
+"""Where a run's demonstrations come from: the shipped expert, an imported file, or a file that is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import tasks
+from encoders import cache_dir
+from tasks import experts
+from tasks.demonstrations.dataset import Demonstrations
+from tasks.errors import DemonstrationError
+from tasks.experts.rollout import collect
+
+from ..config import RunConfig, usable_cores
+from ..errors import ConfigError
+from ..store.paths import user_path
+
+COLLECTING_SLOTS = 32
+
+
+def imported_path(task: str) -> Path:
+    """Where ``bench demos import`` stores a task's demonstrations."""
+    return cache_dir() / "demonstrations" / f"{task}.npz"
+
+
+def locate(config: RunConfig) -> Path | None:
+    """The file that a configuration's demonstrations come from; None for the shipped expert.
+
+    Raises:
+        ConfigError: there is no such file, or no expert of this task.
+    """
+    source = config.demonstrations.source
+    if source == "expert":
+        if config.task not in experts.shipped_names():
+            raise ConfigError(f"no expert of {config.task} is shipped; give demonstrations.source the path of a file")
+        return None
+    path = imported_path(config.task) if source == "imported" else user_path(source)
+    if not os.path.isfile(path):
+        raise ConfigError(
+            f"no demonstrations of {config.task} at {path}: run `bench demos import FILE --task {config.task}`, "
+            "or clone the shipped expert with --set demonstrations.source=expert"
+        )
+    return path
+
+
+def gather(config: RunConfig) -> Demonstrations:
+    """The demonstrations of a resolved configuration.
+
+    Raises:
+        ConfigError: they are missing, of another task, or too few.
+        TaskError: the file is broken.
+    """
+    wanted = config.demonstrations
+    count = int(wanted.episodes or 1)
+    card = tasks.card(config.task)
+    options, horizon = config.demonstration_options(card), card.horizon
+    if wanted.scene == "released" and card.demonstration_horizon:
+        horizon = card.demonstration_horizon
+    path = locate(config)
+    if path is None:
+        return collect(
+            tasks.make(config.task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
+            experts.shipped(config.task),
+            episodes=count,
+            first_seed=wanted.first_seed,
+            horizon=horizon,
+            successful_only=wanted.successful_only,
+            until_success=wanted.until == "success",
+        )
+    found = load(path, config.task)
+    _check_scene(found, {name: options[name] for name in ("physics", "objects", *card.scene)}, path)
+    return found.first(count)
+
+
+def load(path: Path, task: str) -> Demonstrations:
+    """The demonstrations in a file of ours.
+
+    Raises:
+        ConfigError: they are of another task.
+        TaskError: the file is broken, or does not fit the task.
+    """
+    found = Demonstrations.load(path)
+    if found.task != task:
+        raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {task}; give another file")
+    try:
+        found.check_fits(tasks.card(task))
+    except DemonstrationError as error:
+        raise DemonstrationError(f"{path}: {error}") from error
+    return found
+
+
+def recorded_scene(found: Demonstrations) -> dict[str, Any]:
+    """Options of the task that demonstrations were made in; none where the file says nothing.
+
+    Raises:
+        DemonstrationError: the file says what no task of this name takes.
+    """
+    scene = dict(found.metadata.get("scene", {}))
+    kinds: dict[str, Any] = {"physics": str, "objects": str}
+    kinds |= dict.fromkeys(tasks.card(found.task).scene, (int, float))
+    for name, value in scene.items():
+        if name not in kinds or not isinstance(value, kinds[name]):
+            raise DemonstrationError(
+                f"demonstrations of {found.task} say that they were made with {name} {value!r}; make them again"
+            )
+    return scene
+
+
+def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> None:
+    """Refuse demonstrations of another scene: replayed open loop, their actions would lead elsewhere."""
+    if tasks.card(found.task).source == "Adroit":
+        return
+    made_in = found.metadata.get("scene", {})
+    for name, value in scene.items():
+        if made_in.get(name) != value:
+            raise ConfigError(
+                f"{path}: demonstrations of {found.task} made with {name} {made_in.get(name, 'unknown')}, this run has "
+                f"{value}; "
+                "collect or import them again for this scene"
+            )

@@ -1,0 +1,1 @@
+"""Stage 1: train a ResNet-50 on rendered hands."""

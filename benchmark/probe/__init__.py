@@ -1,0 +1,1 @@
+"""The probe: ridge regression from frozen features to physical quantities."""

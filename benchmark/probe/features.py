@@ -1,0 +1,63 @@
+"""Features of the probe's frames: made once, and found again by all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from encoders import Encoder, cache_dir
+
+from ..errors import ConfigError
+from ..progress import Progress
+from ..store import cache
+from ..store import provenance as versions
+from .frames import ProbeFrames
+
+BATCH = 32
+
+
+def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDArray[np.float32]:
+    """The features (N, F) of all frames, in batches of 32; found again in the cache by all that they depend on.
+
+    Raises:
+        ConfigError: a feature is not finite.
+    """
+    made_by = {
+        "images": frames.images_sha256,
+        "encoder": encoder.describe(),
+        "batch": BATCH,
+        "threads": torch.get_num_threads(),
+        "device": str(encoder.device),
+        "versions": versions.package_versions(("torch", "torchvision", "timm")),
+    }
+    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    path = cache_dir() / "features" / f"{digest[:32]}.safetensors"
+    found = cache.load(path, lambda arrays: _fits(arrays, len(frames.images)))
+    if found is not None:
+        progress.advance(len(frames.images))
+        return found["features"]
+    parts = []
+    for begin in range(0, len(frames.images), BATCH):
+        parts.append(encoder.encode(frames.images[begin : begin + BATCH]).cpu().numpy())
+        progress.advance(len(parts[-1]))
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
+        raise ConfigError(f"encoder '{encoder.name}': a feature is not finite on frames of {frames.record['camera']}")
+    cache.store(path, {"features": features})
+    return features
+
+
+def _fits(arrays: cache.Arrays, images: int) -> bool:
+    """Whether these are features of so many images."""
+    features = arrays.get("features")
+    return (
+        features is not None
+        and features.ndim == 2
+        and len(features) == images
+        and features.dtype.kind == "f"
+        and bool(np.isfinite(features).all())
+    )

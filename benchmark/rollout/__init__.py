@@ -1,0 +1,1 @@
+"""Episodes: simulate and render in worker processes, encode in batches, act."""

@@ -1,0 +1,43 @@
+"""A policy as an actor of rollouts, and the noise that it explores with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..dapg import GaussianPolicy
+from .episodes import Array
+
+
+class PolicyActor:
+    """A policy's mean action or, with noise, its samples.
+
+    Args:
+        policy: the policy.
+        noise: standard normal (horizon, action_dim) an episode, or None for the mean action.
+    """
+
+    def __init__(self, policy: GaussianPolicy, noise: Sequence[Array] | None = None) -> None:
+        self.policy = policy
+        self.noise = noise
+
+    @torch.no_grad()
+    def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int]) -> Array:
+        """Actions (n, action_dim) for observations (n, D)."""
+        inputs = self.policy.receive(observations)
+        if self.noise is None:
+            actions = self.policy.mean(inputs)
+        else:
+            rows = np.stack([self.noise[episode][step] for episode, step in zip(episodes, steps, strict=True)])
+            actions = self.policy.sample(inputs, self.policy.receive(rows))
+        return actions.cpu().numpy()
+
+
+def exploration_noise(seed: int, iteration: int, episodes: int, shape: tuple[int, int]) -> list[Array]:
+    """Standard normal noise of an iteration's episodes, each from a stream of its own: (horizon, action_dim) each."""
+    return [
+        np.random.default_rng([seed, iteration, episode]).standard_normal(shape, dtype=np.float32)
+        for episode in range(episodes)
+    ]

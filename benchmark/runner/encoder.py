@@ -1,0 +1,238 @@
+"""Stages 1 and 2 of a run's encoder: whose weights it gets, and how they are adapted. Stage 3 happens in the rollouts.
+
+`hindex` is no special code: its card says that it is another encoder after Stage 2, and everything here follows from
+cards and settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+import encoders
+from encoders import Encoder, WeightsMissing, WeightsOrigin, resolve
+from encoders.adapt import affine, shipped
+from encoders.adapt.files import read_affine
+from encoders.adapt.trunk import adaptable
+from encoders.cards import Card
+from encoders.factory import assemble
+from encoders.weights.checkpoint import ADAPTED, holds_layout, state_sha256
+
+from ..adapt.config import AdaptConfig
+from ..adapt.training import adapt, load_adapted
+from ..config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
+from ..errors import ConfigError
+from ..progress import Progress
+from ..store import atomic
+
+Mode = Literal["none", "affine", "all"]
+Source = Literal["none", "official", "file", "shipped", "own"]
+
+
+class Plan(NamedTuple):
+    """Which network a run uses, before anything is loaded.
+
+    Attributes:
+        encoder: whose class it is.
+        origin: of the weights that Stage 2 begins with or, where the file holds its result, ends with.
+        mode: what Stage 2 changes.
+        source: who did or does it: nobody, the authors (``official``), whoever wrote the ``file``, this package
+            (``shipped``), or the run itself (``own``).
+    """
+
+    encoder: str
+    origin: WeightsOrigin
+    mode: Mode
+    source: Source
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run's encoder, frozen, on its device.
+
+    Attributes:
+        encoder: after Stages 1 and 2.
+        title: its name as every table shows it.
+        plan: how it came about.
+        record: the same in plain values, for the run folder.
+    """
+
+    encoder: Encoder
+    title: str
+    plan: Plan
+    record: dict[str, Any]
+
+
+def plan(config: RunConfig) -> Plan:
+    """Decide which weights an encoder gets and who adapts it.
+
+    Raises:
+        EncoderError: there is no such encoder, or its weights are not here; the message says what to do.
+        ConfigError: the settings contradict each other.
+    """
+    card = encoders.card(config.encoder)
+    adapts = card.adapts if card else ""
+    wanted = wanted_mode(config, card)
+    if config.adapted == "official" and (not adapts or wanted != "affine"):
+        raise ConfigError(
+            f"--adapted official: the authors adapted the BatchNorm of hindex alone, not {config.encoder} with --adapt "
+            f"{wanted}; use --adapted own"
+        )
+    if not adapts:
+        return Plan(config.encoder, _resolve(config, config.encoder), wanted, "none" if wanted == "none" else "own")
+    if wanted == "none":
+        return Plan(adapts, _resolve(config, adapts), "none", "none")
+    if wanted == "all" or config.adapted == "own":
+        return Plan(config.encoder, _resolve(config, adapts), wanted, "own")
+    return _adapted_by_others(config, adapts)
+
+
+def wanted_mode(config: RunConfig, card: Card | None) -> Mode:
+    """What Stage 2 is to change: as configured or, if left open, as the card asks."""
+    if config.adapt != "auto":
+        return config.adapt
+    return "affine" if _has_official(card) else "none"
+
+
+def title(config: RunConfig, chosen: Plan) -> str:
+    """The encoder's name with a tag for every stage that is not as its card has it, and its weights' label."""
+    card = encoders.card(config.encoder)
+    name = (card.name if card else "") or encoders.get(config.encoder).name or config.encoder
+    tags = []
+    if config.adapt != "auto" and config.adapt != wanted_mode(config.model_copy(update={"adapt": "auto"}), card):
+        tags.append(f"adapt-{config.adapt}")
+    elif config.adapted == "own" or (
+        _has_official(card) and chosen.source == "own" and chosen.origin.kind == "official"
+    ):
+        tags.append("adapted-own")
+    if config.normalise != "auto":
+        tags.append(config.normalise)
+    tags += ema_tags(config)
+    return chosen.origin.title("+".join([name, *tags]))
+
+
+def ema_tags(config: RunConfig) -> list[str]:
+    """What is set of Stage 3 otherwise than by the encoder's card, such as ``ema-0.01`` or ``ema-all``."""
+    ema, usual = config.ema, configure(config.preset, task=config.task, encoder=config.encoder).ema
+    parts = [
+        f"{value:g}" if isinstance(value, float) else str(value) for name, value in ema if value != getattr(usual, name)
+    ]
+    return ["-".join(["ema", *parts])] if parts else []
+
+
+def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progress) -> Prepared:
+    """Load the encoder and adapt it, or find its adaptation.
+
+    Args:
+        config: of the run.
+        out: the folder of all runs; an adaptation of one's own is kept there, beside the runs.
+        device: where the encoder goes.
+        progress: told how Stage 2 goes.
+
+    Raises:
+        EncoderError, BenchError: something the user can mend.
+    """
+    chosen = plan(config)
+    normalise = "unit" if chosen.mode != "none" and config.normalise == "auto" else config.normalise
+    encoder, origin = assemble(chosen.encoder, chosen.origin, device=device, normalise=normalise)
+    chosen = chosen._replace(origin=origin)
+    named = title(config, chosen)
+    about: dict[str, Any] | None = None
+    if chosen.mode != "none":
+        about = {"mode": chosen.mode, "source": chosen.source, **_adapt(encoder, chosen, config, out, progress)}
+    elif config.adapt == "auto" and chosen.encoder != config.encoder:
+        progress.say(f"{named}: random weights are not adapted (Stage 2); --adapt affine does it all the same")
+    card = encoders.card(config.encoder)
+    record = {
+        "title": named,
+        "name": config.encoder,
+        "network": chosen.encoder,
+        "weights": {"kind": origin.kind, "sha256": origin.sha256, "label": origin.label},
+        "adaptation": about,
+        "card": asdict(card) if card else None,
+    }
+    return Prepared(encoder, named, chosen, record)
+
+
+def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
+    """The authors' files, a file that holds a result of Stage 2, or what ships; else the run has to do it itself."""
+    origin = _resolve(config, config.encoder)
+    if origin.kind == "official":
+        return Plan(config.encoder, origin, "affine", "official")
+    if origin.kind == "file" and origin.path is not None and is_adapted(origin.path):
+        return Plan(config.encoder, origin, "affine", "file")
+    if config.adapted == "official":
+        raise WeightsMissing(
+            f"encoder '{config.encoder}': no official adapted weights for {config.task}; run `bench weights fetch "
+            f"{config.encoder}`, or adapt it with --adapted own"
+        )
+    if origin.kind == "random":
+        if config.adapt == "auto":
+            return Plan(adapts, _resolve(config, adapts), "none", "none")
+        return Plan(config.encoder, origin, "affine", "own")
+    if config.weights == "auto":
+        unadapted = _resolve(config, adapts)
+        if unadapted.kind == "official":
+            return Plan(config.encoder, unadapted, "affine", "own")
+    return Plan(config.encoder, origin, "affine", "shipped" if _is_shipped(origin, config) else "own")
+
+
+def _has_official(card: Card | None) -> bool:
+    """Whether the authors published adapted weights of this encoder."""
+    return card is not None and bool(card.adapts)
+
+
+def is_adapted(path: Path) -> bool:
+    """Whether a weights file holds the whole model of Stage 2, and so an adapted trunk."""
+    return holds_layout(path, ADAPTED)
+
+
+def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:
+    return origin.kind == "builtin" and shipped.fits(shipped.path(config.task), origin.sha256)
+
+
+def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
+    """Put Stage 2's tensors into the encoder, training them first where nobody has; what is known about them."""
+    if chosen.source in ("official", "file"):
+        return {}
+    network = adaptable(encoder)
+    if chosen.source == "shipped":
+        path = shipped.path(config.task)
+        affine.apply(network, read_affine(path))
+        about = atomic.read_json(path.with_suffix(".json"))
+    else:
+        normalisation = encoder.normalisation
+        about = load_adapted(encoder, _train(chosen, config, out, progress))
+        encoder.normalisation = normalisation
+    encoder.adaptation = state_sha256(network.state_dict())
+    return {"sha256": encoder.adaptation, "card": about}
+
+
+def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Path:
+    """The folder of the run's own adaptation, trained now or found: the same that `bench adapt` makes."""
+    card = encoders.card(config.encoder)
+    before, origin = assemble(card.adapts if card and card.adapts else chosen.encoder, chosen.origin)
+    settings = AdaptConfig(
+        mode=chosen.mode,
+        objects=config.objects,
+        physics=config.physics,
+        quality=config.rollout.quality,
+        device=config.device,
+        workers=config.workers,
+        egl_device=config.egl_device,
+        **config.adaptation.model_dump(),
+    )
+    return adapt(before, origin, config.task, out, settings, progress)
+
+
+def _resolve(config: RunConfig, name: str) -> WeightsOrigin:
+    return resolve(
+        name,
+        config.weights,
+        allow_random=config.preset in RANDOM_ALLOWED,
+        allow_builtin=config.preset not in BUILTIN_REFUSED,
+        task=config.task,
+    )

@@ -1,0 +1,108 @@
+"""Stage 3 in a run: which moving statistics an image belongs to, and when they begin anew.
+
+Every environment slot is a stream. Training, evaluation and the replay of demonstrations have streams of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from encoders import Encoder
+from encoders.ema_batchnorm import attach
+
+from ..config import EMASettings
+from ..progress import Progress
+
+PREFIX = "ema."
+
+
+class Role(IntEnum):
+    """What images are drawn for."""
+
+    TRAINING = 0
+    EVALUATION = 1
+    DEMONSTRATIONS = 2
+
+
+LASTING = (Role.TRAINING, Role.EVALUATION)
+"""Roles whose statistics are part of the checkpoint."""
+
+
+class Streams:
+    """The moving BatchNorm statistics of a run; where the momentum is 0, nothing at all.
+
+    Args:
+        encoder: its BatchNorm layers are replaced; it must have been checked before.
+        settings: of a resolved configuration.
+        slots: environment slots.
+
+    Raises:
+        EncoderError: a momentum above 0 for an encoder without BatchNorm.
+
+    Source: dapg.md, EMA BatchNorm and batches.
+    Differs: an episode's last image, on which nobody acts, is neither drawn nor encoded, so it moves no statistics;
+        in the released code it does.
+    """
+
+    def __init__(self, encoder: Encoder, settings: EMASettings, slots: int) -> None:
+        self.settings = settings
+        self._momentum = settings.momentum or 0.0
+        self._slots = slots
+        self._role = Role.TRAINING
+        self._statistics = attach(encoder, momentum=self._momentum, scope=settings.scope, streams=len(Role) * slots)
+
+    def begin(self, role: Role) -> None:
+        """Turn to a role; its streams begin anew if this is demanded at every call."""
+        self._role = role
+        if self.settings.reset == "iteration":
+            self.restart(range(self._slots))
+
+    def restart(self, slots: Sequence[int]) -> None:
+        """Bring slots of the present role back to the statistics that the encoder came with."""
+        self._statistics.reset(self._of(slots, self._role))
+
+    def select(self, slots: Sequence[int]) -> None:
+        """Say which slots the images that are encoded next come from."""
+        self._statistics.select(self._of(slots, self._role))
+
+    def made_by(self) -> dict[str, Any]:
+        """What features of demonstrations, each episode of which is a fresh stream, depend on."""
+        return {"ema": [self._momentum, self.settings.scope]} if self._momentum else {}
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """The statistics of training and evaluation, for a checkpoint: ``ema.<layer>.mean``, (2, slots, C)."""
+        state = self._statistics.state(self._lasting())
+        return {
+            PREFIX + name: tensor.cpu().reshape(len(LASTING), self._slots, -1).numpy() for name, tensor in state.items()
+        }
+
+    def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a checkpoint's statistics."""
+        state = {
+            name.removeprefix(PREFIX): torch.from_numpy(array).flatten(0, 1)
+            for name, array in arrays.items()
+            if name.startswith(PREFIX)
+        }
+        self._statistics.load(state, self._lasting())
+
+    def say(self, progress: Progress) -> None:
+        """Say what moves, if anything does."""
+        if self._momentum:
+            layers, until = len(self._statistics.layers), "the end"
+            if self.settings.reset == "iteration":
+                until = "the next iteration or evaluation"
+            progress.say(
+                f"EMA BatchNorm: momentum {self._momentum:g}, {'one layer' if layers == 1 else f'{layers} layers'}, "
+                f"{self._slots} streams that move until {until}"
+            )
+
+    def _of(self, slots: Sequence[int], role: Role) -> list[int]:
+        return [role * self._slots + slot for slot in slots]
+
+    def _lasting(self) -> list[int]:
+        return [stream for role in LASTING for stream in self._of(range(self._slots), role)]

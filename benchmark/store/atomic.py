@@ -1,0 +1,152 @@
+"""Files that are either the old ones or the new ones, whole, whenever the process or the machine dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from encoders.weights.files import sync, sync_folder
+
+from ..errors import FolderError, OutputError
+
+PARTIAL_SUFFIX = ".partial"
+
+RESTORE = "restore it from a copy"
+"""The advice for a damaged file where the reader knows no better."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; after return it survives a power cut.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    with naming_failures(path):
+        try:
+            with partial.open("xb") as file:
+                file.write(content)
+                file.flush()
+                sync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace `path` by JSON to read: indented, finite numbers only."""
+    write_bytes(path, json_content(content))
+
+
+def json_content(content: Mapping[str, Any]) -> bytes:
+    """Return the content of a JSON file to read: indented, finite numbers only."""
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def read_bytes(path: Path, remedy: str = RESTORE) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        remedy: what the message of a failure advises.
+
+    Raises:
+        FolderError: the file is missing, unreadable, or a folder, pipe or device.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise FolderError(f"cannot read {path}: it is not a regular file; {remedy}")
+        return path.read_bytes()
+    except OSError as error:
+        raise FolderError(f"cannot read {path}: {error.strerror or error}; {remedy}") from error
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object with finite numbers only.
+
+    Raises:
+        ValueError: the text is anything else; the message is one short line.
+    """
+    try:
+        content = json.loads(text if isinstance(text, str) else text.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def read_json(path: Path, remedy: str = RESTORE) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what the message of a failure advises.
+
+    Raises:
+        FolderError: the file cannot be read, or holds anything but one object with finite numbers.
+    """
+    try:
+        return parse_object(read_bytes(path, remedy))
+    except ValueError as error:
+        raise FolderError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a text file; after return it survives a power cut.
+
+    A process killed inside the call leaves at most a last line without its newline.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with naming_failures(path):
+        new = not path.exists()
+        with path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            sync(file.fileno())
+        if new:
+            sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, durably; one that is not there is no error."""
+    with naming_failures(path):
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def remove_partials(folder: Path) -> None:
+    """Delete what writers killed in the middle left in `folder`; call it only as its one writer."""
+    for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    """Turn an operating system's refusal into one line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def naming_gaps(path: Path, remedy: str = RESTORE) -> Iterator[None]:
+    """Turn the failure to find a value in what a file held into one line that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
+        raise FolderError(f"{path} is damaged ({what}); {remedy}") from error

@@ -1,0 +1,128 @@
+"""Evaluation episodes as a Parquet file: one row each, a fixed schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import FolderError
+from . import atomic
+
+if TYPE_CHECKING:
+    import pyarrow
+
+OWN_BACKGROUND = "default"
+"""The background a task was trained on; every other one is a shift."""
+
+REMEDY = "restore it from a copy, or begin the run anew with --overwrite, which loses all its iterations so far"
+
+COLUMNS = {
+    "iteration": "int64",
+    "background": "string",
+    "seed": "int64",
+    "return": "float64",
+    "success": "bool",
+    "length": "int64",
+}
+
+
+def read(path: Path) -> pyarrow.Table:
+    """Return the episodes in `path`, none where there is no file.
+
+    Raises:
+        FolderError: the file cannot be read, or holds other columns than `COLUMNS`.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = _schema()
+    if not path.exists():
+        return schema.empty_table()
+    content = atomic.read_bytes(path, REMEDY)
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        raise FolderError(f"{path} is damaged ({_first_line(error)}); {REMEDY}") from error
+    if table.schema.names != schema.names or table.schema.types != schema.types:
+        found = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
+        raise FolderError(f"{path} has the wrong columns ({found[:200]}); {REMEDY}")
+    if any(column.null_count for column in table.columns):
+        raise FolderError(f"{path} lacks values in some rows; {REMEDY}")
+    return table.cast(schema)
+
+
+def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows with exactly the keys of `COLUMNS`; the file is replaced as a whole.
+
+    Raises:
+        ValueError: a row has other keys.
+    """
+    atomic.write_bytes(path, appended(path, rows))
+
+
+def appended(path: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the content that the file would have with these rows added.
+
+    Raises:
+        ValueError: a row has other keys.
+    """
+    import pyarrow
+
+    plain = [{key: _scalar(value) for key, value in row.items()} for row in rows]
+    for row in plain:
+        if row.keys() != COLUMNS.keys():
+            raise ValueError(f"an episode has the columns {sorted(row)}, not {sorted(COLUMNS)}")
+    added = pyarrow.Table.from_pylist(plain, schema=_schema())
+    return _content(pyarrow.concat_tables([read(path), added]))
+
+
+def truncate(path: Path, iteration: int) -> None:
+    """Keep the rows up to and including `iteration`, on the run's own background."""
+    import pyarrow.compute
+
+    if path.exists():
+        table = read(path)
+        own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+        kept = own.filter(pyarrow.compute.less_equal(own["iteration"], iteration))
+        atomic.write_bytes(path, _content(kept))
+
+
+def digest(table: pyarrow.Table) -> str:
+    """Return the sha256 of the episodes on the run's own background, the only ones that a run in progress writes."""
+    import pyarrow.compute
+
+    own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+    found = sha256()
+    for name in COLUMNS:
+        if name != "background":
+            found.update(own[name].to_numpy().tobytes())
+    return found.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _schema() -> pyarrow.Schema:
+    import pyarrow
+
+    types = {name: pyarrow.type_for_alias(kind) for name, kind in COLUMNS.items()}
+    return pyarrow.schema([pyarrow.field(name, kind, nullable=False) for name, kind in types.items()])
+
+
+def _content(table: pyarrow.Table) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    buffer = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, buffer)
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content

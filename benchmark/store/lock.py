@@ -1,0 +1,38 @@
+"""One writer a folder: a lock that the death of its process releases."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from encoders.weights.files import lock as lock_file
+
+from ..errors import FolderError
+from . import atomic
+
+LOCK = ".lock"
+
+
+def hold(folder: Path) -> IO[str]:
+    """Take the folder's lock; it is held until the returned file is closed or the process ends.
+
+    On a file system without locks the folder is written all the same, after one warning.
+
+    Raises:
+        FolderError: another process has it.
+    """
+    path = folder / LOCK
+    with atomic.naming_failures(path):
+        lock = path.open("a+")
+    if not lock_file(lock):
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise FolderError(f"{folder} is being written by {holder}; wait for it, or choose another --out")
+    with atomic.naming_failures(path):
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+    return lock

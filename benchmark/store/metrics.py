@@ -1,0 +1,111 @@
+"""The metrics of a run as a text file: one JSON object per iteration and line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import FolderError
+from . import atomic
+from .episodes import REMEDY
+
+COSTS = ("seconds", "steps_per_second", "memory_mb", "gpu_memory_mb")
+"""What differs each time a run is done."""
+
+
+class Line(NamedTuple):
+    """A line of the file.
+
+    Attributes:
+        text: as it is in the file, without its newline.
+        row: what it says, with an integer `iteration`.
+    """
+
+    text: str
+    row: dict[str, Any]
+
+
+def read(path: Path) -> list[Line]:
+    """Return the lines of `path`, none where there is no file; a torn last line is left out.
+
+    Raises:
+        FolderError: another line is no JSON object with an iteration, or the file cannot be read.
+    """
+    if not path.exists():
+        return []
+    # What follows the last newline is nothing, or a line whose writer was killed.
+    complete = atomic.read_bytes(path, REMEDY).split(b"\n")[:-1]
+    found = []
+    for number, content in enumerate(complete, 1):
+        try:
+            row = atomic.parse_object(content)
+            if type(row.get("iteration")) is not int:
+                raise ValueError("no iteration")
+        except ValueError as error:
+            raise FolderError(f"{path} is damaged (line {number}: {error}); {REMEDY}") from error
+        found.append(Line(content.decode("utf-8"), row))
+    return found
+
+
+def append(path: Path, row: Mapping[str, Any]) -> Line:
+    """Add one line to a file and return it.
+
+    Numpy numbers become plain ones; numbers that are not finite become null.
+
+    Args:
+        path: the file.
+        row: JSON values with an integer `iteration`.
+    """
+    plain = _plain(row)
+    int(plain["iteration"])
+    text = json.dumps(plain, allow_nan=False)
+    atomic.append_line(path, text)
+    return Line(text, plain)
+
+
+def write(path: Path, lines: list[Line]) -> None:
+    """Replace a file by these lines."""
+    atomic.write_bytes(path, "".join(line.text + "\n" for line in lines).encode())
+
+
+class Digest:
+    """Two sha256 that follow a file of metrics line by line: of the lines as they are, and of what can be repeated."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        """Begin with the lines that are there."""
+        self._whole, self._repeatable = sha256(), sha256()
+        for line in lines:
+            self.add(line)
+
+    def add(self, line: Line) -> None:
+        """Take in one more line."""
+        self._whole.update(line.text.encode() + b"\n")
+        repeatable = {name: value for name, value in line.row.items() if name not in COSTS}
+        self._repeatable.update(json.dumps(repeatable, sort_keys=True).encode() + b"\n")
+
+    @property
+    def whole(self) -> str:
+        """The digest of all lines so far."""
+        return self._whole.hexdigest()
+
+    @property
+    def repeatable(self) -> str:
+        """The same without what each line says of time and memory, so equal for runs with equal numbers."""
+        return self._repeatable.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of nested containers of plain and numpy values; null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

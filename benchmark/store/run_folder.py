@@ -1,0 +1,385 @@
+"""The run folder: one cell of a suite, complete in itself.
+
+Order of writing makes it safe to kill: metrics and episodes first, then the checkpoint, whose one
+rename commits the iteration. On resume, `rewind` drops the rows that no checkpoint committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from encoders.weights.files import sync_folder
+
+from ..errors import ConfigError, FolderError, OutputError
+from . import atomic, episodes, sealed
+from . import manifest as vouching
+from . import metrics as metric_lines
+from . import provenance as versions
+from .episodes import REMEDY
+from .identity import identity_changes, identity_hash, same_identity, way_back
+from .lock import LOCK, hold
+from .manifest import MANIFEST
+from .paths import user_path
+from .titles import folder_name
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["absent", "unfinished", "finished"]
+Tensors = dict[str, npt.NDArray[Any]]
+
+CONFIG = "config.json"
+IDENTITY = "identity.json"
+ENCODER = "encoder.json"
+MACHINE = "machine.json"
+METRICS = "metrics.jsonl"
+EPISODES = "episodes.parquet"
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT_META = "checkpoint.json"
+VIDEO = "video.mp4"
+PICTURES = "frames"
+VOUCHED = (CONFIG, IDENTITY, ENCODER, MACHINE, METRICS, EPISODES, CHECKPOINT, CHECKPOINT_META, VIDEO)
+"""Files of a run that its manifest lists where they exist; pictures come on top."""
+
+
+class RunFolder:
+    """A handle on one run folder; making it touches nothing.
+
+    `create` opens it for writing and holds it against other processes until `close`, the end of a
+    `with` block, or the death of the process. Everything else but the writing methods works on any
+    folder, finished or not, at any time.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Name the folder `path`, `OUT/<suite>/<task>/<encoder>/seed-<n>` (see `cell_path`)."""
+        self.path = user_path(path)
+        self._lock: IO[str] | None = None
+        self._lines: metric_lines.Digest | None = None
+        self._episodes: str | None = None
+
+    def __enter__(self) -> RunFolder:
+        """Return itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of the folder."""
+        self.close()
+
+    @property
+    def status(self) -> Status:
+        """`absent` before `create`, `finished` after `finish`, `unfinished` between."""
+        try:
+            if not (self.path / IDENTITY).exists():
+                return "absent"
+            return "finished" if (self.path / MANIFEST).exists() else "unfinished"
+        except OSError as error:
+            raise FolderError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration the run was last started with."""
+        return atomic.read_json(self.path / CONFIG, REMEDY)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the numbers of this run."""
+        return atomic.read_json(self.path / IDENTITY, REMEDY)
+
+    def create(
+        self,
+        config: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        encoder: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Status:
+        """Open the folder for writing: a new run, or the same one to go on with.
+
+        Args:
+            config: the resolved configuration, JSON values only; a resumed run records the latest.
+            identity: what makes the numbers, JSON values only; compared with the one stored.
+            encoder: what is known of the encoder: title, weights, adaptation, card; JSON values only.
+            overwrite: delete whatever run is there and begin anew.
+
+        Returns:
+            The status found: `absent` (new or overwritten), `unfinished` (resume it) or `finished`
+            (nothing was touched).
+
+        Raises:
+            OutputError: the folder cannot be written.
+            FolderError: another process holds it, or it holds a run of another identity, one that was
+                altered after it had finished, or what is left of one.
+        """
+        with atomic.naming_failures(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or hold(self.path)
+        try:
+            if overwrite:
+                self._wipe()
+            found = self.status
+            if found == "absent":
+                self._require_empty()
+            elif found == "finished":
+                self.require_unaltered()
+            if found != "absent" and not same_identity(self.identity, identity):
+                raise FolderError(self._refusal(identity))
+            if found == "finished":
+                return found
+            atomic.remove_partials(self.path)
+            atomic.write_json(self.path / CONFIG, config)
+            atomic.write_json(self.path / MACHINE, versions.record())
+            if encoder is not None:
+                atomic.write_json(self.path / ENCODER, encoder)
+            if found == "absent":
+                atomic.write_json(self.path / IDENTITY, identity)
+        except BaseException:
+            self.close()
+            raise
+        return found
+
+    def close(self) -> None:
+        """Let go of the folder; harmless when it is not held."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def reopen(self) -> None:
+        """Hold a finished folder, to add episodes to it; `finish` has to follow.
+
+        Raises:
+            FolderError: there is no finished run, it was altered, or another process holds it.
+        """
+        if self.status != "finished":
+            raise FolderError(f"{self.path} holds no finished run; give the folder of one, seed-N")
+        self._lock = self._lock or hold(self.path)
+        self.require_unaltered()
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one line to the metrics: JSON values with an integer `iteration`.
+
+        Numpy numbers become plain ones; numbers that are not finite become null.
+        """
+        line = metric_lines.append(self.path / METRICS, row)
+        if self._lines is not None:
+            self._lines.add(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics, a dict per line; a torn last line is left out.
+
+        Raises:
+            FolderError: another line cannot be read.
+        """
+        return [line.row for line in metric_lines.read(self.path / METRICS)]
+
+    def truncate_metrics(self, iteration: int) -> None:
+        """Keep the metrics up to and including `iteration`; drop later ones and a torn last line."""
+        path = self.path / METRICS
+        if path.exists():
+            metric_lines.write(path, [line for line in metric_lines.read(path) if line.row["iteration"] <= iteration])
+        self._lines = None
+
+    def append_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add evaluation episodes: a mapping each, with exactly the keys of `episodes.COLUMNS`."""
+        episodes.append(self.path / EPISODES, rows)
+        self._episodes = None
+
+    def episodes(self) -> pandas.DataFrame:
+        """The evaluation episodes, a row each, columns as `episodes.COLUMNS`."""
+        return episodes.read(self.path / EPISODES).to_pandas()
+
+    def truncate_episodes(self, iteration: int) -> None:
+        """Keep the episodes up to and including `iteration`, on the run's own background."""
+        episodes.truncate(self.path / EPISODES, iteration)
+        self._episodes = None
+
+    def rewind(self, iteration: int) -> None:
+        """Drop every row after `iteration`, the checkpoint's (one before the first where there is none)."""
+        self.truncate_metrics(iteration)
+        self.truncate_episodes(iteration)
+
+    def save_checkpoint(self, tensors: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        """Commit a checkpoint: valid whole or not at all, whenever the process is killed.
+
+        Args:
+            tensors: arrays of any shape and the dtypes safetensors knows, bit for bit.
+            meta: JSON values; finite floats and integers of any size come back exactly. Digests of the metrics and
+                episodes so far are added as `rows`; that of the metrics with time and memory stands in
+                ``checkpoint.json``, since equal runs have equal checkpoints.
+        """
+        lines, own = self._rows()
+        meta = {**meta, "rows": {"metrics": lines.repeatable, "episodes": own}}
+        arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+        content = sealed.seal(safetensors.numpy.save(arrays), {"meta": json.dumps(meta, allow_nan=False)})
+        atomic.write_bytes(self.path / CHECKPOINT, content)
+        atomic.write_json(self.path / CHECKPOINT_META, {**meta, "metrics": lines.whole})
+
+    def load_checkpoint(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """Return the tensors and meta of the last committed checkpoint, or None.
+
+        Raises:
+            FolderError: the file is damaged, or of another run than the folder's.
+        """
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            return None
+        content, metadata, _ = sealed.read(path, {"meta"}, REMEDY)
+        try:
+            meta = atomic.parse_object(metadata["meta"])
+            loaded = safetensors.numpy.load(content)
+        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+        if meta.get("identity", own := identity_hash(self.identity)) != own:
+            raise FolderError(f"{path} is the checkpoint of another run; {REMEDY}")
+        return {name: np.require(array, requirements="W") for name, array in loaded.items()}, meta
+
+    def _rows(self) -> tuple[metric_lines.Digest, str]:
+        """Digests of the metrics and of the run's own episodes, computed anew only for what has changed."""
+        if self._lines is None:
+            self._lines = metric_lines.Digest(metric_lines.read(self.path / METRICS))
+        if self._episodes is None:
+            self._episodes = episodes.digest(episodes.read(self.path / EPISODES))
+        return self._lines, self._episodes
+
+    def finish(self) -> None:
+        """Write the manifest: the run is done and later starts skip it."""
+        atomic.remove_partials(self.path)
+        self._write_manifest({})
+
+    def add_evaluation(self, rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, bytes]) -> None:
+        """Add episodes and pictures to a finished run, and renew its manifest.
+
+        Killed in between, the folder holds some of them and still counts as unaltered.
+
+        Args:
+            rows: as for `append_episodes`.
+            pictures: content by name, such as ``frames/background-01.png``.
+        """
+        contents = {EPISODES: episodes.appended(self.path / EPISODES, rows), **pictures}
+        self._write_manifest({name: sha256(content).hexdigest() for name, content in contents.items()})
+        with atomic.naming_failures(self.path / PICTURES):
+            (self.path / PICTURES).mkdir(exist_ok=True)
+        for name, content in contents.items():
+            atomic.write_bytes(self.path / name, content)
+        self.finish()
+
+    def altered(self) -> list[str]:
+        """Return the names of files that are no longer as the finished run left them, missing ones included.
+
+        Empty for a run that is not finished; ``manifest.json`` alone where the manifest itself is damaged. Files that
+        were added by others do not count. Reads every file of the run, and raises nothing for damaged ones.
+        """
+        if not (self.path / MANIFEST).exists():
+            return []
+        try:
+            facts = {"identity": identity_hash(self.identity)}
+        except FolderError:
+            facts = {}
+        found = vouching.altered(self.path, VOUCHED, facts)
+        return [name for name in found if name == MANIFEST or _is_own(name)]
+
+    def require_unaltered(self) -> None:
+        """Make sure that a finished run is as it was left.
+
+        Raises:
+            FolderError: it is not; the message names the files.
+        """
+        if names := self.altered():
+            raise FolderError(
+                f"{self.path} was altered after the run had finished ({', '.join(names)}): its numbers are not the "
+                "run's own; restore these files from a copy, or do the run again with --overwrite"
+            )
+
+    def _write_manifest(self, pending: Mapping[str, str]) -> None:
+        pictures = [f"{PICTURES}/{file.name}" for file in (self.path / PICTURES).glob("*.png")]
+        facts = {"identity": identity_hash(self.identity)}
+        vouching.write(self.path, [*VOUCHED, *pictures], facts, pending)
+
+    def _require_empty(self) -> None:
+        """Refuse results without an identity: nobody can tell whose they are."""
+        left = [name for name in (MANIFEST, CHECKPOINT, METRICS, EPISODES) if (self.path / name).exists()]
+        if left:
+            raise FolderError(f"{self.path} holds {left[0]} but no {IDENTITY}; {REMEDY}")
+
+    def _wipe(self) -> None:
+        # The identity goes last: killed half-way, this is still the old run, with less of it done.
+        with atomic.naming_failures(self.path):
+            for name in (MANIFEST, CHECKPOINT):
+                _delete(self.path / name)
+            sync_folder(self.path)
+            for entry in self.path.iterdir():
+                if entry.name not in (LOCK, IDENTITY):
+                    _delete(entry)
+            _delete(self.path / IDENTITY)
+            sync_folder(self.path)
+
+    def _refusal(self, identity: Mapping[str, Any]) -> str:
+        changes = identity_changes(self.identity, identity)
+        shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+        return (
+            f"{self.path} holds a run of another identity ({shown}): {way_back(self.identity, identity)}; for the new "
+            "settings choose another --out, or --overwrite that run, whose results are then lost"
+        )
+
+
+def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -> Path:
+    """Return the run folder `OUT/<suite>/<task>/<encoder>/seed-<n>` of an encoder's title.
+
+    Raises:
+        ConfigError: a name cannot name a folder.
+    """
+    encoder = folder_name(encoder)
+    for name in (suite, task, encoder):
+        if not re.fullmatch(r"\w[\w.+() -]*", name):
+            raise ConfigError(f"{name!r} cannot name a folder; use letters, digits, . _ + - ( )")
+    return user_path(out) / suite / task / encoder / f"seed-{seed}"
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name in a manifest is that of a file that runs write."""
+    return name in VOUCHED or (name.startswith(f"{PICTURES}/") and name.endswith(".png"))
+
+
+def check_writable(out: Path | str) -> None:
+    """Make the folder `out` and prove that files can be written there, before any work.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    folder = user_path(out)
+    probe = folder / f".{os.getpid()}{atomic.PARTIAL_SUFFIX}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"\n")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to the output folder {folder}: {error.strerror}; choose another --out"
+        ) from error
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

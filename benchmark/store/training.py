@@ -1,0 +1,106 @@
+"""What the trainings of Stages 1 and 2 keep so that they can go on: one checkpoint, and a line per moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from ..errors import FolderError
+from . import atomic, sealed
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    PositionT = TypeVar("PositionT", bound=DataclassInstance)
+else:
+    PositionT = TypeVar("PositionT")
+
+REMEDY = "restore it from a copy, or move the folder away to begin this training anew (all its steps are then lost)"
+
+
+def write_checkpoint(
+    path: Path, state: dict[str, Tensor], identity: Mapping[str, Any], position: Mapping[str, Any]
+) -> None:
+    """One file, so that tensors and numbers belong together: valid whole or not at all, and aware of damage."""
+    metadata = {"identity": json.dumps(identity), "position": json.dumps(position)}
+    atomic.write_bytes(path, sealed.seal(safetensors.torch.save(state), metadata))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]] | None:
+    """Return tensors, identity and position of an unfinished training; None where it has no checkpoint yet.
+
+    Raises:
+        FolderError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    content, metadata, _ = sealed.read(path, {"identity", "position"}, REMEDY)
+    try:
+        identity, position = (atomic.parse_object(metadata[name]) for name in ("identity", "position"))
+        return safetensors.torch.load(content), identity, position
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+
+
+def restored(start: PositionT, found: Mapping[str, Any], path: Path) -> PositionT:
+    """Return a position as a checkpoint holds it.
+
+    Args:
+        start: the position at the start, whose fields and types count.
+        found: what the checkpoint holds.
+        path: the checkpoint, for the message.
+
+    Raises:
+        FolderError: it holds other fields, or values of other types.
+    """
+    expected = asdict(start)
+    numbers = {int: (int,), float: (int, float)}
+    right = found.keys() == {field.name for field in fields(start)} and all(
+        isinstance(found[name], numbers.get(type(value), (type(value),))) and not isinstance(found[name], bool)
+        for name, value in expected.items()
+    )
+    if not right:
+        raise FolderError(f"{path} does not say how far the training is; {REMEDY}")
+    return type(start)(**found)
+
+
+def require_alike(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Make sure that a checkpoint fits a training that has not stepped yet.
+
+    Args:
+        state: of the checkpoint; an optimiser's tensors may come on top.
+        expected: of the training.
+        path: the checkpoint, for the message.
+
+    Raises:
+        FolderError: a tensor is missing, unknown, or of another shape or dtype.
+    """
+    own = {name for name in state if not name.startswith("optimiser.")}
+    wrong = sorted(own ^ {name for name in expected if not name.startswith("optimiser.")}) or [
+        name
+        for name in sorted(own)
+        if (state[name].shape, state[name].dtype) != (expected[name].shape, expected[name].dtype)
+    ]
+    if wrong:
+        raise FolderError(f"{path} does not fit this training (at {wrong[0]}); {REMEDY}")
+
+
+def rewind_metrics(path: Path, step: int) -> None:
+    """Drop the lines of a metrics file after ``step``, which no checkpoint committed, and torn ones."""
+    if not path.exists():
+        return
+    kept = []
+    for line in atomic.read_bytes(path, REMEDY).splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + b"\n")
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
+    atomic.write_bytes(path, b"".join(kept))

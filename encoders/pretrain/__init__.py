@@ -1,0 +1,1 @@
+"""Stage 1's training: arrays in, a trunk out."""

@@ -1,0 +1,383 @@
+"""Official weights into the cache: fetched from where they are published, or imported from a file got by hand.
+
+A file gets its name in the cache only once it is whole, is the published one as far as anything was published of it,
+and where no hash was, fits its network; its own hash then counts ever after. Until then it lies in a hidden folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from .. import registry
+from ..cards import Card, Source
+from ..errors import EncoderError, WeightsInvalid, WeightsMissing
+from . import archives, licences
+from . import resolve as weights
+from .download import CannotFetch, Progress, download, forget, held
+from .files import expanded, file_sha256, sync
+from .foreign_files import IS_A_FOLDER, why_unreadable
+from .resolve import cached_path
+
+Check = Callable[[Path], object]
+"""Looks at a weights file and raises `WeightsInvalid` if it is another than it should be."""
+
+_COPY_BYTES = 1 << 20
+_MOST_COPIES = 8
+"""How often a checkpoint may hold a network's numbers: itself, a teacher, two moments of each, heads."""
+_ALWAYS_ALLOWED = 1 << 28
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A cached official file that was checked.
+
+    Attributes:
+        path: the file.
+        sha256: its hash.
+        how: what it was compared with, in words.
+    """
+
+    path: Path
+    sha256: str
+    how: str
+
+
+def fetch(
+    name: str,
+    task: str | None = None,
+    *,
+    progress: Progress | None = None,
+    accept_licence: bool = False,
+    check: Check | None = None,
+) -> Path:
+    """Download an encoder's official weights into the cache; what is there already is checked and kept.
+
+    Args:
+        name: the encoder's name.
+        task: the task, for encoders with one file each; all of them by default.
+        progress: told of kilobytes as its steps.
+        accept_licence: the user accepts the licence of the weights.
+        check: for files without a published hash; by default the encoder is made from the file.
+
+    Returns:
+        The file; its folder, if there are several.
+
+    Raises:
+        UnknownEncoder: there is no such encoder.
+        EncoderError: it needs no weights, or the cache cannot be written.
+        LicenceNotAccepted: its licence restricts the use and was not accepted.
+        WeightsMissing: the file cannot be fetched; the message says where it is to be had and what to do with it then.
+        WeightsInvalid: something else than the official file came.
+    """
+    card = _card(name)
+    wanted = _of_task(card, task)
+    licences.require(card, accept=accept_licence)
+    for source in wanted:
+        path = cached_path(card, source)
+        if os.path.isfile(path):
+            weights.checked_sha256(card, source, path)
+        elif source.direct:
+            _fetch(card, source, progress, check or _makes_encoder(card))
+        else:
+            raise WeightsMissing(
+                f"encoder '{name}': {source.filename} cannot be fetched by a command; {_by_hand(card, source)}"
+            )
+    return cached_path(card, wanted[0]) if len(wanted) == 1 else cached_path(card, wanted[0]).parent
+
+
+def import_file(
+    name: str,
+    file: str | os.PathLike[str],
+    task: str | None = None,
+    *,
+    accept_licence: bool = False,
+    check: Check | None = None,
+) -> list[Path]:
+    """Copy official weights that were got by hand into the cache.
+
+    Args:
+        name: the encoder's name.
+        file: the official file under any name; or a folder or archive (zip, tar) with official names in it.
+        task: the task it is of, for encoders with one file each; known from the official names otherwise.
+        accept_licence: as in `fetch`.
+        check: as in `fetch`.
+
+    Returns:
+        The files in the cache.
+
+    Raises:
+        UnknownEncoder: there is no such encoder.
+        EncoderError: it needs no weights, or the cache cannot be written.
+        LicenceNotAccepted: its licence restricts the use and was not accepted.
+        WeightsMissing: the file cannot be read, or nothing in it goes by an official name.
+        WeightsInvalid: it is another file than the official one.
+    """
+    card = _card(name)
+    path = expanded(file)
+    unreadable = why_unreadable(path)
+    if unreadable not in ("", IS_A_FOLDER):
+        raise WeightsMissing(f"encoder '{name}': cannot import {path}: {unreadable}; give the file that you downloaded")
+    wanted = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
+    licences.require(card, accept=accept_licence)
+    check = check or _makes_encoder(card)
+    if unreadable:
+        inside = {entry.name: entry for entry in sorted(path.rglob("*")) if entry.is_file()}
+        return [_import(card, *pair, check) for pair in _matching(card, wanted, inside, path)]
+    if archives.is_archive(path):
+        return _import_archive(card, wanted, path, check)
+    named = [source for source in wanted if source.filename == path.name]
+    if card.files_needed == 1:
+        named = named or [source for source in wanted if Path(source.filename).suffix == path.suffix]
+    elif len(wanted) > 1 and not named:
+        raise WeightsMissing(
+            f"encoder '{name}': has one official file a task, and {path.name} is the name of none; "
+            f"say which it is with --task, or give it its name, such as {wanted[0].filename}"
+        )
+    return [_import(card, (named or wanted)[0], path, check)]
+
+
+def verify(name: str) -> list[Verified]:
+    """Compare an encoder's cached official files with what was published of them, or with their first use.
+
+    Raises:
+        UnknownEncoder: there is no such encoder.
+        EncoderError: it needs no weights.
+        WeightsMissing: none of its files is in the cache.
+        WeightsInvalid: one is another file.
+    """
+    card = _card(name)
+    found = []
+    for source in card.sources:
+        path = cached_path(card, source)
+        if os.path.isfile(path):
+            how = _held_to(card, source)
+            found.append(Verified(path, weights.checked_sha256(card, source, path), how))
+    if not found:
+        raise WeightsMissing(
+            f"encoder '{name}': none of its official files is in {cached_path(card, card.sources[0]).parent}; "
+            f"run `bench weights fetch {name}`"
+        )
+    return found
+
+
+def path(name: str, task: str | None = None) -> Path:
+    """The cached official file of an encoder, unchecked.
+
+    Raises:
+        UnknownEncoder: there is no such encoder.
+        EncoderError: it needs no weights.
+        WeightsMissing: the file is not in the cache, or is one of several and no task was named.
+    """
+    card = _card(name)
+    cached = [source for source in card.sources if card.files_needed == 1 and os.path.isfile(cached_path(card, source))]
+    wanted = cached[:1] or _of_task(card, task)
+    if len(wanted) > 1:
+        raise WeightsMissing(
+            f"encoder '{name}': has {len(wanted)} official files, one a task; name the task with --task"
+        )
+    found = cached_path(card, wanted[0])
+    if not os.path.isfile(found):
+        raise WeightsMissing(f"encoder '{name}': no official weights at {found}; run `bench weights fetch {name}`")
+    return found
+
+
+def _card(name: str) -> Card:
+    card = registry.card(name)
+    if card is None or not card.sources:
+        raise EncoderError(f"encoder '{name}': there are no official weights to fetch; it needs none")
+    return card
+
+
+def _of_task(card: Card, task: str | None) -> list[Source]:
+    """The files of a task; without one, all, or the first of several that serve all tasks alike."""
+    per_task = any(source.task is not None for source in card.sources)
+    if task is None or not per_task:
+        return list(card.sources) if per_task else [card.sources[0]]
+    found = [source for source in card.sources if source.task in (None, task)]
+    if not found:
+        known = ", ".join(str(source.task) for source in card.sources)
+        raise WeightsMissing(f"encoder '{card.name}': has no official weights for task '{task}'; it has: {known}")
+    return found
+
+
+def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) -> None:
+    tried: list[str] = []
+    wrong = ""
+    staged_at = {url: _staging(card, source, url) for url in (source.url, *source.mirrors)}
+    try:
+        for url, staged in staged_at.items():
+            try:
+                download(url, staged, progress, size=source.size)
+                _accept(card, source, staged, check)
+            except CannotFetch as error:
+                tried.append(str(error))
+                if staged.is_file() and not staged.stat().st_size:
+                    forget(staged)
+            except WeightsInvalid as error:
+                forget(staged)
+                wrong = str(error)
+                tried.append(f"{url} (another file than the official one)")
+            else:
+                for each in staged_at.values():
+                    forget(each)
+                return
+    finally:
+        if progress is not None:
+            progress.close()
+        for staged in staged_at.values():
+            _tidy(staged)
+    places = "; ".join(tried)
+    if wrong:
+        raise WeightsInvalid(
+            f"encoder '{card.name}': no place gave the official file: {places}; nothing was kept ({wrong})"
+        )
+    raise WeightsMissing(
+        f"encoder '{card.name}': {source.filename} could not be fetched: {places}; with a network run `bench weights "
+        f"fetch {card.name}` again, or get it elsewhere and run `{_import_command(card, source)}`"
+    )
+
+
+def _import(card: Card, source: Source, file: Path, check: Check) -> Path:
+    target = cached_path(card, source)
+    if os.path.isfile(target) and target.samefile(file):
+        weights.checked_sha256(card, source, target)
+        return target
+    with file.open("rb") as stream:
+        return _import_stream(card, source, stream, check)
+
+
+def _import_stream(card: Card, source: Source, stream: archives.Readable, check: Check) -> Path:
+    staged = _staging(card, source, "import")
+    try:
+        try:
+            with held(staged) as copy:
+                copy.truncate(0)
+                shutil.copyfileobj(stream, copy, _COPY_BYTES)
+                copy.flush()
+                sync(copy.fileno())
+        except OSError as error:
+            raise _unwritable(staged, error) from error
+        return _accept(card, source, staged, check)
+    finally:
+        forget(staged)
+        _tidy(staged)
+
+
+def _import_archive(card: Card, wanted: list[Source], path: Path, check: Check) -> list[Path]:
+    """Take the members with official names; nothing else is unpacked, and no name of the archive is used as a path."""
+    imported: list[Path] = []
+    archives.read_members(
+        path,
+        choose=lambda members: _matching(card, wanted, members, path),
+        use=lambda source, stream: imported.append(_import_stream(card, source, stream, check)),
+        limit=lambda source: source.size or _ALWAYS_ALLOWED + _MOST_COPIES * 4 * card.parameters,
+    )
+    return imported
+
+
+def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
+    """Judge a staged file and give it its name.
+
+    Raises:
+        WeightsInvalid: it is another than the official one.
+    """
+    target, digest = cached_path(card, source), file_sha256(staged)
+    what = weights.not_as_published(source, staged, digest)
+    if not what and source.size not in (None, staged.stat().st_size):
+        what = f"it has {staged.stat().st_size} bytes, expected {source.size}"
+    record = weights.first_use_record(card, source)
+    recorded = weights.recorded_sha256(card, source)
+    if not what and recorded not in (None, digest):
+        what = (
+            f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}...; "
+            f"if its authors replaced it, delete {record}"
+        )
+    if what:
+        raise WeightsInvalid(f"encoder '{card.name}': this is not the official {source.filename}: {what}")
+    if source.sha256 is None:
+        try:
+            check(staged)
+        except EncoderError as error:
+            raise WeightsInvalid(
+                f"encoder '{card.name}': this is not the official {source.filename}: {error}".replace(f"{staged}", "it")
+            ) from error
+    try:
+        staged.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    forget(staged)
+    weights.checked_sha256(card, source, target, digest)
+    return target
+
+
+def _makes_encoder(card: Card) -> Check:
+    """The structural check: the encoder takes the file, whose names and shapes tell it from all others."""
+
+    def check(file: Path) -> object:
+        from ..factory import construct
+
+        return construct(card.name, file)
+
+    return check
+
+
+def _staging(card: Card, source: Source, place: str) -> Path:
+    """Where a file lies until it is accepted: under its own name, in a folder of its own for every place."""
+    folder = cached_path(card, source).parent / f".incoming-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder / source.filename
+
+
+def _tidy(staged: Path) -> None:
+    """Remove the folder of a file that is no longer there, and the cache's own if nothing ever was in it."""
+    with suppress(OSError):
+        staged.parent.rmdir()
+        staged.parent.parent.rmdir()
+
+
+def _unwritable(path: Path, error: OSError) -> EncoderError:
+    return EncoderError(
+        f"cannot write {path}: {error.strerror or error}; make room, or set HINDEX_BENCH_CACHE to another folder"
+    )
+
+
+def _matching(card: Card, wanted: Iterable[Source], inside: Mapping[str, T], where: Path) -> list[tuple[Source, T]]:
+    found = [(source, inside[source.filename]) for source in wanted if source.filename in inside]
+    if not found:
+        raise WeightsMissing(
+            f"encoder '{card.name}': nothing in {where} has the name of an official file; "
+            f"expected {', '.join(source.filename for source in wanted)}"
+        )
+    return found
+
+
+def _held_to(card: Card, source: Source) -> str:
+    if source.sha256 is not None:
+        return "published sha256"
+    if os.path.isfile(weights.first_use_record(card, source)):
+        return "sha256 recorded at first use"
+    known = {"start of the sha256": source.sha256_prefix, "md5": source.md5}
+    published = [name for name, value in known.items() if value is not None]
+    return f"published {' and '.join(published)}" if published else "nothing; its sha256 was recorded now"
+
+
+def _by_hand(card: Card, source: Source) -> str:
+    places = " or ".join((source.url, *source.mirrors))
+    if source.task is None:
+        return f"get it from {places} and run `{_import_command(card, source)}`"
+    return f"get the archive of all tasks' files from {places} and run `bench weights import {card.name} ARCHIVE`"
+
+
+def _import_command(card: Card, source: Source) -> str:
+    return f"bench weights import {card.name} FILE" + (f" --task {source.task}" if source.task else "")

@@ -1,0 +1,328 @@
+"""Weights files: opened without running anything, brought into our names, checked tensor by tensor."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import WeightsInvalid, WeightsMissing
+from . import convert, unwrapping
+from .foreign_files import why_unreadable
+from .unpickling import Opaque
+from .unwrapping import Found, unwrapped
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
+_COUNTER = "num_batches_tracked"
+_SHOWN, _LONGEST_SHOWN = 3, 120
+
+Convert = Callable[[dict[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
+"""From a checkpoint's tensors to the network's, given what is expected; what it cannot convert it leaves as it is."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How somebody's checkpoint holds a network that we know under torchvision's or timm's names.
+
+    Attributes:
+        title: whose layout it is.
+        prefix: what stands before the network's names.
+        unused: starts of names, after the prefix, that are no part of the network.
+        others: starts of names of the checkpoint's other networks.
+        container: the entry of the file that holds the tensors; empty where the file itself does. What stands beside it
+            (optimiser, counters, settings) is left out.
+        renames: regular expressions and what replaces them, one after another, in the names after the prefix.
+        convert: what else is to be done, such as joining or turning tensors.
+        rest: whether everything without the prefix belongs to other networks.
+    """
+
+    title: str
+    prefix: str = ""
+    unused: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    container: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
+    convert: Convert | None = None
+    rest: bool = False
+
+    def drops(self, name: str) -> bool:
+        """Whether a name of the file belongs to what is left out."""
+        if not name.startswith(self.prefix):
+            return self.rest or name.startswith(self.others)
+        return name.startswith(self.others) or name.removeprefix(self.prefix).startswith(self.unused)
+
+    def rename(self, name: str) -> str:
+        """The network's name for one of the file's."""
+        name = name.removeprefix(self.prefix)
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file gave.
+
+    Attributes:
+        state: exactly the expected tensors.
+        layout: the title of the layout in which they stood.
+        left_out: the names, in the file, of what was not used.
+    """
+
+    state: dict[str, Tensor]
+    layout: str
+    left_out: tuple[str, ...]
+
+
+TORCHVISION = Layout("torchvision", unused=("fc.",))
+FRANKMOCAP_HAND = Layout("FrankMocap hand", "main_encoder.", unused=("fc1.",), others=("feat_encoder.", "regressor."))
+ADAPTED = Layout(
+    "adapted H-InDex",
+    "module.pose_net.",
+    unused=("deconv_layers.", "final_layer_unsup.", "sup_query.", "mh_attn.", "sup_weight."),
+    others=("module.image_encoder.", "module.pose_encoder.", "module.image_renderer."),
+)
+RESNET_LAYOUTS = (FRANKMOCAP_HAND, ADAPTED, TORCHVISION)
+
+
+def contents(path: Path) -> dict[object, object]:
+    """All that a file holds, on the CPU: tensors, numbers and words, in dicts and lists.
+
+    Nothing in it runs (see `pickles`); one in the cache is converted at its first use (see `convert`).
+
+    Raises:
+        WeightsMissing: there is no such file, or it cannot be opened.
+        WeightsInvalid: it is damaged, of another type, or holds what no honest checkpoint does.
+    """
+    unreadable = why_unreadable(path)
+    if unreadable:
+        raise WeightsMissing(f"weights {path}: {unreadable}; give an existing one with --weights PATH")
+    if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
+        raise WeightsInvalid(
+            f"weights {path}: unknown type '{path.suffix}'; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
+        )
+    content: object = convert.tensors(path)
+    if isinstance(content, Opaque):
+        raise WeightsInvalid(f"weights {path}: {unwrapping.whole_module(content, path.name)}")
+    if not isinstance(content, dict):
+        raise WeightsInvalid(f"weights {path}: holds a {type(content).__name__}; expected a dict of named tensors")
+    return content
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that holds a flat dict of them.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsInvalid: it is damaged, of another type, or holds anything else.
+    """
+    tensors, wrong = _tensors(contents(path))
+    if wrong:
+        raise WeightsInvalid(f"weights {path}: {_some(wrong)} no tensors; expected a flat dict of named tensors")
+    return tensors
+
+
+def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...], network: str) -> Loaded:
+    """A network's tensors from a file in any of the known layouts, complete and as float32 copies.
+
+    The first layout whose container is there and whose prefix begins a name is tried first. A file that it does not fit
+    is searched for the network under other containers and prefixes (`encoders.weights.unwrapping`).
+
+    Args:
+        path: the file.
+        expected: names and shapes that the network has; the values are not looked at.
+        layouts: the known ones.
+        network: what was expected, in words.
+
+    Returns:
+        Exactly the names of ``expected``, and what was left out. BatchNorm counters that an old file lacks are 0.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsInvalid: the file cannot be read, or names, shapes, types or values are not those of the network, or it
+            holds several such networks.
+    """
+    content = contents(path)
+    chosen = _choose(content, layouts)
+    attempts = [_Attempt(*chosen, expected)] if chosen else []
+    fitting = [attempt for attempt in attempts if attempt.fits]
+    if not fitting:
+        for found in unwrapped(content):
+            if found.place not in [attempt.found.place for attempt in fitting]:
+                tried = [_Attempt(layout, found, expected) for layout in layouts]
+                fitting += [attempt for attempt in tried if attempt.fits][:1]
+                attempts += tried
+    if not fitting:
+        wanted = f"{network} in one of the layouts {', '.join(one.title for one in layouts)}"
+        raise WeightsInvalid(
+            f"weights {path}: {_why_not(path, content, attempts, expected, network)}; expected {wanted}"
+        )
+    best = fitting[0]
+    if not all(_same(best.state, other.state) for other in fitting[1:]):
+        found_ones = [attempt.found for attempt in fitting]
+        raise WeightsInvalid(f"weights {path}: {unwrapping.several(found_ones, network, path.name)}")
+    beside = [str(name) for name in content if best.found.place and name != best.found.place[0]]
+    return Loaded(_as_float32(path, best.state, expected), best.layout.title, (*best.left_out, *beside))
+
+
+def holds_layout(path: Path, layout: Layout) -> bool:
+    """Whether a file has names of a layout, however they are wrapped.
+
+    Raises:
+        WeightsMissing, WeightsInvalid: as in `contents`.
+    """
+    return any(str(name).startswith(layout.prefix) for found in unwrapped(contents(path)) for name in found.entries)
+
+
+def load_trunk(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> dict[str, Tensor]:
+    """The tensors of a ResNet-50's trunk, as `load` gives them."""
+    return load(path, expected, layouts, "a ResNet-50").state
+
+
+def state_sha256(state: Mapping[str, Tensor]) -> str:
+    """A hash of named tensors: of names, types, shapes and values, whatever their order or memory layout."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class _Attempt:
+    """What of a network some tensors give, read in a layout.
+
+    Attributes:
+        layout: the layout; its container does not matter here.
+        found: the tensors.
+        left_out: names, as in the file, of what the layout has no use for.
+        state: the network's names, and what they got.
+        faults: what is wrong, in words; nothing if the tensors are the network's.
+        matched: how many of the expected tensors are there in the right shape.
+    """
+
+    def __init__(self, layout: Layout, found: Found, expected: Mapping[str, Tensor]) -> None:
+        self.layout, self.found = layout, found
+        entries = found.entries.items()
+        kept = {name: value for name, value in entries if not (isinstance(name, str) and layout.drops(name))}
+        self.left_out = tuple(f"{found.prefix}{name}" for name in found.entries if name not in kept)
+        tensors, wrong = _tensors(kept)
+        self.state: dict[str, Tensor] = {}
+        self.faults = [f"{len(wrong)} no tensors: {_some(wrong)}"] if wrong else self._read(tensors, expected)
+        self.matched = sum(
+            name in self.state and self.state[name].shape == tensor.shape for name, tensor in expected.items()
+        )
+
+    @property
+    def fits(self) -> bool:
+        """Whether it gives the whole network and nothing else."""
+        return not self.faults
+
+    def _read(self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+        """Fill ``state`` and say what is wrong."""
+        layout = self.layout
+        strangers = [name for name in tensors if not name.startswith(layout.prefix)]
+        names = {layout.rename(name): name for name in tensors if name not in strangers}
+        state = {inner: tensors[name] for inner, name in names.items()}
+        if layout.convert is not None:
+            try:
+                state = layout.convert(state, expected)
+            except (ValueError, IndexError, RuntimeError) as error:  # tensors of another network under these names
+                return [f"cannot be converted ({error})"]
+        self.state = state
+        missing = [name for name in expected if name not in state and not name.endswith(_COUNTER)]
+        extra = [names.get(name, name) for name in state if name not in expected]
+        extra += [*strangers, *(set(tensors) - set(strangers) - set(names.values()))]  # also two that became one
+        shapes = [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ]
+        return [
+            f"{len(found)} {what}: {_some(found)}"
+            for what, found in (("missing", missing), ("not expected", extra), ("of wrong shape", shapes))
+            if found
+        ]
+
+
+def _choose(content: Mapping[object, object], layouts: tuple[Layout, ...]) -> tuple[Layout, Found] | None:
+    """The first layout whose container is there and whose prefix begins a name in it."""
+    for layout in layouts:
+        entries = content.get(layout.container) if layout.container else content
+        if isinstance(entries, Mapping) and any(str(name).startswith(layout.prefix) for name in entries):
+            return layout, Found((layout.container,) if layout.container else (), "", entries)
+    return None
+
+
+def _why_not(
+    path: Path,
+    content: Mapping[object, object],
+    attempts: list[_Attempt],
+    expected: Mapping[str, Tensor],
+    network: str,
+) -> str:
+    """Why no attempt gave the network, from the one that came nearest."""
+    best = max(attempts, key=lambda one: (one.matched, bool(one.state)), default=None)
+    if best is None or not best.matched:
+        for name, module in unwrapping.pickled_modules(content):
+            return unwrapping.whole_module(module, path.name, (name,))
+    parts = [
+        part.found
+        for attempt in attempts
+        for part in (
+            _Attempt(attempt.layout, found, expected)
+            for found in unwrapping.behind_prefixes(attempt.found, next(iter(expected)))
+        )
+        if part.fits
+    ]
+    if parts:
+        of_one_place = {found.prefix: found for found in parts if found.place == parts[0].place}
+        return unwrapping.one_part(list(of_one_place.values()), network, path.name)
+    if best is None:
+        return f"{_some(list(map(str, content)))} fits no known layout"
+    return f"read as {best.layout.title} layout{best.found.where}, tensors {'; '.join(best.faults)}"
+
+
+def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return state.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in state.items())
+
+
+def _tensors(entries: Mapping[object, object]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors by their names, and the names of what is none."""
+    tensors: dict[str, Tensor] = {}
+    wrong = []
+    for name, value in entries.items():
+        if isinstance(name, str) and isinstance(value, Tensor):
+            tensors[name] = value
+        elif isinstance(name, str) and isinstance(value, np.ndarray):
+            tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
+        else:
+            wrong.append(str(name))
+    return tensors, wrong
+
+
+def _as_float32(path: Path, trunk: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    state = {}
+    for name in expected:
+        if name.endswith(_COUNTER):
+            state[name] = trunk[name].to(torch.int64, copy=True) if name in trunk else torch.tensor(0)
+            continue
+        tensor = trunk[name]
+        if tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise WeightsInvalid(
+                f"weights {path}: {name} is {tensor.layout} {tensor.dtype}; expected dense floating point"
+            )
+        state[name] = tensor.to(torch.float32, copy=True)
+        if not bool(torch.isfinite(state[name]).all()):
+            raise WeightsInvalid(f"weights {path}: {name} holds NaN or infinite values; fetch the file again")
+    return state
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(name[:_LONGEST_SHOWN] for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,220 @@
+"""Official checkpoints as safetensors: converted once beside the original in the cache, memory-mapped afterwards.
+
+A checkpoint's nesting is kept: its shape, with numbers and text in it, stands as JSON in the safetensors metadata, and
+the tensors under the path of their keys, joined by ``/``. So `tensors` gives what `pickles.read` would: nested
+dicts. Only training state (`LEFT_OUT`) is dropped. The metadata also holds the sha256 of the original and a digest of
+the conversion (see `sealed`): where the original is another one or the conversion is damaged, it is converted anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import pickles
+from .files import file_sha256, sync
+from .resolve import cache_dir
+from .sealed import check, header_bytes
+from .unpickling import Opaque, opaque
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".safetensors"
+LEFT_OUT = frozenset({"optimizer", "optimizers", "optimizer_states", "optim", "lr_schedulers", "scheduler", "scaler"})
+"""Entries of a checkpoint's outermost dict that are of no use without its training; `Opaque` stands for them."""
+
+_FORMAT = "2"
+"""1 had no digest of its content: a conversion of then is made anew from the original."""
+
+_STALE_SECONDS = 3600.0
+_MOST_GROWTH = 4
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def tensors(path: Path) -> Any:
+    """What a checkpoint holds, as from `encoders.weights.pickles.read`: from its conversion if it lies in the cache.
+
+    A checkpoint in the cache that was not converted yet, or not from this original, is converted first. Outside of the
+    cache, and where the conversion cannot be written, the checkpoint itself is read.
+
+    Raises:
+        WeightsInvalid: as in `encoders.weights.pickles.read`.
+        OSError: the file cannot be opened.
+    """
+    path = Path(path)
+    if path.suffix == SUFFIX or not _in_cache(path):
+        return pickles.read(path)
+    converted, digest = converted_path(path), file_sha256(path)
+    with suppress(_NotOurs):
+        return _load(converted, digest)
+    content = pickles.read(path)
+    if isinstance(content, dict):
+        content = {key: opaque("left out") if key in LEFT_OUT else value for key, value in content.items()}
+    try:
+        _write(converted, content, digest, _MOST_GROWTH * path.stat().st_size)
+        return _load(converted, digest)
+    except (OSError, _CannotConvert, _NotOurs):  # a full disk, a cache that others own; a type that safetensors lacks
+        return content
+
+
+def converted_path(path: Path) -> Path:
+    """Where the conversion of a checkpoint in the cache lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+class _NotOurs(Exception):
+    """No conversion of this original."""
+
+
+class _CannotConvert(Exception):
+    """The checkpoint holds something that safetensors cannot."""
+
+
+def _in_cache(path: Path) -> bool:
+    """Whether a file has its place in the cache; one that is still to be judged lies in a hidden folder there."""
+    home, there = (cache_dir() / "weights").resolve(), path.resolve()
+    return there.is_relative_to(home) and not any(part.startswith(".") for part in there.relative_to(home).parts)
+
+
+def _load(path: Path, digest: str) -> Any:
+    from safetensors import safe_open
+
+    try:
+        if not check(path):
+            raise _NotOurs
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format_version") != _FORMAT or metadata.get("original_sha256") != digest:
+                raise _NotOurs
+            return _grown(json.loads(metadata["tree"]), file)
+    except (_NotOurs, OSError) as error:
+        raise _NotOurs from error
+    except Exception as error:  # something else damaged it: it is made anew
+        logger.warning("%s is damaged (%s); it is made anew from %s", path, error, path.name.removesuffix(SUFFIX))
+        raise _NotOurs from error
+
+
+def _write(path: Path, content: Any, digest: str, limit: int) -> None:
+    """Write the conversion under a name of its own, tensor by tensor, and only then give it its own."""
+    found: dict[str, Tensor] = {}
+    tree = _felled(content, "", found, {})
+    header: dict[str, Any] = {
+        "__metadata__": {"format_version": _FORMAT, "original_sha256": digest, "tree": json.dumps(tree)}
+    }
+    begin = 0
+    for name, tensor in found.items():
+        end = begin + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin = end
+    if begin > limit:  # tensors that were saved expanded
+        raise _CannotConvert(f"{begin} bytes")
+    beginning = header_bytes(header, _bytes_of(found.values()))
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    _sweep(path)
+    try:
+        with partial.open("xb") as file:
+            file.write(beginning)
+            for block in _bytes_of(found.values()):
+                file.write(block)
+            file.flush()
+            sync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
+    for tensor in found:
+        if tensor.numel():
+            yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def _sweep(path: Path) -> None:
+    """Remove what conversions of this file that were killed left."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                partial.unlink()
+
+
+def _felled(value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> Any:
+    """JSON for a value: plain ones as they are, others as an object with the one key that says what it is."""
+    if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
+        return value
+    if isinstance(value, np.ndarray):
+        return {"array": _kept(torch.from_numpy(value), value, name, found, names)}
+    if isinstance(value, np.generic):
+        return {"scalar": _kept(torch.from_numpy(np.asarray(value).reshape(1)), value, name, found, names)}
+    if isinstance(value, Tensor):
+        return {"tensor": _kept(value, value, name, found, names)}
+    if isinstance(value, Opaque):
+        return {"opaque": value.origin}
+    if isinstance(value, Mapping):
+        items = (
+            [_felled(key, "", found, names), _felled(item, f"{name}/{key}" if name else str(key), found, names)]
+            for key, item in value.items()
+        )
+        return {"dict": list(items)}
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return {kind.__name__: [_felled(item, f"{name}/{i}", found, names) for i, item in enumerate(value)]}
+    raise _CannotConvert(type(value).__name__)
+
+
+def _kept(tensor: Tensor, value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> str:
+    """The name under which a tensor is written; the same one for the same tensor."""
+    if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
+        raise _CannotConvert(str(tensor.dtype))
+    if id(value) not in names:
+        unique, number = name, 1
+        while unique in found or unique in ("", "__metadata__"):
+            number += 1
+            unique = f"{name}#{number}"
+        found[unique] = tensor.detach()
+        names[id(value)] = unique
+    return names[id(value)]
+
+
+def _grown(tree: Any, file: Any) -> Any:
+    """The value that `_felled` made JSON of."""
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, inside),) = tree.items()
+    if kind == "tensor":
+        return file.get_tensor(inside)
+    if kind == "array":
+        return file.get_tensor(inside).numpy()
+    if kind == "scalar":
+        return file.get_tensor(inside).numpy()[0]
+    if kind == "opaque":
+        return opaque(inside)
+    if kind == "dict":
+        return {_hashable(_grown(key, file)): _grown(item, file) for key, item in inside}
+    return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](
+        _grown(item, file) for item in inside
+    )
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(key) if isinstance(key, list) else key

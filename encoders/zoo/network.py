@@ -1,0 +1,60 @@
+"""A network gets its numbers: from a weights file, every tensor accounted for, or drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..weights.checkpoint import Layout, load
+from ..weights.random_weights import random_state
+
+
+def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network of shapes only, made without drawing from the global generator.
+
+    One with buffers that no checkpoint holds (such as rotary frequencies) is made in full, for their sake; so is one
+    that computes with tensors while it is made, for which shapes are not enough (some of timm's, on some releases).
+    """
+    try:
+        with torch.device("meta"):
+            network = make()
+    except RuntimeError:  # NotImplementedError is one; whatever is truly wrong is raised again below
+        network = None
+    if network is not None:
+        stored = network.state_dict()
+        if all(name in stored for name, _ in network.named_buffers()):
+            return network
+    with torch.random.fork_rng(devices=[]):
+        return make()
+
+
+def fill(
+    network: nn.Module, weights: Path | None, layouts: tuple[Layout, ...], title: str, *, fan: Literal["in", "out"]
+) -> tuple[str, ...]:
+    """Load a weights file in one of the layouts, or draw `random_state` if there is none.
+
+    Args:
+        network: changed in place.
+        weights: the file, or None.
+        layouts: those that the file may have.
+        title: the network in words, for errors.
+        fan: as in `random_state`.
+
+    Returns:
+        The names of what the file holds and the network does not use.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsInvalid: it does not hold this network.
+    """
+    expected = network.state_dict()
+    if weights is None:
+        network.load_state_dict(random_state(expected, fan=fan), strict=True, assign=True)
+        return ()
+    loaded = load(Path(weights), expected, layouts, title)
+    network.load_state_dict(loaded.state, strict=True, assign=True)
+    return loaded.left_out

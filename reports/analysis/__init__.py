@@ -1,0 +1,1 @@
+"""Statistics: scores, intervals, learning speed, background shift, Stage 2."""

@@ -1,0 +1,138 @@
+"""Everything that a page is made of, read once: runs by suite, curves, episodes, probes, adaptations, findings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import BenchError
+
+from ..analysis import background_shift as shift
+from ..analysis import scores
+from . import load
+from .findings import Finding, problems, refused_folders
+from .reading import find
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class NothingToReport(BenchError):
+    """There are no runs where a report was asked for, or not of the suite that was named."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Runs that may be compared.
+
+    Attributes:
+        name: of the suite.
+        runs: a row a run folder, see `reports.data.load.load_runs`.
+        folder: of all runs, as the user gave it; commands name it.
+        published: the paper's own values, see ``published.csv``.
+    """
+
+    name: str
+    runs: pandas.DataFrame
+    folder: Path
+    published: pandas.DataFrame
+
+    @cached_property
+    def curves(self) -> pandas.DataFrame:
+        """A row an evaluation."""
+        return load.load_curves(self.runs)
+
+    @cached_property
+    def episodes(self) -> pandas.DataFrame:
+        """A row an episode of the runs whose policies were tried on shifted backgrounds."""
+        return load.load_episodes(self.runs[self.runs["used"] & (self.runs["backgrounds"].map(len) > 0)])
+
+    @cached_property
+    def shift(self) -> pandas.DataFrame:
+        """What shifted backgrounds cost, see `reports.analysis.background_shift.background_shift`."""
+        return shift.background_shift(self.episodes)
+
+    @cached_property
+    def comparison(self) -> scores.Comparison:
+        """The main encoders by best-so-far return."""
+        return scores.compare(self.runs)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are two encoders to compare: one alone would be measured against itself."""
+        return len(self.comparison.rows) > 1 and bool((self.comparison.scores == self.comparison.scores).any())
+
+    @cached_property
+    def aggregates(self) -> pandas.DataFrame:
+        """Mean, interquartile mean and optimality gap of the main encoders."""
+        return scores.aggregates(self.comparison)
+
+    @cached_property
+    def improvements(self) -> pandas.DataFrame:
+        """Who beats whom, see `reports.analysis.scores.improvements`."""
+        return scores.improvements(self.comparison)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any run of it is invented."""
+        return bool(self.runs["synthetic"].any())
+
+    @property
+    def preset(self) -> str:
+        """The preset of its runs."""
+        return self.name.split("-")[0]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What was found below a folder of runs.
+
+    Attributes:
+        folder: as the user gave it.
+        suites: those asked for, the largest first.
+        probe: see `reports.data.load.load_probe`.
+        adaptations: see `reports.data.load.load_adaptations`.
+        findings: what a reader has to know first.
+        others: names of suites that were left out.
+    """
+
+    folder: Path
+    suites: tuple[Suite, ...]
+    probe: pandas.DataFrame
+    adaptations: pandas.DataFrame
+    findings: tuple[Finding, ...]
+    others: tuple[str, ...]
+
+
+def collect(folder: Path, suite: str | None = None) -> Material:
+    """Read all run folders below a folder.
+
+    Args:
+        folder: of all runs.
+        suite: the only one wanted; all by default, each apart.
+
+    Raises:
+        NothingToReport: there is no run, or none of that suite.
+    """
+    runs = load.load_runs(folder) if folder.is_dir() else None
+    if runs is None or runs.empty:
+        raise NothingToReport(f"no run folders in {folder}; make some: `bench run --encoder hindex --out {folder}`")
+    names = load.suites(runs)
+    if suite is not None and suite not in names:
+        raise NothingToReport(f"no suite '{suite}' in {folder}; available: {', '.join(names)}")
+    wanted = [suite] if suite is not None else names
+    published = load.load_published()
+    chosen = runs[runs["suite"].isin(wanted)]
+    probe, adaptations = load.load_probe(folder), load.load_adaptations(folder)
+    return Material(
+        folder,
+        tuple(
+            Suite(name, chosen[chosen["suite"] == name].reset_index(drop=True), folder, published) for name in wanted
+        ),
+        probe,
+        adaptations,
+        (*problems(chosen, probe, adaptations), *refused_folders(find(folder).refused)),
+        tuple(name for name in names if name not in wanted),
+    )

@@ -1,0 +1,254 @@
+"""Run folders as tables: one call a kind of thing, rows a figure or table selects from.
+
+A damaged file never stops a report: its row says so in `problem`, and `findings` puts it into words. Files are
+read and checked here, once; nothing else in the package opens them, pictures and films excepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.config import usable_cores
+from benchmark.store.episodes import OWN_BACKGROUND
+from benchmark.store.paths import user_path
+
+from . import records
+from .reading import Problem, find, read_record
+from .records import clean
+from .run_folder import COLUMNS, LEFT_OUT, own_evaluations, read_run
+
+if TYPE_CHECKING:
+    import pandas
+
+LABELS = ("suite", "task", "row", "title", "encoder", "variant", "weights_label", "seed", "status", "used", "synthetic")
+CURVE_COLUMNS = (*LABELS, "iteration", "steps", "return", "success", "episodes")
+EPISODE_COLUMNS = (*LABELS, "iteration", "background", "episode_seed", "return", "success", "length")
+PROBE_COLUMNS = (
+    *("task", "title", "quantity", "dimensions", "r2", "low", "high", "clock_r2", "constant"),
+    *("synthetic",),
+)
+ADAPTATION_COLUMNS = ("task", "title", "card", "batchnorm", "pretrained", "metrics", "strip", "keypoints", "synthetic")
+
+
+def load_runs(folder: Path | str) -> pandas.DataFrame:
+    """One row a run folder below `folder`, sorted by suite, task, title and seed.
+
+    Columns:
+        suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
+        status: ``finished``, ``unfinished`` (no manifest), ``diverged`` (updates were no longer finite), ``altered``
+            (files of a finished run differ from its manifest) or ``unreadable``.
+        used: whether scores may use it: finished, not outdated, and no other run of the same row, task and seed goes
+            first.
+        outdated: whether the suite has finished runs of a later results version of the task, never pooled with these.
+        task_version: the task's results version.
+        synthetic: whether it is invented, for tests; every figure has to say so.
+        row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
+        encoder, variant: the name alone; the changed stage settings alone, such as ``ema-0``, else empty.
+        weights_kind, weights_sha256, weights_label: ``official``, ``builtin``, ``random``, ...; the hash; ``(random)``.
+        adaptation_sha256: of a Stage 2 result, else empty.
+        adapt, ema_momentum, ema_scope, ema_reset, ema_streams, normalise, precision: the stages' settings; empty or NaN
+            in folders that do not record them.
+        return_first, return_cloned, return_last, return_best, and the same of success: means over the episodes of an
+            evaluation on the training scene; NaN where there is none.
+        iteration, steps: of the last line of metrics; environment steps of training.
+        evaluations, episodes: how many evaluations; episodes in the last of them.
+        unstable: episodes that the simulation gave up on.
+        backgrounds: names of the shifted backgrounds that were evaluated, a tuple.
+        wall_seconds, seconds, frames_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
+            dict), frames a second in rollouts, peaks.
+        device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.
+        video, pictures, path: the film or None; ``{"start": path, "strip": path, ...}``; the folder.
+        episode_table, steps_at: the evaluation episodes (a table or None) and environment steps by iteration (a dict).
+        altered: names of the files that differ from the manifest, a tuple.
+        problem: why it is altered or unreadable, else empty.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    import pandas
+
+    root = user_path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder of runs")
+    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
+        rows = list(pool.map(read_run, find(root).runs))
+    rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
+    runs = pandas.DataFrame(rows, columns=list(COLUMNS))
+    runs["row"] = _rows(runs)
+    runs["outdated"] = _outdated(runs)
+    runs["used"] = _used(runs)
+    return runs
+
+
+def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an evaluation of each of these `runs`, unfinished ones included.
+
+    Columns: `LABELS` as in `load_runs`, then `iteration` (-1 untrained, 0 cloned), `steps` (environment steps of
+    training until then), `return`, `success` and `episodes` (means over so many on the training scene).
+    """
+    import pandas
+
+    episodes = _episodes(runs)
+    if episodes.empty:
+        return pandas.DataFrame(columns=list(CURVE_COLUMNS))
+    places = [(run, *step) for run, steps in readable(runs)["steps_at"].items() for step in steps.items()]
+    steps = pandas.DataFrame(places, columns=["run", "iteration", "steps"])
+    curves = own_evaluations(episodes, ["run", "iteration"]).reset_index().merge(steps, on=["run", "iteration"])
+    return curves.join(runs[list(LABELS)], on="run")[list(CURVE_COLUMNS)]
+
+
+def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """One row an evaluation episode of each of these `runs`, shifted backgrounds included.
+
+    Columns: `LABELS` as in `load_runs`, then `iteration`, `background` (``default`` is the training scene),
+    `episode_seed`, `return`, `success` and `length`.
+    """
+    import pandas
+
+    episodes = _episodes(runs)
+    if episodes.empty:
+        return pandas.DataFrame(columns=list(EPISODE_COLUMNS))
+    return episodes.join(runs[list(LABELS)], on="run")[list(EPISODE_COLUMNS)].reset_index(drop=True)
+
+
+def load_probe(folder: Path | str) -> pandas.DataFrame:
+    """One row a quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
+
+    Columns: `task`, `title`, `quantity`, `dimensions` (names, a list), `r2` with its interval `low` to `high`,
+    `clock_r2` (from the time in the episode alone; NaN in files that do not record it), `constant` (the quantity does
+    not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the file cannot be read).
+    """
+    return _side_files(find(user_path(folder)).probes, _probe, PROBE_COLUMNS)
+
+
+def load_adaptations(folder: Path | str) -> pandas.DataFrame:
+    """One row a Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
+
+    Columns: `task`, `title`, `card` (dict), `batchnorm` and `pretrained` (paths of safetensors, or None), `metrics`,
+    `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
+    """
+    return _side_files(find(user_path(folder)).adaptations, _adaptation, ADAPTATION_COLUMNS)
+
+
+def load_published() -> pandas.DataFrame:
+    """Numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
+
+    Columns: `task`, `encoder`, `quantity`, `value`, `source` (with the page).
+    """
+    import pandas
+
+    return pandas.read_csv(Path(__file__).parents[1] / "published.csv")
+
+
+def suites(runs: pandas.DataFrame) -> list[str]:
+    """The suites, that with most usable runs first; they are never pooled."""
+    counted = runs.groupby("suite")["used"].sum()
+    return sorted(counted.index, key=lambda suite: (-counted[suite], suite))
+
+
+def _rows(runs: pandas.DataFrame) -> list[str]:
+    """Titles, told apart by hash where one stands for two weights or, on one task, for two adaptations of them.
+
+    Official weights may have a file for every task: then hashes are compared within a task. Where that splits one
+    task's runs, the rarer hash gets the suffix; a title with two weights over the suite gets it on all.
+    """
+    by_task = runs["card"].map(_has_a_file_a_task) & (runs["weights_kind"] == "official")
+    task = runs["task"].where(by_task, "")
+    suffix = _suffixes(runs["weights_sha256"], [runs["suite"], runs["title"], task], keep_usual=by_task)
+    adapted = [runs["suite"], runs["title"], runs["task"], suffix]
+    return list(runs["title"] + suffix + _suffixes(runs["adaptation_sha256"], adapted, keep_usual=runs["task"] != ""))
+
+
+def _suffixes(hashes: pandas.Series, groups: list[pandas.Series], keep_usual: pandas.Series) -> pandas.Series:
+    """`` #12345678`` for hashes that share a group with another one, else nothing."""
+    suffix = hashes.map(lambda digest: "")
+    for _, group in hashes[hashes != ""].groupby(groups):
+        counts = group.value_counts()
+        if len(counts) < 2:
+            continue
+        usual = max(counts.index, key=lambda digest: (counts[digest], digest)) if keep_usual[group.index[0]] else ""
+        other = group[group != usual]
+        suffix[other.index] = " #" + other.str[:8]
+    return suffix
+
+
+def _has_a_file_a_task(card: dict[str, Any]) -> bool:
+    sources = card.get("sources") or ()
+    return any(isinstance(source, dict) and bool(source.get("task")) for source in sources)
+
+
+def _outdated(runs: pandas.DataFrame) -> list[bool]:
+    """Runs of an earlier results version of their task than that of a finished run in the same suite."""
+    finished = runs["task_version"].where(runs["status"] == "finished")
+    latest = finished.groupby([runs["suite"], runs["task"]]).transform("max")
+    return list(runs["task_version"] < latest)
+
+
+def _used(runs: pandas.DataFrame) -> list[bool]:
+    """The first finished run of each row, task and seed of a suite that is not outdated."""
+    finished = runs[(runs["status"] == "finished") & ~runs["outdated"]]
+    first = ~finished.duplicated(["suite", "task", "row", "seed"])
+    return list(first.reindex(runs.index, fill_value=False))
+
+
+def readable(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The runs whose files could be read and are as their manifest says, where there is one."""
+    return runs[~runs["status"].isin(LEFT_OUT)]
+
+
+def _episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
+    """The episodes of all readable runs below each other, with the index of the run in column `run`."""
+    import pandas
+
+    parts = [table.assign(run=run) for run, table in readable(runs)["episode_table"].items() if len(table)]
+    if not parts:
+        return pandas.DataFrame({"run": []})
+    return pandas.concat(parts, ignore_index=True).rename(columns={"seed": "episode_seed"})
+
+
+def _side_files(
+    paths: Sequence[Path], read: Callable[[Path], list[dict[str, Any]]], columns: Iterable[str]
+) -> pandas.DataFrame:
+    import pandas
+
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            rows += [{**row, "path": path, "problem": ""} for row in read(path)]
+        except (Problem, OSError) as error:
+            rows.append({"path": path, "problem": clean(str(error)), "synthetic": False})
+    return pandas.DataFrame(rows, columns=[*columns, "path", "problem"])
+
+
+def _probe(path: Path) -> list[dict[str, Any]]:
+    content = read_record(path, records.Probe)
+    if content is None:
+        return []
+    here = {"task": content.task, "title": content.title, "synthetic": bool(content.synthetic)}
+    return [here | row.model_dump() for row in content.rows]
+
+
+def _adaptation(path: Path) -> list[dict[str, Any]]:
+    card, folder = read_record(path, records.AdaptationCard) or records.AdaptationCard(), path.parent
+    names = {"batchnorm": "batchnorm.safetensors", "pretrained": "pretrained.safetensors"}
+    files = {key: folder / name for key, name in (names | {"metrics": "metrics.jsonl", "strip": "strip.png"}).items()}
+    about = {"task": clean(folder.parent.name), "title": clean(folder.name), "synthetic": bool(card.synthetic)}
+    pictures = (file for file in sorted((folder / "keypoints").glob("*.png")) if file.is_file())
+    found = {key: file if file.is_file() else None for key, file in files.items()}
+    return [{**about, "card": card.model_dump(exclude_unset=True), **found, "keypoints": tuple(pictures)}]
+
+
+__all__ = [
+    "OWN_BACKGROUND",
+    "load_adaptations",
+    "load_curves",
+    "load_episodes",
+    "load_probe",
+    "load_published",
+    "load_runs",
+    "readable",
+    "suites",
+]

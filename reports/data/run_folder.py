@@ -1,0 +1,256 @@
+"""One run folder as one row: everything a table or legend says about a run, read from its files alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import FolderError
+from benchmark.store.episodes import OWN_BACKGROUND
+from benchmark.store.identity import identity_hash
+from benchmark.store.run_folder import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
+from benchmark.store.titles import title_of
+
+from . import records
+from .reading import Problem, is_there, naming, parse_record, read_object, read_record, read_text
+from .records import LARGEST, clean
+
+if TYPE_CHECKING:
+    import pandas
+
+Row = dict[str, Any]
+
+LEFT_OUT = ("altered", "unreadable")
+"""Statuses of runs that no score, curve or table uses."""
+
+CLONED = 0
+"""The iteration that behaviour cloning ends with; -1 is the untrained policy."""
+
+ROLLING = ("simulate", "encode", "act")
+"""Stages whose time frames per second is measured over."""
+
+SKIPPED_IN_A_ROW = 3
+"""Updates that were not finite, in a row, after which the learner gives up."""
+
+PLACE = ("suite", "task", "title", "seed")
+WHO = ("row", "encoder", "variant", "weights_kind", "weights_sha256", "weights_label", "adaptation_sha256")
+STAGES = ("adapt", "ema_momentum", "ema_scope", "ema_reset", "ema_streams", "normalise", "precision")
+SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("first", "cloned", "last", "best"))
+PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
+COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
+RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
+CONTENTS = ("episode_table", "steps_at")
+COLUMNS = (
+    *(*PLACE, "status", "used", "outdated", "task_version", "synthetic", *WHO, *STAGES, *SCORES, *PROGRESS, *COSTS),
+    *(*RECORDS, *CONTENTS, "altered", "problem"),
+)
+"""The columns of `reports.data.load.load_runs`, which says what they hold."""
+
+
+def empty_row(path: Path) -> Row:
+    """A row that knows only where the run lies: ``OUT/<suite>/<task>/<encoder>/seed-<n>``."""
+    suite, task, encoder_folder, seed = map(clean, path.parts[-4:])
+    title = title_of(encoder_folder)
+    nothing: Row = dict.fromkeys(COLUMNS)
+    numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
+    nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)
+    nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
+    encoder, variant, label = split_title(title)
+    nothing |= {"evaluations": 0, "episodes": 0, "unstable": 0, "backgrounds": (), "pictures": {}, "seconds": {}}
+    nothing |= {"machine": {}, "config": {}, "card": {}, "adaptation": {}, "altered": ()}
+    return nothing | {
+        **{"suite": suite, "task": task, "title": title, "seed": int(seed.removeprefix("seed-"))},
+        **{"encoder": encoder, "variant": variant, "weights_label": label, "row": title, "path": path},
+        **{"status": "unreadable", "used": False, "outdated": False, "task_version": 1, "synthetic": False},
+        "problem": "",
+    }
+
+
+def split_title(title: str) -> tuple[str, str, str]:
+    """The encoder, the changed stage settings and the label of a title.
+
+    >>> split_title("hindex+ema-0 (builtin)")
+    ('hindex', 'ema-0', '(builtin)')
+    """
+    name, label = re.fullmatch(r"(.*?)\s*(\([^()]*\))?", title).groups()  # type: ignore[union-attr]
+    encoder, _, variant = name.partition("+")
+    return encoder, variant, label or ""
+
+
+def read_run(path: Path) -> Row:
+    """The row of a run folder.
+
+    A finished run whose files no longer match its manifest has the status `altered` and no numbers; a folder that
+    cannot be read is `unreadable` and says why in `problem`.
+    """
+    row = empty_row(path)
+    try:
+        if not path.is_dir():
+            raise Problem("a file, not a run folder")
+        folder = RunFolder(path)
+        if altered := tuple(map(clean, folder.altered())):
+            why = f"altered since it finished: {', '.join(altered)}"
+            return row | {"status": "altered", "altered": altered, "problem": why}
+        if not is_there(path / IDENTITY):
+            raise Problem(f"{IDENTITY} is missing")
+        return row | _contents(folder, row, folder.status)
+    except (Problem, OSError) as error:
+        return row | {"status": "unreadable", "problem": clean(str(error))}
+
+
+def read_episodes(path: Path) -> pandas.DataFrame:
+    """The evaluation episodes in a file, none where there is no file; an episode that is there twice counts once.
+
+    Columns: as `benchmark.store.episodes.COLUMNS`.
+
+    Raises:
+        Problem: it is no Parquet file of episodes, a value is missing, or a return is not finite.
+    """
+    from benchmark.store import episodes
+
+    is_there(path)
+    with naming(path.name):
+        try:
+            frame = episodes.read(path).to_pandas()
+        except FolderError as error:
+            words = str(error).removeprefix(f"{path.parent}{os.sep}")
+            raise Problem(clean(words.replace("Could not open Parquet input source '<Buffer>': ", ""))) from error
+        if not frame["return"].abs().le(LARGEST).all():
+            raise Problem(f"{path.name}: a return is not finite, or beyond {LARGEST:g}")
+        if not frame["iteration"].between(-1, LARGEST).all():
+            raise Problem(f"{path.name}: an iteration is below -1 or beyond {LARGEST:g}")
+        frame["background"] = frame["background"].map(clean)
+        return frame.drop_duplicates(["iteration", "background", "seed"], ignore_index=True)
+
+
+def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration",)) -> pandas.DataFrame:
+    """Mean `return` and `success` and number of `episodes`, on the training scene, by the columns `by`."""
+    own = episodes[episodes["background"] == OWN_BACKGROUND]
+    groups = own.groupby(list(by))
+    means = groups[["return", "success"]].mean()
+    means["episodes"] = groups.size()
+    return means
+
+
+def _contents(folder: RunFolder, row: Row, stored: str) -> Row:
+    """What the files hold, each read and checked once."""
+    path = folder.path
+    stored_identity = read_object(path / IDENTITY)
+    with naming(IDENTITY):
+        digest = identity_hash(stored_identity)
+        identity = records.Identity.model_validate(stored_identity)
+    config = read_record(path / CONFIG, records.Config) or identity.config or records.Config()
+    encoder = read_record(path / ENCODER, records.Encoder) or records.Encoder()
+    machine = read_record(path / MACHINE, records.Machine) or records.Machine()
+    metrics, episodes = _metrics(path / METRICS), read_episodes(path / EPISODES)
+    return {
+        **{"status": _status(stored, metrics), "identity": digest, "device": identity.device or ""},
+        **{"config": _plain(config), "machine": _plain(machine), "task_version": identity.task_results_version},
+        "synthetic": bool(config.synthetic or encoder.synthetic),
+        **_who(row, identity.encoder, encoder),
+        **_stages(config, encoder),
+        **_scores(episodes),
+        **_progress(metrics),
+        **_costs(metrics),
+        **(_pictures(path) if stored == "finished" else {}),
+        "episode_table": episodes,
+        "steps_at": {-1: 0, CLONED: 0} | {line.iteration: line.steps for line in metrics},
+    }
+
+
+def _metrics(path: Path) -> list[records.Metrics]:
+    """The lines of the metrics; what follows the last newline is left out, as its writer was killed."""
+    *lines, _ = (read_text(path) or "").split("\n")
+    return [parse_record(line, records.Metrics, f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _plain(record: records.Record) -> Row:
+    return record.model_dump(exclude_unset=True)
+
+
+def _who(row: Row, told: records.IdentityEncoder, encoder: records.Encoder) -> Row:
+    """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
+    weights = encoder.weights or records.Weights()
+    adaptation = encoder.adaptation or records.Adaptation()
+    label = weights.label if "label" in weights.model_fields_set else row["weights_label"]
+    return {
+        "weights_kind": weights.kind or told.weights or "",
+        "weights_sha256": weights.sha256 or told.weights_sha256 or "",
+        "weights_label": label or "",
+        "adaptation_sha256": adaptation.sha256 or told.adaptation_sha256 or "",
+        "adaptation": _plain(adaptation),
+        "card": _plain(encoder.card) if encoder.card else {},
+    }
+
+
+def _stages(config: records.Config, encoder: records.Encoder) -> Row:
+    recorded, asked = encoder.ema or records.EMA(), config.ema or records.EMA()
+    ema = records.EMA.model_validate(_plain(recorded) | _plain(asked))
+    return {
+        "adapt": config.adapt or "",
+        "ema_momentum": math.nan if ema.momentum is None else ema.momentum,
+        "ema_scope": ema.scope or "",
+        "ema_reset": ema.reset or "",
+        "ema_streams": math.nan if ema.streams is None else float(ema.streams),
+        "normalise": config.normalise or "",
+        "precision": config.precision or "",
+    }
+
+
+def _scores(episodes: pandas.DataFrame) -> Row:
+    shifted = [name for name in episodes["background"].unique() if name != OWN_BACKGROUND]
+    means = own_evaluations(episodes)
+    row: Row = {"evaluations": len(means), "backgrounds": tuple(sorted(map(str, shifted)))}
+    if means.empty:
+        return row
+    row["episodes"] = int(means["episodes"].iloc[-1])
+    for name in ("return", "success"):
+        values = means[name]
+        row |= {f"{name}_first": float(values.iloc[0]), f"{name}_last": float(values.iloc[-1])}
+        row |= {f"{name}_best": float(values.max()), f"{name}_cloned": float(values.get(CLONED, math.nan))}
+    return row
+
+
+def _progress(metrics: Sequence[records.Metrics]) -> Row:
+    if not metrics:
+        return {}
+    unstable = sum((line.unstable or 0) + (line.evaluation_unstable or 0) for line in metrics)
+    return {"iteration": metrics[-1].iteration, "steps": metrics[-1].steps, "unstable": unstable}
+
+
+def _costs(metrics: Sequence[records.Metrics]) -> Row:
+    """Seconds by stage over the whole run, speed of the rollouts, and peak memory."""
+    seconds: dict[str, float] = {}
+    frames = rolling = 0.0
+    for line in metrics:
+        spent = line.seconds or {}
+        for stage, value in spent.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        if line.steps_per_second:
+            rolled = sum(spent.get(stage, 0.0) for stage in ROLLING)
+            frames, rolling = frames + line.steps_per_second * rolled, rolling + rolled
+    return {
+        "seconds": seconds,
+        "wall_seconds": sum(seconds.values()) if seconds else math.nan,
+        "frames_per_second": frames / rolling if rolling else math.nan,
+        "memory_mb": max((line.memory_mb for line in metrics if line.memory_mb), default=math.nan),
+        "gpu_memory_mb": max((line.gpu_memory_mb for line in metrics if line.gpu_memory_mb), default=math.nan),
+    }
+
+
+def _pictures(path: Path) -> Row:
+    """The pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
+    pictures = {clean(file.stem): file for file in sorted((path / "frames").glob("*.png")) if file.is_file()}
+    video = path / "video.mp4"
+    return {"pictures": pictures, "video": video if video.is_file() else None}
+
+
+def _status(stored: str, metrics: Sequence[records.Metrics]) -> str:
+    last = metrics[-SKIPPED_IN_A_ROW:]
+    if stored == "unfinished" and len(last) == SKIPPED_IN_A_ROW and all(line.skipped for line in last):
+        return "diverged"
+    return stored

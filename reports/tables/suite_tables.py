@@ -1,0 +1,99 @@
+"""The tables of the page by theme, from what was collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from ..analysis import learning, scores
+from ..analysis.coverage import one_task_coverage, suite_coverage
+from ..analysis.stage2 import stage2_numbers
+from ..data.collect import Material, Suite
+from ..data.load import readable
+from . import tables
+from .table import Table
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Tables of one section.
+
+    Attributes:
+        shown: those to read.
+        more: those to open, each below a few words.
+    """
+
+    shown: tuple[Table, ...] = ()
+    more: tuple[tuple[str, Table], ...] = ()
+
+
+def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
+    """Tables of one suite by the section that they stand in; a theme without numbers has none."""
+    comparison, synthetic = suite.comparison, suite.synthetic
+    found: dict[str, Shelf] = {}
+    success = tables.cells_table(scores.compare(suite.runs, measure="success_best"), "returns", synthetic)
+    returns = tables.cells_table(comparison, "returns", synthetic)
+    if comparison.rows and not suite.compares:
+        found["scores"] = Shelf((returns, success))
+    if suite.compares:
+        final = scores.compare(suite.runs, measure="return_last")
+        more = (
+            (
+                "Normalised score of the final evaluation instead of the best",
+                tables.cells_table(final, "scores", synthetic),
+            ),
+            ("Returns", returns),
+            ("Success rates", success),
+        )
+        found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
+        redrawn = scores.aggregates(comparison, resample_normaliser=True)
+        pairs = tables.improvement_table(suite.improvements, synthetic)
+        found["statistics"] = Shelf(
+            (tables.aggregate_table(suite.aggregates, synthetic), coverage(len(comparison.tasks)), one_task()),
+            (
+                ("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)),
+                ("All pairs", pairs),
+            ),
+        )
+    elif comparison.rows and comparison.seeds.max() > 1:
+        found["statistics"] = Shelf((one_task(),))
+    speed = learning.learning_speed(suite.curves)
+    efficiency = learning.sample_efficiency(speed, comparison.rows)
+    if suite.compares and len(efficiency):
+        found["learning"] = Shelf((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
+    if len(suite.shift):
+        found["backgrounds"] = Shelf((tables.background_table(suite.shift, synthetic),))
+    costs = learning.costs(suite.runs)
+    if len(costs):
+        found["cost"] = Shelf((tables.cost_table(costs, synthetic),))
+    if len(readable(suite.runs)):
+        found["weights"] = Shelf((tables.weights_table(suite.runs),))
+    return found
+
+
+def probe_tables(material: Material) -> Shelf:
+    """The probe's table, where there is a probe."""
+    probe = material.probe
+    if probe.empty or not (probe["problem"] == "").any():
+        return Shelf()
+    return Shelf((tables.probe_table(probe, bool(probe["synthetic"].any())),))
+
+
+def stage2_tables(material: Material) -> Shelf:
+    """Stage 2's table, where an adaptation has numbers."""
+    numbers = stage2_numbers(material.adaptations)
+    synthetic = bool(len(numbers) and material.adaptations["synthetic"].any())
+    return Shelf((tables.stage2_table(numbers, synthetic),)) if len(numbers) else Shelf()
+
+
+@cache
+def coverage(tasks: int) -> Table:
+    """How often the intervals of suites of so many tasks hold the truth."""
+    return tables.coverage_table(suite_coverage(tasks))
+
+
+@cache
+def one_task() -> Table:
+    """How often those of a single task do."""
+    return tables.one_task_table(one_task_coverage())

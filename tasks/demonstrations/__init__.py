@@ -1,0 +1,1 @@
+"""Demonstrations as arrays, and the readers of files that others recorded."""

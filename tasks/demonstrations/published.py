@@ -1,0 +1,142 @@
+"""Demonstrations that others published, of the tasks of Adroit: DAPG's pickles, D4RL's and Minari's HDF5 files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DemonstrationError, PickleError
+from ..files import expanded
+from ..registry import card as card_of
+from .dataset import Demonstrations, Episode, FloatArray
+from .hdf5 import read_episodes
+from .pickles import load_plain
+
+_JOINTS = {"hammer": 33, "door": 30, "pen": 30}  # the Adroit scenes have as many velocities as positions
+_FIELD_SIZES = {"board_pos": 3, "door_body_pos": 3, "desired_orien": 4}
+
+
+def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
+    """Read a DAPG demonstration file (``hammer-v0_demos.pickle`` and so on).
+
+    Observations and rewards are the file's (dense rewards); goal flags are unknown and off until
+    `tasks.experts.rollout.replay` makes all three again, as the paper does.
+
+    Args:
+        path: the pickle; nothing in it is run.
+        task_name: hammer, door or pen.
+        episodes: how many to keep, from the start; the number of the paper by default.
+
+    Raises:
+        DemonstrationError: the file is refused, broken, of another task, or too short.
+
+    Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
+    """
+    _check_adroit(task_name, "DAPG")
+    path = expanded(path)
+    try:
+        recorded = load_plain(path)
+    except PickleError as error:
+        raise DemonstrationError(str(error)) from error
+    if not isinstance(recorded, (list, tuple)) or not all(isinstance(episode, dict) for episode in recorded):
+        raise DemonstrationError(f"{path}: not a list of demonstrations; give a DAPG file such as door-v0_demos.pickle")
+    return _imported("DAPG file", path, task_name, recorded, len(recorded), episodes)
+
+
+def import_hdf5(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
+    """Read a D4RL or Minari file of an Adroit task (``door-human-v1.hdf5``, ``main_data.hdf5``).
+
+    As `import_dapg` otherwise; see `tasks.demonstrations.hdf5` for the layouts.
+
+    Raises:
+        DemonstrationError: h5py is not installed; or the file is broken, of another task or layout, too short, or does
+            not hold the states that its episodes begin in.
+    """
+    _check_adroit(task_name, "D4RL's and Minari")
+    wanted = card_of(task_name).demonstrations if episodes is None else episodes
+    path = expanded(path)
+    found = read_episodes(path, tuple(_state_sizes(task_name)), wanted)
+    return _imported(f"{found.layout} file", path, task_name, found.episodes, found.in_file, episodes)
+
+
+def _check_adroit(task_name: str, source: str) -> None:
+    if task_name not in _JOINTS:
+        raise DemonstrationError(
+            f"no demonstrations of {task_name!r} in {source}'s files, only of {', '.join(_JOINTS)}; give the pickle of "
+            "a policy, which is rolled out"
+        )
+
+
+def _imported(
+    source: str, path: str | Path, task_name: str, recorded: Sequence[Any], in_file: int, episodes: int | None
+) -> Demonstrations:
+    """Demonstrations of the first recorded episodes of a file."""
+    wanted = card_of(task_name).demonstrations if episodes is None else episodes
+    if not 1 <= wanted <= in_file:
+        raise DemonstrationError(
+            f"{path}: {wanted} demonstrations wanted, {in_file} in the file; ask for fewer (--episodes)"
+        )
+    kept = [_dapg_episode(one, task_name, f"{path}: demonstration {i}") for i, one in enumerate(recorded[:wanted])]
+    metadata = {
+        "source": source,
+        "task": task_name,
+        "file": Path(path).name,
+        "file_sha256": _sha256(Path(path)),
+        "counts": {"in_file": in_file, "kept": wanted},
+        "selection": f"the first {wanted} of the file",
+        "replayed": False,
+    }
+    return Demonstrations(task_name, tuple(kept), metadata)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _state_sizes(task_name: str) -> dict[str, int]:
+    """Names and sizes of what a recorded initial state has to hold."""
+    field_name = card_of(task_name).initial_state_field
+    sizes = {"qpos": _JOINTS[task_name], "qvel": _JOINTS[task_name]}
+    return sizes | ({field_name: _FIELD_SIZES[field_name]} if field_name else {})
+
+
+def _dapg_episode(recorded: Mapping[str, Any], task_name: str, where: str) -> Episode:
+    card, sizes = card_of(task_name), _state_sizes(task_name)
+    state = recorded.get("init_state_dict")
+    if not isinstance(state, dict):
+        raise DemonstrationError(f"{where}: no init_state_dict; give a DAPG file of {task_name}")
+    initial = {name: _numbers(state, name, task_name, where).ravel() for name in sizes}
+    for name, size in sizes.items():
+        if initial[name].size != size:
+            found = f"{name} has {initial[name].size} numbers, not {size}"
+            raise DemonstrationError(f"{where}: {found}; is this a file of {task_name}?")
+    arrays = {name: _numbers(recorded, name, task_name, where) for name in ("actions", "observations", "rewards")}
+    for name, width in (("actions", card.action_dim), ("observations", card.observation_dim)):
+        array = arrays[name]
+        if array.ndim != 2 or array.shape[1] != width:
+            found = f"{name} have shape {array.shape}, not (T, {width})"
+            raise DemonstrationError(f"{where}: {found}; is this a file of {task_name}?")
+    rewards = arrays["rewards"].ravel()
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        actions, observations = arrays["actions"].astype(np.float32), arrays["observations"].astype(np.float32)
+    try:
+        return Episode(initial, actions, observations, rewards, np.zeros(len(rewards), bool), success=False)
+    except DemonstrationError as error:
+        raise DemonstrationError(f"{where}: {error}") from error
+
+
+def _numbers(values: Mapping[str, Any], name: str, task_name: str, where: str) -> FloatArray:
+    if name not in values:
+        raise DemonstrationError(f"{where}: no {name!r}; is this a file of {task_name}?")
+    try:
+        return np.asarray(values[name], np.float64)
+    except (TypeError, ValueError):
+        raise DemonstrationError(f"{where}: {name!r} does not hold numbers; the file is broken") from None

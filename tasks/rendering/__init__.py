@@ -1,0 +1,1 @@
+"""Headless rendering through EGL."""
