@@ -163,7 +163,7 @@ class EvaluationSettings(Part):
 
 
 class AdaptationSettings(Part):
-    """How Stage 2 trains, where a run has to adapt its encoder itself; see `benchmark.adapt.config.AdaptConfig`.
+    """Stage 2 settings, used when a run must adapt its encoder itself; see `benchmark.adapt.config.AdaptConfig`.
 
     Attributes:
         size: height and width of the frames in pixels; the network sees 224 afterwards.

@@ -1,4 +1,4 @@
-"""How what ships of Stage 2 is made of finished adaptations: ``python -m benchmark.adapt.ship FOLDER...``.
+"""Turn finished adaptations into the Stage 2 files that ship: ``python -m benchmark.adapt.ship FOLDER...``.
 
 An adaptation to one task gives its scales and offsets, one to several tasks together its heads; both go into
 `encoders.adapt.shipped`'s folder in half precision, each with its card.

@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
     """What the mean action did.
 
     Attributes:
-        rows: one an episode, with the columns of `benchmark.store.episodes`.
+        rows: one per episode, with the columns of `benchmark.store.episodes`.
         trajectories: the episodes.
         frames: the first episode's, if they were asked for.
     """
@@ -149,7 +149,7 @@ class Session:
         Args:
             simulators: the slots.
             policy: what acts.
-            seeds: of the resets, one an episode.
+            seeds: reset seeds, one per episode.
             noise_of: the iteration whose exploration noise is added; None for the mean action, an evaluation.
             on_frame: as in `rollout`.
         """

@@ -1,1 +1,1 @@
-"""What is written to disk and read back: run folders, identities, files that survive a kill."""
+"""Files on disk: run folders, identities, and writes that survive a kill."""

@@ -53,7 +53,7 @@ _DTYPES = {
 
 
 def tensors(path: Path) -> Any:
-    """What a checkpoint holds, as from `encoders.weights.pickles.read`: from its conversion if it lies in the cache.
+    """Return the content of a checkpoint, as `pickles.read` does; one in the cache is read from its conversion.
 
     A checkpoint in the cache that was not converted yet, or not from this original, is converted first. Outside of the
     cache, and where the conversion cannot be written, the checkpoint itself is read.

@@ -1,4 +1,4 @@
-"""How fast runs learn, and what they cost: from the tables of `reports.data.load`."""
+"""Learning speed and cost of runs, from the tables of `reports.data.load`."""
 
 from __future__ import annotations
 

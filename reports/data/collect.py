@@ -29,7 +29,7 @@ class Suite:
 
     Attributes:
         name: of the suite.
-        runs: a row a run folder, see `reports.data.load.load_runs`.
+        runs: one row per run folder, see `reports.data.load.load_runs`.
         folder: of all runs, as the user gave it; commands name it.
         published: the paper's own values, see ``published.csv``.
     """
@@ -51,7 +51,7 @@ class Suite:
 
     @cached_property
     def shift(self) -> pandas.DataFrame:
-        """What shifted backgrounds cost, see `reports.analysis.background_shift.background_shift`."""
+        """Drops in return under shifted backgrounds; see `reports.analysis.background_shift.background_shift`."""
         return shift.background_shift(self.episodes)
 
     @cached_property
@@ -71,7 +71,7 @@ class Suite:
 
     @cached_property
     def improvements(self) -> pandas.DataFrame:
-        """Who beats whom, see `reports.analysis.scores.improvements`."""
+        """Probabilities that one row beats another; see `reports.analysis.scores.improvements`."""
         return scores.improvements(self.comparison)
 
     @property

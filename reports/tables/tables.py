@@ -187,7 +187,7 @@ def probe_table(probe: pandas.DataFrame, synthetic: bool = False) -> Table:
 
 
 def stage2_table(numbers: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """How well Stage 2 draws held-out frames, and where its keypoints lie; see `reports.analysis.stage2`."""
+    """Tabulate how well Stage 2 reconstructs held-out frames and places keypoints; see `reports.analysis.stage2`."""
     rows = []
     for line in numbers.to_dict("records"):
         cells = [_between(line, name, 2) for name in stage2.PSNR]

@@ -33,3 +33,5 @@ def test_what_nothing_matches_is_refused():
         task_names("pen,dor")
     with pytest.raises(ConfigError, match="expected whole numbers"):
         seeds("1-3")
+    with pytest.raises(ConfigError, match="--seed : expected whole numbers"):
+        seeds("")
