@@ -1,9 +1,9 @@
-"""How an encoder looks: one colour, marker and dash wherever it is drawn.
+"""How encoders look: one colour, marker and dash per encoder, the same in every figure.
 
-The paper's encoders have looks of their own, far apart in normal sight and in simulated protanopia and deuteranopia
-(`tests/unit/reports/test_looks.py` measures it). Every other name gets a look from its hash, so that it keeps it from
-one report to the next unless two names on the same page collide. Markers and dashes say the same as the colours, for
-grey prints; pale and hatched means that the weights are not the official ones.
+The paper's encoders have styles of their own, distinct in normal sight and in simulated protanopia and deuteranopia
+(measured by `tests/unit/reports/figures/test_encoder_styles.py`). Any other name derives its style from its hash, so it
+keeps that style from one report to the next unless two names on a page collide. Markers and dashes repeat what colours
+say, for grey prints; pale and hatched means that the weights are not the official ones.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from encoders import WeightsInvalid, build, cards
 from encoders.cards import CARDS
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 WIDTHS, BLOCKS = (64, 128, 256, 512), (3, 4, 6, 3)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -18,7 +18,7 @@ from benchmark.store import episodes
 from benchmark.store.identity import file_hash
 from benchmark.store.run_folder import RunFolder
 
-BEFORE = Path(__file__).parents[2] / "data" / "run-folders-fa7125c"
+BEFORE = Path(__file__).parents[3] / "data" / "run-folders-fa7125c"
 """Two runs as git fa7125c wrote them: seed 0 is finished, seed 1 was killed in iteration 2 of 3, after its episodes."""
 
 

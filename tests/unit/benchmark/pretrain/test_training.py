@@ -19,7 +19,7 @@ from benchmark.pretrain.training import pretrain
 from benchmark.pretrain.workers import BLOCK, ImageSettings, ImageWorkers
 
 SMALL = {"size": 32, "batch": 4, "held_out": 8, "workers": 1, "device": "cpu"}
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from benchmark.runner import runner
 from benchmark.runner.runner import run
 from benchmark.store.identity import identity_hash
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = Path(__file__).parents[3] / "data"
 BEFORE = DATA / "before-rooms-37b05dc"
 """Of the adaptation, which the manifest seals, the pictures are one pixel and the heads zeros, to save room."""
 

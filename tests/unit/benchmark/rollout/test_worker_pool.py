@@ -21,7 +21,7 @@ from benchmark.rollout.simulators import SceneSettings, Simulators
 from benchmark.rollout.worker_pool import PATIENCE_VARIABLE, Worker, close, patience
 from reports.page import writer as press
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 BARE = SceneSettings("pen", slots=2, images=False)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
