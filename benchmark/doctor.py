@@ -82,7 +82,7 @@ def require_gl() -> Graphics:
 
 def report() -> list[Row]:
     """Everything `bench doctor` prints: versions, processor, device, OpenGL, environment, cache, official weights."""
-    from encoders.weights.resolve import cache_dir
+    from encoders.weights.cache import cache_dir
 
     from . import environment
     from .store import provenance as versions
@@ -123,7 +123,7 @@ def _graphics_row() -> Row:
 
 def _weights_rows() -> list[Row]:
     from encoders import registry
-    from encoders.weights.resolve import cached_path
+    from encoders.weights.official import cached_path
 
     rows = []
     for name in registry.names():
@@ -150,7 +150,7 @@ def _torch_row() -> Row:
 
 
 def _cache_row(folder: Path) -> Row:
-    from encoders.weights.resolve import CACHE_VARIABLE, NO_CACHE
+    from encoders.weights.cache import CACHE_VARIABLE, NO_CACHE
 
     set_it = f"set {CACHE_VARIABLE} to a folder that can be written"
     if folder == NO_CACHE:

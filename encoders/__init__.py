@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .acquire import fetch, import_file
     from .base import Encoder
     from .cards import Card
     from .contract import check_encoder
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
         WeightsMissing,
     )
     from .factory import build
-    from .precision import GateReport, check_precision, choose_precision
+    from .find import resolve
+    from .precision_check import GateReport, check_precision, choose_precision
     from .registry import card, get, names
-    from .weights.acquire import fetch, import_file
-    from .weights.resolve import WeightsOrigin, cache_dir, resolve
+    from .weights.cache import cache_dir
+    from .weights.origin import WeightsOrigin
 
 __all__ = [
     "Card",
@@ -58,24 +60,24 @@ _HOMES = {
     "Encoder": "base",
     "EncoderContract": "errors",
     "EncoderError": "errors",
-    "GateReport": "precision",
+    "GateReport": "precision_check",
     "LicenceNotAccepted": "errors",
     "PrecisionRefused": "errors",
     "UnknownEncoder": "errors",
     "WeightsInvalid": "errors",
     "WeightsMissing": "errors",
-    "WeightsOrigin": "weights.resolve",
+    "WeightsOrigin": "weights.origin",
     "build": "factory",
-    "cache_dir": "weights.resolve",
+    "cache_dir": "weights.cache",
     "card": "registry",
     "check_encoder": "contract",
-    "check_precision": "precision",
-    "choose_precision": "precision",
-    "fetch": "weights.acquire",
+    "check_precision": "precision_check",
+    "choose_precision": "precision_check",
+    "fetch": "acquire",
     "get": "registry",
-    "import_file": "weights.acquire",
+    "import_file": "acquire",
     "names": "registry",
-    "resolve": "weights.resolve",
+    "resolve": "find",
 }
 
 

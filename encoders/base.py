@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from . import registry
+from . import registration
 from .cards import CARDS, Card, Normalisation
 from .errors import EncoderContract, EncoderError
 from .precision import FLOAT32, computing
 from .weights.checkpoint import state_sha256
-from .weights.resolve import WeightsOrigin
+from .weights.origin import WeightsOrigin
 
 IMAGE_SIZE = 224
 
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
         cls.plugin_file = cls.plugin_sha256 = None
         if name is None:
             return
-        registry.register(name, cls)
+        registration.register(name, cls)
         if name in CARDS:
             cls.card = CARDS[name]
             cls.normalisation = cls.card.normalisation

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from . import registry
+from . import registration
 from .base import Encoder
 from .errors import EncoderError, UnknownEncoder
 from .plugin_siblings import Siblings, siblings_of
-from .registry import BESIDE
+from .registration import BESIDE
 from .weights.files import expanded
 
 
@@ -36,13 +36,13 @@ def load(name: str) -> type[Encoder]:
     if not path.is_file():
         raise UnknownEncoder(f"encoder '{name}': no file {path}; expected path/to/file.py:Class")
     module = _import(path)
-    classes = {encoder.__name__: encoder for encoder in registry.registered_in(module.__name__).values()}
+    classes = {encoder.__name__: encoder for encoder in registration.registered_in(module.__name__).values()}
     if not class_name and len(classes) == 1:
         return next(iter(classes.values()))
     found = getattr(module, class_name, None) if class_name else None
     if found is None:
         raise UnknownEncoder(
-            f"encoder '{name}': no class '{class_name}' in {path}: {registry.suggest(class_name, classes)}"
+            f"encoder '{name}': no class '{class_name}' in {path}: {registration.suggest(class_name, classes)}"
         )
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise UnknownEncoder(
@@ -83,7 +83,7 @@ def _import(path: Path) -> ModuleType:
                 f"{_place(error, path)}: cannot be imported: {type(error).__name__}: {error}; "
                 f"{_hint(error, beside)}mend it and try again"
             ) from error
-    for encoder in registry.registered_in(module_name).values():
+    for encoder in registration.registered_in(module_name).values():
         encoder.plugin_file = str(path)
         encoder.plugin_sha256 = digest
     return module
@@ -92,7 +92,7 @@ def _import(path: Path) -> ModuleType:
 @contextmanager
 def _in_place_of(earlier: ModuleType | None, module: ModuleType, beside: Siblings) -> Iterator[None]:
     """Put a plug-in in the place of what was imported from its file before; back again if it fails."""
-    forgotten, finders = registry.forget_module(module.__name__), list(sys.meta_path)
+    forgotten, finders = registration.forget_module(module.__name__), list(sys.meta_path)
     earlier_siblings = beside.remove()
     beside.install()
     if beside.modules:
@@ -102,9 +102,9 @@ def _in_place_of(earlier: ModuleType | None, module: ModuleType, beside: Sibling
     try:
         yield
     except BaseException:
-        registry.forget_module(module.__name__)
+        registration.forget_module(module.__name__)
         for name, encoder in forgotten.items():
-            registry.register(name, encoder)
+            registration.register(name, encoder)
         del sys.modules[module.__name__]
         beside.remove()
         sys.meta_path[:] = finders

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .registry import BESIDE
+from .registration import BESIDE
 
 
 @dataclass(frozen=True)

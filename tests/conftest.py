@@ -69,11 +69,11 @@ def _shared(name, holds):
 @pytest.fixture(autouse=True)
 def forgotten_plugins():
     """Encoders that a test read from files are not there for the next one."""
-    from encoders import registry
+    from encoders import registration
 
     yield
     for name in [name for name in sys.modules if name.startswith("hindex_bench_plugin_")]:
-        registry.forget_module(name)
+        registration.forget_module(name)
         del sys.modules[name]
 
 

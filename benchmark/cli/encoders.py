@@ -226,11 +226,11 @@ def _card_at_hand(name: str) -> Card | None:
 
 
 def _weights_here(card: Card) -> str:
-    from encoders.weights import resolve as weights
+    from encoders.weights.official import cached_path
 
     if not card.sources:
         return "not needed"
-    cached = sum(os.path.isfile(weights.cached_path(card, source)) for source in card.sources)
+    cached = sum(os.path.isfile(cached_path(card, source)) for source in card.sources)
     if cached:
         return "official" if card.files_needed == 1 else f"official {cached}/{card.files_needed}"
     return "builtin" if card.builtin else "none"

@@ -55,7 +55,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="The encoder; all that are in the cache by default.")] = None,
 ) -> None:
     """Compare cached weights with their published hashes, or with the ones recorded at first use."""
-    from encoders.weights import acquire
+    from encoders import acquire
 
     found = False
     for each in [name] if name else _cached_names():
@@ -69,7 +69,7 @@ def verify(
 @app.command()
 def path(name: Name, task: Task = None) -> None:
     """Print where an encoder's cached official weights lie."""
-    from encoders.weights import acquire
+    from encoders import acquire
 
     typer.echo(acquire.path(name, task))
 
@@ -78,13 +78,13 @@ def path(name: Name, task: Task = None) -> None:
 def list_weights() -> None:
     """The official files: what is in the cache, and where the others are to be had."""
     import encoders
-    from encoders.weights import resolve as weights
+    from encoders.weights.official import cached_path
 
     for name in encoders.names():
         card = _card_at_hand(name)
         if card is None:
             continue
-        cached = sum(os.path.isfile(weights.cached_path(card, source)) for source in card.sources)
+        cached = sum(os.path.isfile(cached_path(card, source)) for source in card.sources)
         total = card.files_needed
         files = card.sources[0].filename if total == 1 else f"{cached} of {total} files"
         state = "cached" if cached else "not here"
@@ -94,12 +94,12 @@ def list_weights() -> None:
 
 def _cached_names() -> list[str]:
     import encoders
-    from encoders.weights import resolve as weights
+    from encoders.weights.official import cached_path
 
     found = []
     for name in encoders.names():
         card = _card_at_hand(name)
-        if card is not None and any(os.path.isfile(weights.cached_path(card, source)) for source in card.sources):
+        if card is not None and any(os.path.isfile(cached_path(card, source)) for source in card.sources):
             found.append(name)
     return found
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import tasks
 from encoders import EncoderError
-from encoders.precision import set_precision
+from encoders.precision_check import set_precision
 
 from .. import memory
 from ..config import RunConfig

@@ -10,7 +10,8 @@ import numpy as np
 
 import tasks
 from encoders import Encoder, GateReport
-from encoders.precision import FLOAT32, check_precision, resolve_precision, set_precision
+from encoders.precision import FLOAT32, resolve_precision
+from encoders.precision_check import check_precision, set_precision
 from tasks import experts
 from tasks.experts.rollout import collect
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from encoders.weights.cache import CACHE_VARIABLE
 from encoders.weights.files import warn_once
-from encoders.weights.resolve import CACHE_VARIABLE
 from encoders.weights.sealed import Damaged, check, sealed
 
 from ..errors import OutputError

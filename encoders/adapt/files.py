@@ -14,8 +14,8 @@ import safetensors.torch
 from torch import Tensor
 
 from ..errors import WeightsInvalid, WeightsMissing
+from ..weights.cache import cache_dir
 from ..weights.checkpoint import Layout, contents, load
-from ..weights.resolve import cache_dir
 from .model import KeypointModel
 
 PENN_FILE = "penn_joint.pth"

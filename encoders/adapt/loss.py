@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from ..cards import IMAGENET, Normalisation
 from ..errors import WeightsInvalid, WeightsMissing
+from ..weights.cache import cache_dir
 from ..weights.checkpoint import read
 from ..weights.files import file_sha256
-from ..weights.resolve import cache_dir
 from . import trunk as trunks
 
 Perceptual = Literal["vgg16", "stage1", "none"]

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from . import pickles
+from .cache import cache_dir
 from .files import file_sha256, sync
-from .resolve import cache_dir
 from .sealed import check, header_bytes
 from .unpickling import Opaque, opaque
 

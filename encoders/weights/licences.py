@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ..cards import Card
 from ..errors import EncoderError, LicenceNotAccepted
+from .cache import cache_dir
 from .files import write_text
-from .resolve import cache_dir
 
 
 def restricted(card: Card) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encoders import build
-from encoders.precision import set_precision
+from encoders.precision_check import set_precision
 
 
 @pytest.mark.slow

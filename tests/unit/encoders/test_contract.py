@@ -3,13 +3,13 @@ import pytest
 import torch
 from torch import nn
 
-from encoders import EncoderContract, EncoderError, build, check_encoder, registry
+from encoders import EncoderContract, EncoderError, build, check_encoder, registration
 from encoders.base import Encoder
 
 
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "REGISTERED", dict(registration.REGISTERED))
 
 
 class Good(Encoder):

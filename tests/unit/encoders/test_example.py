@@ -3,14 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders import build, check_encoder, registry
+from encoders import build, check_encoder, registration
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "add_an_encoder.py"
 
 
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "REGISTERED", dict(registration.REGISTERED))
 
 
 def test_the_example_is_short_runs_and_calls_itself_random():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from encoders import PrecisionRefused, build, check_precision, choose_precision, precision
+from encoders import PrecisionRefused, build, check_precision, choose_precision, precision, precision_check
 from encoders.base import Encoder
-from encoders.precision import computing, lowest_cosine, resolve_precision, set_precision
+from encoders.precision import computing, resolve_precision
+from encoders.precision_check import lowest_cosine, set_precision
 
 CPU = torch.device("cpu")
 
@@ -292,7 +293,7 @@ def test_a_compiler_that_fails_is_told_in_one_line(frames, monkeypatch):
         return fails
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(precision, "_require_compiler", lambda device: None)
+    monkeypatch.setattr(precision_check, "_require_compiler", lambda device: None)
     encoder = made(Sturdy)
     with pytest.raises(PrecisionRefused, match=r"cannot compile it here \(CppCompileError: Python\.h: No such file\)"):
         choose_precision(encoder, "float32", lambda: frames, compiled=True)
@@ -307,7 +308,7 @@ def test_compiling_is_held_to_the_gate_and_described(frames, monkeypatch):
         return lambda images: forward(images) + 0.5 * (len(compiled) > 3)
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setattr(precision, "_require_compiler", lambda device: None)
+    monkeypatch.setattr(precision_check, "_require_compiler", lambda device: None)
     encoder = made(Sturdy)
     report = choose_precision(encoder, "float32", lambda: frames, compiled=True)
     assert report.passed

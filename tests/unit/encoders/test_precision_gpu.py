@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from encoders import build, check_precision, choose_precision
-from encoders.precision import resolve_precision, set_precision
+from encoders.precision import resolve_precision
+from encoders.precision_check import set_precision
 
 pytestmark = pytest.mark.gpu
 GPU = "cuda"

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 import encoders
-from encoders import registry
+from encoders import registration, registry
 from encoders.base import Encoder
 from encoders.errors import EncoderError, UnknownEncoder
 
@@ -22,7 +22,7 @@ class {name}(Encoder, name="{registered}"):
 
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registration, "REGISTERED", dict(registration.REGISTERED))
     registry._installed.cache_clear()
     yield
     registry._installed.cache_clear()
@@ -95,7 +95,7 @@ def test_another_class_of_the_same_name_is_refused():
 
 @pytest.mark.parametrize("name", ["rrl", "state"])
 def test_a_built_in_name_is_refused_even_before_it_is_loaded(name, monkeypatch):
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registration, "REGISTERED", {})
     with pytest.raises(EncoderError, match="built-in"):
 
         class Mine(Encoder, name=name):

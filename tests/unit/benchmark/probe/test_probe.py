@@ -194,10 +194,10 @@ def test_another_probe_is_not_overwritten_by_mistake(tmp_path, tiny_encoder, gre
 
 
 def test_another_network_under_the_same_title_is_another_probe(tmp_path, grey):
-    from encoders import registry
+    from encoders import registration, registry
 
     probing.probe([grey()], ["pen"], tmp_path, settings=SETTINGS)
-    registry.forget_module(registry.get(grey()).__module__)
+    registration.forget_module(registry.get(grey()).__module__)
     with pytest.raises(OutputError, match="another probe: encoder"):
         probing.probe([grey(2.0)], ["pen"], tmp_path, settings=SETTINGS)
 

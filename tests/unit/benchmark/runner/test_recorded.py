@@ -5,6 +5,7 @@ import json
 import pytest
 
 import encoders.precision
+import encoders.precision_check
 from benchmark.config import configure
 from benchmark.errors import FolderError
 from benchmark.runner import recorded, runner
@@ -173,7 +174,7 @@ def test_a_precision_that_cannot_be_had_is_named(configured, plugin, bfloat16, t
     bfloat16(True)
     kill(config, tmp_path)
     bfloat16(False)
-    monkeypatch.setattr(encoders.precision, "LEAST_COSINE", 2.0)
+    monkeypatch.setattr(encoders.precision_check, "LEAST_COSINE", 2.0)
     with pytest.raises(FolderError, match=r"was begun in bfloat16, which cannot be had here \("):
         run(config, tmp_path)
 

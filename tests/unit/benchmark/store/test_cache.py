@@ -15,11 +15,11 @@ from benchmark import assets, doctor
 from benchmark.demonstrations.imports import import_to_cache
 from benchmark.errors import OutputError
 from benchmark.store import cache
+from encoders.acquire import import_file
 from encoders.cards import CARDS
 from encoders.errors import EncoderError, WeightsInvalid
+from encoders.weights import cache as weights
 from encoders.weights import files, licences, sealed
-from encoders.weights import resolve as weights
-from encoders.weights.acquire import import_file
 from tasks.scene import ycb
 
 ARRAYS = {"one": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 2), np.int64)}

@@ -12,7 +12,7 @@ from benchmark.probe.probe import cell_path
 from benchmark.runner.backgrounds import run_folders
 from benchmark.store import run_folder as store
 from benchmark.store.paths import user_path
-from encoders.weights.resolve import cache_dir
+from encoders.weights.cache import cache_dir
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.errors import DemonstrationError, ExpertError
 from tasks.experts import Expert

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tasks
-from encoders.weights.resolve import cache_dir
+from encoders.weights.cache import cache_dir
 from tasks.errors import AssetError
 from tasks.scene import ycb as pack
 

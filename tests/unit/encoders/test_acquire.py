@@ -27,12 +27,13 @@ from encoders import (
     UnknownEncoder,
     WeightsInvalid,
     WeightsMissing,
+    acquire,
     cards,
     fetch,
     import_file,
     resolve,
 )
-from encoders.weights import acquire, download, licences
+from encoders.weights import download, licences
 from encoders.weights.download import direct_url
 
 HOME = Path(encoders.__file__).resolve().parents[1]

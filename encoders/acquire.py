@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from .. import registry
-from ..cards import Card, Source
-from ..errors import EncoderError, WeightsInvalid, WeightsMissing
-from . import archives, licences
-from . import resolve as weights
-from .download import CannotFetch, Progress, download, forget, held
-from .files import expanded, file_sha256, sync
-from .foreign_files import IS_A_FOLDER, why_unreadable
-from .resolve import cached_path
+from . import registry
+from .cards import Card, Source
+from .errors import EncoderError, WeightsInvalid, WeightsMissing
+from .weights import archives, licences
+from .weights import official as weights
+from .weights.download import CannotFetch, Progress, download, forget, held
+from .weights.files import expanded, file_sha256, sync
+from .weights.foreign_files import IS_A_FOLDER, why_unreadable
+from .weights.official import cached_path
 
 Check = Callable[[Path], object]
 """Looks at a weights file and raises `WeightsInvalid` if it is another than it should be."""
@@ -322,7 +322,7 @@ def _makes_encoder(card: Card) -> Check:
     """The structural check: the encoder takes the file, whose names and shapes tell it from all others."""
 
     def check(file: Path) -> object:
-        from ..factory import construct
+        from .construction import construct  # imports torch
 
         return construct(card.name, file)
 

@@ -1,0 +1,109 @@
+"""Names of encoders and the classes that have them; nothing is imported here, torch least of all."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .cards import CARDS
+from .errors import EncoderError
+
+BESIDE = "hindex_bench_plugin_beside_"
+"""What the names of modules beside a plug-in begin with; their classes take no name, which the plug-in's own may."""
+
+_CLASSES = {
+    "zoo.resnet": {
+        "hindex": "HInDex",
+        "frankmocap_hand": "FrankMocapHand",
+        "frankmocap_body": "FrankMocapBody",
+        "alphapose": "AlphaPose",
+        "alphapose_se": "AlphaPoseSE",
+        "r3m": "R3M",
+        "rrl": "RRL",
+        "random": "Random",
+        "vip": "VIP",
+        "mocov3_resnet50": "MoCoV3ResNet",
+        "mcr": "MCR",
+        "pvr": "PVR",
+    },
+    "zoo.vit": {
+        "mvp": "MVP",
+        "mvp_base": "MVPBase",
+        "mvp_large": "MVPLarge",
+        "vc1": "VC1",
+        "vc1_permissive": "VC1Permissive",
+        "vc1_large": "VC1Large",
+        "mae_base": "MAE",
+        "soup": "SOUP",
+        "mocov3_small": "MoCoV3Small",
+        "mocov3_base": "MoCoV3Base",
+        "dinov2_small": "DINOv2Small",
+        "dinov2_base": "DINOv2Base",
+        "dinov2_large": "DINOv2Large",
+        "dinov3_small": "DINOv3Small",
+        "dinov3_small_plus": "DINOv3SmallPlus",
+        "dinov3_base": "DINOv3Base",
+        "dinov3_large": "DINOv3Large",
+        "dinov3_convnext_tiny": "DINOv3ConvNeXt",
+        "siglip2_base": "SigLIP2",
+        "clip_base": "CLIP",
+        "theia_tiny": "TheiaTiny",
+        "theia_small": "TheiaSmall",
+        "theia_base": "TheiaBase",
+        "liv": "LIV",
+    },
+    "zoo.hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
+    "zoo.controls": {"state": "State"},
+}
+_HOMES = {name: (module, class_name) for module, classes in _CLASSES.items() for name, class_name in classes.items()}
+BUILT_IN = {name: _HOMES[name] for name in CARDS}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_\-]*")
+REGISTERED: dict[str, type[Any]] = {}
+"""The classes that were imported so far, by name."""
+
+
+def register(name: str, encoder: type[Any]) -> None:
+    """Give a class its name; called by subclassing `Encoder`.
+
+    The same class name from the same module replaces its earlier self, so that a notebook cell can be run again.
+
+    Raises:
+        EncoderError: the name is malformed or belongs to another class.
+    """
+    where = f"{encoder.__module__}.{encoder.__qualname__}"
+    if not _NAME.fullmatch(name):
+        raise EncoderError(
+            f"{where}: name '{name}' cannot be used; expected small letters, digits, '_' and '-', as in name=\"mine\""
+        )
+    if name in BUILT_IN and encoder.__module__ != f"{__package__}.{BUILT_IN[name][0]}":
+        raise EncoderError(f"{where}: name '{name}' belongs to a built-in encoder; choose another name=...")
+    if encoder.__module__.startswith(BESIDE):
+        return
+    earlier = REGISTERED.get(name)
+    if earlier is not None:
+        owner = f"{earlier.__module__}.{earlier.__qualname__}"
+        if owner != where:
+            raise EncoderError(f"{where}: name '{name}' is taken by {owner}; choose another name=...")
+    REGISTERED[name] = encoder
+
+
+def forget_module(module: str) -> dict[str, type[Any]]:
+    """Take out all classes of a module and return them by name."""
+    forgotten = {name: encoder for name, encoder in REGISTERED.items() if encoder.__module__ == module}
+    for name in forgotten:
+        del REGISTERED[name]
+    return forgotten
+
+
+def registered_in(module: str) -> dict[str, type[Any]]:
+    """The registered classes of a module, by name."""
+    return {name: encoder for name, encoder in REGISTERED.items() if encoder.__module__ == module}
+
+
+def suggest(wrong: str, right: Iterable[str]) -> str:
+    """The second half of an error line: the nearest name, or all of them."""
+    right = list(right)
+    near = difflib.get_close_matches(wrong, right, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"available: {', '.join(right) or 'none'}"

@@ -1,0 +1,29 @@
+"""The folder of downloaded files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .files import expanded
+
+CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
+NO_CACHE = Path(os.devnull) / "hindex-bench"
+"""Stands for the cache of a user without a home folder; nothing can be written there."""
+
+
+def cache_dir() -> Path:
+    """The folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the user's cache of this platform. Not created.
+
+    A user without a home folder, as in some containers, has no cache: then it is a path where nothing can be written.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return expanded(chosen)
+    import pooch
+
+    try:
+        usual = Path(pooch.os_cache("hindex-bench"))
+    except RuntimeError:  # no home folder, in the words of newer versions of platformdirs
+        return NO_CACHE
+    return usual if usual.is_absolute() else NO_CACHE
