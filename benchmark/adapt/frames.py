@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import tasks
 from tasks import experts
-from tasks.experts.rollout import ACTION_NOISE_STREAM
+from tasks.demonstrations.rollout import ACTION_NOISE_STREAM
 from tasks.rendering.render import CROP, Device, Quality
 
 from ..errors import ConfigError
@@ -197,7 +197,7 @@ def render_videos(
 
 
 def _noise(seed: int, steps: int, actions: int) -> NDArray[np.float64]:
-    """The exploration noise of an episode, from the stream of `tasks.experts.rollout`."""
+    """The exploration noise of an episode, from the stream of `tasks.demonstrations.rollout`."""
     return np.random.default_rng([seed, ACTION_NOISE_STREAM]).standard_normal((steps, actions))
 
 

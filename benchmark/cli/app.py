@@ -191,7 +191,7 @@ def verify(
     runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs, or one below it.")] = Path("runs"),
 ) -> None:
     """Name every altered, missing or damaged file in run folders, adaptations and probes; nothing is changed."""
-    from ..store.verify import verify as look
+    from ..verify import verify as look
 
     verdict = look(runs)
     for fault in verdict.faults:

@@ -25,9 +25,9 @@ import tasks
 from tasks.base import Task
 from tasks.cards import TaskCard
 from tasks.demonstrations.dataset import Episode
+from tasks.demonstrations.rollout import collect
 from tasks.engine import mujoco
 from tasks.experts import Expert
-from tasks.experts.rollout import collect
 from tasks.rendering.render import Frame, Quality, Renderer
 from tasks.scene.backgrounds import BACKGROUNDS, Background
 

@@ -12,9 +12,9 @@ import numpy as np
 import tasks
 from tasks import experts
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.demonstrations.rollout import card_scores, collect
 from tasks.errors import DemonstrationError
 from tasks.experts import Expert
-from tasks.experts.rollout import card_scores, collect
 
 from ..config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
 from ..errors import ConfigError

@@ -11,8 +11,8 @@ from tasks.base import Task
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.hdf5 import is_hdf5
 from tasks.demonstrations.published import import_dapg, import_hdf5
+from tasks.demonstrations.rollout import collect, replay
 from tasks.errors import PickleError, TaskError
-from tasks.experts.rollout import collect, replay
 
 from ..config import DEMONSTRATION_SEED, usable_cores
 from ..errors import ConfigError

@@ -10,8 +10,8 @@ import tasks
 from encoders import cache_dir
 from tasks import experts
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.demonstrations.rollout import collect
 from tasks.errors import DemonstrationError
-from tasks.experts.rollout import collect
 
 from ..config import RunConfig, usable_cores
 from ..errors import ConfigError

@@ -21,13 +21,13 @@ from ..device import choose_device, peak_memory
 from ..doctor import require_gl
 from ..progress import Progress
 from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
-from ..rollout.policy_actor import PolicyActor, exploration_noise
 from ..rollout.simulators import Frames, SceneSettings, Simulators
 from ..rollout.trajectory import Trajectory
 from ..store.episodes import OWN_BACKGROUND
 from ..store.run_folder import cell_path, check_writable
 from .encoder import prepare
 from .moving_statistics import Role, Streams
+from .policy_actor import PolicyActor, exploration_noise
 from .suite import suite_name
 
 

@@ -13,7 +13,7 @@ from encoders import Encoder, GateReport
 from encoders.precision import FLOAT32, resolve_precision
 from encoders.precision_check import check_precision, set_precision
 from tasks import experts
-from tasks.experts.rollout import collect
+from tasks.demonstrations.rollout import collect
 
 from ..doctor import require_gl
 from ..rollout.simulators import Frames, SceneSettings

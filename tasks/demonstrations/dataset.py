@@ -1,6 +1,6 @@
 """Demonstrations: episodes of state observations, actions and outcomes, with the initial states to restart them from.
 
-They come from an expert (`tasks.experts.rollout.collect`) or from a published file (see `published`), and are stored
+They come from an expert (`rollout.collect`) or from a published file (see `published`), and are stored
 as one ``.npz`` without pickles. Images are not stored: they are rendered again from the initial state and the actions.
 """
 

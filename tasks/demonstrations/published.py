@@ -24,7 +24,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
     """Read a DAPG demonstration file (``hammer-v0_demos.pickle`` and so on).
 
     Observations and rewards are the file's (dense rewards); goal flags are unknown and off until
-    `tasks.experts.rollout.replay` makes all three again, as the paper does.
+    `rollout.replay` makes all three again, as the paper does.
 
     Args:
         path: the pickle; nothing in it is run.

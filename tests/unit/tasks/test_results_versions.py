@@ -2,8 +2,8 @@
 
 import tasks
 from tasks.cards import CARDS, PACKS
+from tasks.demonstrations.rollout import collect
 from tasks.experts import shipped
-from tasks.experts.rollout import collect
 from tasks.scene import ycb
 
 REORDERED = ("pour", "relocate-mug", "relocate-large_clamp")

@@ -14,8 +14,8 @@ from benchmark.demonstrations.sources import imported_path
 from benchmark.errors import BenchError, ConfigError, OutputError
 from tasks import experts
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.demonstrations.rollout import collect
 from tasks.errors import DemonstrationError, TaskError
-from tasks.experts.rollout import collect
 
 STEPS = 6
 

@@ -19,7 +19,7 @@ from encoders.acquire import import_file
 from encoders.cards import CARDS
 from encoders.errors import EncoderError, WeightsInvalid
 from encoders.weights import cache as weights
-from encoders.weights import files, licences, sealed
+from encoders.weights import files, licences, official, sealed
 from tasks.scene import ycb
 
 ARRAYS = {"one": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 2), np.int64)}
@@ -149,7 +149,7 @@ def test_a_damaged_record_of_a_weights_file_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HINDEX_BENCH_CACHE", str(tmp_path))
     card = next(card for card in CARDS.values() if any(source.sha256 is None for source in card.sources))
     source = next(source for source in card.sources if source.sha256 is None)
-    record = weights.first_use_record(card, source)
+    record = official.first_use_record(card, source)
     record.parent.mkdir(parents=True)
     record.write_bytes(b"\xff\xfe" + b"0" * 10)
     with pytest.raises(WeightsInvalid, match=f"{record} is damaged: .*delete it"):

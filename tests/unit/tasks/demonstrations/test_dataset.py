@@ -9,9 +9,9 @@ import pytest
 
 from tasks.demonstrations.dataset import Demonstrations, Episode
 from tasks.demonstrations.published import import_dapg
+from tasks.demonstrations.rollout import collect, evaluate, replay
 from tasks.errors import DemonstrationError, TaskError
 from tasks.experts import Expert
-from tasks.experts.rollout import collect, evaluate, replay
 
 
 class Reading(NamedTuple):

@@ -10,8 +10,8 @@ import tasks
 from tasks import experts
 from tasks.demonstrations.hdf5 import is_hdf5
 from tasks.demonstrations.published import import_hdf5
+from tasks.demonstrations.rollout import collect, replay
 from tasks.errors import DemonstrationError
-from tasks.experts.rollout import collect, replay
 
 h5py = pytest.importorskip("h5py")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..dapg import GaussianPolicy
-from .episodes import Array
+from ..rollout.episodes import Array
 
 
 class PolicyActor:

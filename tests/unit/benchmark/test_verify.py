@@ -15,9 +15,9 @@ from benchmark.errors import OutputError
 from benchmark.probe import folder as probe_folder
 from benchmark.store.run_folder import RunFolder
 from benchmark.store.training import write_checkpoint
-from benchmark.store.verify import verify
+from benchmark.verify import verify
 
-BEFORE = Path(__file__).parents[3] / "data" / "run-folders-fa7125c" / "runs"
+BEFORE = Path(__file__).parents[2] / "data" / "run-folders-fa7125c" / "runs"
 IDENTITY = {"encoder": "tiny"}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmark.dapg import GaussianPolicy
-from benchmark.rollout.policy_actor import PolicyActor, exploration_noise
+from benchmark.runner.policy_actor import PolicyActor, exploration_noise
 
 LOG_STD = [-1.0, 0.0, 0.5]
 

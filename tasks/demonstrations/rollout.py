@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..demonstrations.dataset import Demonstrations, Episode
 from ..errors import DemonstrationError
-from .policy import Expert
+from ..experts.policy import Expert
+from .dataset import Demonstrations, Episode
 
 if TYPE_CHECKING:
     from ..base import Reading, Task

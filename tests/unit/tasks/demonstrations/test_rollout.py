@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import tasks
+from tasks.demonstrations.rollout import card_scores, evaluate
 from tasks.errors import ExpertError
 from tasks.experts import Expert, card_path, policy, read_card, shipped, shipped_card, shipped_names
-from tasks.experts.rollout import card_scores, evaluate
 
 
 def make(sizes=(5, 8, 8, 3), seed=0):

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..adapt import folder as adapt_folder
-from ..errors import FolderError, OutputError
-from ..probe import folder as probe_folder
-from ..runner import resume
-from . import atomic, sealed
-from . import training as training_files
-from .identity import file_hash
-from .manifest import MANIFEST
-from .paths import user_path
-from .run_folder import CHECKPOINT, CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
-from .runs import below, run_paths
+from .adapt import folder as adapt_folder
+from .errors import FolderError, OutputError
+from .probe import folder as probe_folder
+from .runner import resume
+from .store import atomic, sealed
+from .store import training as training_files
+from .store.identity import file_hash
+from .store.manifest import MANIFEST
+from .store.paths import user_path
+from .store.run_folder import CHECKPOINT, CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
+from .store.runs import below, run_paths
 
 STAGE_1_WEIGHTS = "stage1.safetensors"
 
