@@ -153,7 +153,7 @@ def test_a_damaged_record_of_a_weights_file_is_named(tmp_path, monkeypatch):
     record.parent.mkdir(parents=True)
     record.write_bytes(b"\xff\xfe" + b"0" * 10)
     with pytest.raises(WeightsInvalid, match=f"{record} is damaged: .*delete it"):
-        weights.recorded_sha256(card, source)
+        official.recorded_sha256(card, source)
 
 
 def test_a_damaged_acceptance_of_a_licence_is_none(tmp_path, monkeypatch):
