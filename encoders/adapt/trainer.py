@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..adam_state import adam_state, load_adam_state
 from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
 from ..precision import FLOAT32, computing
@@ -32,7 +33,6 @@ Frames = Tensor | NDArray[np.uint8]
 LEARNING_RATE = 1e-4
 STRIDE = 32
 _TRUNK = "pose_net.trunk."
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -251,9 +251,7 @@ class AdaptationTrainer:
             for name, tensor in self.model.state_dict().items()
             if not name.startswith(_TRUNK) or name in self.trained
         }
-        for name, parameter in self.trained.items():
-            for key, tensor in self.optimiser.state.get(parameter, {}).items():
-                state[f"optimiser.{key}.{name}"] = tensor
+        state |= adam_state(self.optimiser, self.trained)
         state |= {"loss.means": self.loss.means, "loss.begun": self.loss.begun}
         state |= {"generator": self.generator.get_state(), "calibrated": torch.tensor(self.calibrated)}
         state["steps"] = torch.tensor(self.steps)
@@ -271,13 +269,7 @@ class AdaptationTrainer:
             raise EncoderError(f"Stage 2: the checkpoint lacks {', '.join(missing[:3])}; it is of another training")
         model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
         self.model.load_state_dict(model, strict=False)
-        for name, parameter in self.trained.items():
-            found = {key: state[place] for key in _MOMENTS if (place := f"optimiser.{key}.{name}") in state}
-            moments: dict[str, Any] = {key: tensor.to(self.device, copy=True) for key, tensor in found.items()}
-            for key in moments.keys() - {"step"}:
-                moments[key] = torch.empty_like(parameter).copy_(moments[key])
-            if moments:
-                self.optimiser.state[parameter] = moments
+        load_adam_state(self.optimiser, self.trained, state)
         self.loss.means.copy_(state["loss.means"])
         self.loss.begun.copy_(state["loss.begun"])
         self.generator.set_state(state["generator"])

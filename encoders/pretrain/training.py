@@ -10,7 +10,6 @@ Differs: the paper takes FrankMocap's hand network, which regresses MANO's param
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
+from ..adam_state import adam_state, load_adam_state
 from ..cards import IMAGENET
 
 FEATURE_DIM = 2048
@@ -254,9 +254,7 @@ class Trainer:
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on but the images, by name, on the CPU."""
         state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            for key, tensor in self.optimiser.state.get(parameter, {}).items():
-                state[f"optimiser.{key}.{name}"] = tensor
+        state |= adam_state(self.optimiser, dict(self.network.named_parameters()))
         state["generator"] = self.generator.get_state()
         return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
@@ -265,16 +263,7 @@ class Trainer:
         prefix = "network."
         network = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         self.network.load_state_dict(network)
-        for name, parameter in self.network.named_parameters():
-            moments = dict(_moments(state, name))
-            if moments:
-                # Fused AdamW wants its counter beside the parameters, the ordinary one on the CPU.
-                for key, tensor in moments.items():
-                    at = self.device if key != "step" or self.device.type == "cuda" else torch.device("cpu")
-                    moments[key] = tensor.to(at, copy=True)
-                    if tensor.ndim == 4:
-                        moments[key] = moments[key].contiguous(memory_format=torch.channels_last)
-                self.optimiser.state[parameter] = moments
+        load_adam_state(self.optimiser, dict(self.network.named_parameters()), state)
         self.generator.set_state(state["generator"])
 
     def _autocast(self) -> torch.autocast:
@@ -292,10 +281,3 @@ def trunk_for_storage(network: HandPoseNetwork) -> dict[str, Tensor]:
         name: (tensor.half() if tensor.ndim == 4 else tensor).detach().cpu().contiguous()
         for name, tensor in network.trunk.state_dict().items()
     }
-
-
-def _moments(state: dict[str, Tensor], parameter: str) -> Iterator[tuple[str, Tensor]]:
-    for key in ("step", "exp_avg", "exp_avg_sq"):
-        name = f"optimiser.{key}.{parameter}"
-        if name in state:
-            yield key, state[name]

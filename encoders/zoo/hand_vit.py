@@ -6,16 +6,14 @@ Source: HaMeR (arXiv 2312.05251), WiLoR (arXiv 2409.12259); encoders.md, section
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import Encoder
 from ..weights.checkpoint import Layout
-from .network import fill, without_numbers
+from .network import TrunkEncoder
 
 _HEIGHT, _WIDTH = 256, 192
 _PATCH, _PADDING = 16, 2
@@ -93,7 +91,7 @@ class _Block(nn.Module):
         return changed
 
 
-class HaMeR(Encoder, name="hamer"):
+class HaMeR(TrunkEncoder, name="hamer"):
     """HaMeR's backbone: the mean of the tokens of the image's middle, 192 of 256 columns."""
 
     feature_dim = 1280
@@ -101,18 +99,11 @@ class HaMeR(Encoder, name="hamer"):
     heads: ClassVar[int] = 16
     queries: ClassVar[bool] = False
     layouts: ClassVar[tuple[Layout, ...]] = (Layout("HaMeR", "backbone.", container="state_dict", rest=True),)
-    left_out: tuple[str, ...] = ()
-
-    def __init__(self, weights: Path | None = None) -> None:
-        """Load a weights file in one of ``layouts``, or draw `random_state` if there is none."""
-        super().__init__()
-        self.random_weights = weights is None
-        self.trunk = without_numbers(self.empty_trunk)
-        self.left_out = fill(self.trunk, weights, self.layouts, "the ViT of a hand network", fan="in")
+    network = "the ViT of a hand network"
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:
-        """The network, its numbers of no meaning."""
+        """Make the network; its numbers have no meaning."""
         return HandViT(cls.feature_dim, cls.depth, cls.heads, queries=cls.queries)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
-"""A network gets its numbers: from a weights file, every tensor accounted for, or drawn."""
+"""The base of the built-in encoders, whose network gets its numbers from a weights file or by drawing them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..base import Encoder
 from ..weights.checkpoint import Layout, load
 from ..weights.random_weights import random_state
 
@@ -58,3 +59,38 @@ def fill(
     loaded = load(Path(weights), expected, layouts, title)
     network.load_state_dict(loaded.state, strict=True, assign=True)
     return loaded.left_out
+
+
+class TrunkEncoder(Encoder):
+    """An encoder whose feature is the output of one network.
+
+    Attributes:
+        network: the network in words, for errors.
+        fan: how its random weights are drawn, as in `random_state`.
+        layouts: of the weights files that it takes.
+        trunk: the network.
+        left_out: what the weights file holds beside this network.
+    """
+
+    network: ClassVar[str]
+    fan: ClassVar[Literal["in", "out"]] = "in"
+    layouts: ClassVar[tuple[Layout, ...]]
+    trunk: nn.Module
+    left_out: tuple[str, ...] = ()
+
+    def __init__(self, weights: Path | None = None) -> None:
+        """Load a weights file in one of ``layouts``, or draw `random_state` if there is none."""
+        super().__init__()
+        self.random_weights = weights is None
+        self.trunk = without_numbers(self.empty_trunk)
+        self.left_out = fill(self.trunk, weights, self.layouts, self.network, fan=self.fan)
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """Make the network; its numbers have no meaning."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
+        features: Tensor = self.trunk(self.normalise(images))
+        return features

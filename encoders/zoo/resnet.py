@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from ..base import Encoder
 from ..errors import EncoderError
 from ..weights.checkpoint import ADAPTED, FRANKMOCAP_HAND, RESNET_LAYOUTS, TORCHVISION, Layout
 from ..weights.random_weights import random_state
-from .network import fill, without_numbers
+from .network import TrunkEncoder
 
 __all__ = ["ResNet50", "random_state"]
 
@@ -27,38 +26,26 @@ _ALPHAPOSE_HEADS = ("duc1.", "duc2.", "conv_out.")
 _R3M_LANGUAGE = ("module.lang_enc.", "module.lang_rew.")
 
 
-class ResNet50(Encoder):
-    """torchvision's ResNet-50 without its classifier; the feature is the mean over positions after ``layer4``.
-
-    Attributes:
-        layouts: of the weights files that it takes.
-        left_out: what the weights file holds beside this network.
-    """
+class ResNet50(TrunkEncoder):
+    """torchvision's ResNet-50 without its classifier; the feature is the mean over positions after ``layer4``."""
 
     feature_dim = 2048
     memory_format = torch.channels_last
+    network = "a ResNet-50"
+    fan = "out"
     layouts: ClassVar[tuple[Layout, ...]] = RESNET_LAYOUTS
-    left_out: tuple[str, ...] = ()
 
     def __init__(self, weights: Path | None = None) -> None:
-        """Load a weights file in one of ``layouts``, or draw `random_state` if there is none."""
-        super().__init__()
-        self.random_weights = weights is None
-        self.trunk = without_numbers(self.empty_trunk)
-        self.left_out = fill(self.trunk, weights, self.layouts, "a ResNet-50", fan="out")
+        """Make the network, channels innermost."""
+        super().__init__(weights)
         self.to(memory_format=self.memory_format)
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:
-        """The network, its numbers of no meaning."""
+        """Make the network; its numbers have no meaning."""
         trunk: nn.Module = resnet50(weights=None)
         trunk.fc = nn.Identity()
         return trunk
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
-        features: Tensor = self.trunk(self.normalise(images))
-        return features
 
 
 class HInDex(ResNet50, name="hindex"):
@@ -115,7 +102,7 @@ class VIP(ResNet50, name="vip"):
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:
-        """The network, its numbers of no meaning."""
+        """Make the network; its numbers have no meaning."""
         trunk: nn.Module = resnet50(weights=None, num_classes=cls.feature_dim)
         return trunk
 
@@ -197,7 +184,7 @@ class AlphaPoseSE(ResNet50, name="alphapose_se"):
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:
-        """The network, its numbers of no meaning."""
+        """Make the network; its numbers have no meaning."""
         trunk: nn.Module = ResNet(SqueezeExcitationBlock, [3, 4, 6, 3])
         trunk.fc = nn.Identity()
         return trunk

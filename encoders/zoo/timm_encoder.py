@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..base import IMAGE_SIZE, Encoder
+from ..base import IMAGE_SIZE
 from ..cards.record import Card, Normalisation, Source
 from ..errors import UnknownEncoder
 from ..weights.checkpoint import Layout
-from .network import fill, without_numbers
+from .network import TrunkEncoder, without_numbers
 
 PREFIX = "timm:"
 TIMM = Layout("timm")
@@ -29,45 +29,31 @@ _PERMISSIVE = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc-b
 _REPOSITORY = "https://github.com/huggingface/pytorch-image-models"
 
 
-class TimmEncoder(Encoder):
+class TimmEncoder(TrunkEncoder):
     """A network of timm without classifier; a ViT's feature is its class token after the final norm unless said.
 
     Attributes:
         model: its name in timm.
-        options: what `timm.create_model` is told besides.
-        layouts: of the weights files that it takes.
-        left_out: what the weights file holds beside this network.
+        options: further arguments of `timm.create_model`.
     """
 
     model: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {"global_pool": "token"}
     layouts: ClassVar[tuple[Layout, ...]] = (TIMM,)
-    left_out: tuple[str, ...] = ()
 
     def __init_subclass__(cls, *, name: str | None = None, **options: Any) -> None:
-        """Take the length of the feature from the card."""
+        """Take the length of the feature from the card, and the words for the network from timm's name."""
         super().__init_subclass__(name=name, **options)
+        if "model" in cls.__dict__:
+            cls.network = f"timm's {cls.model}"
         if cls.card is not None:
             cls.feature_dim = cls.card.feature_dim
 
-    def __init__(self, weights: Path | None = None) -> None:
-        """Load a weights file in one of ``layouts``, or draw `random_state` if there is none."""
-        super().__init__()
-        self.random_weights = weights is None
-        self.trunk = without_numbers(self.empty_trunk)
-        title = f"timm's {self.model}"
-        self.left_out = fill(self.trunk, weights, self.layouts, title, fan="in")
-
     @classmethod
     def empty_trunk(cls) -> nn.Module:
-        """The network, its numbers of no meaning."""
+        """Make the network; its numbers have no meaning."""
         trunk: nn.Module = timm.create_model(cls.model, **{"num_classes": 0, **cls.options})
         return trunk
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
-        features: Tensor = self.trunk(self.normalise(images))
-        return features
 
 
 def resize_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,7 +95,7 @@ def named(name: str) -> type[TimmEncoder]:
     Named.__doc__ = f"timm's {model}."
     Named.__qualname__ = f"Named[{model}]"
     Named.name = name.replace(":", "-")  # part of the identity of adaptations and of cached features: it stays
-    Named.model, Named.options = model, options
+    Named.model, Named.options, Named.network = model, options, f"timm's {model}"
     Named.layouts = (Layout("timm", unused=card.unused, convert=resize_positions),)
     Named.card, Named.normalisation, Named.feature_dim = card, card.normalisation, card.feature_dim
     return Named
