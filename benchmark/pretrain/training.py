@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
@@ -63,7 +64,7 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None
     Args:
         config: what to train.
         out: the folder; a checkpoint in it is continued.
-        progress: told how it goes.
+        progress: receives progress updates.
 
     Returns:
         The card.
@@ -72,123 +73,171 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None
         BenchError, TaskError: something the user can mend.
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
-    out = user_path(out)
+    out, progress = user_path(out), progress or Silent()
     with atomic.naming_failures(out):
         out.mkdir(parents=True, exist_ok=True)
     with hold(out):
         atomic.remove_partials(out)
-        return _Training(config, out, progress or Silent()).execute()
-
-
-class _Training:
-    """A training in progress."""
-
-    def __init__(self, config: PretrainConfig, out: Path, progress: Progress) -> None:
-        self.config, self.out, self.progress = config, out, progress
-        self.device = choose_device(config.device)
-        if self.device.type == "cuda":
-            torch.set_num_threads(1)
-        self.position = Position()
-        self.stopped = False
-        self.speed = 0.0
-
-    def execute(self) -> dict[str, Any]:
-        config = self.config
         image = config.size**2 * 3
         memory.require({"--batch": POOL_BATCHES * config.batch * image, "--held-out": config.held_out * image})
-        saved = self._read_checkpoint()
+        saved = _read_checkpoint(out, config)
+        position = Position() if saved is None else restored(Position(), saved[1], out / CHECKPOINT)
+        if config.progress(position.step, position.seconds) >= 1.0 and (out / CARD).exists():
+            written = atomic.read_json(out / CARD)
+            if _is_whole(out, written):
+                return written
+            progress.say(f"{WEIGHTS} is not what {CARD} says: both are written again from the checkpoint")
         if saved is not None:
-            self.position = restored(Position(), saved[1], self.out / CHECKPOINT)
-            if config.progress(self.position.step, self.position.seconds) >= 1.0 and (self.out / CARD).exists():
-                written = atomic.read_json(self.out / CARD)
-                if _is_whole(self.out, written):
-                    return written
-                self.progress.say(f"{WEIGHTS} is not what {CARD} says: both are written again from the checkpoint")
-            self.position.session += 1
-        rewind_metrics(self.out / METRICS, self.position.step)
-        settings = ImageSettings(config.size, config.seed, self.position.session, config.held_out, config.egl_device)
-        self._units = config.steps if config.steps and not config.minutes else PROGRESS_UNITS
-        self.progress.begin(f"Stage 1 · {config.size} px · batch {config.batch} · {self.device}", self._units)
-        self._told = 0
-        self._tell()
-        self.progress.stage("start workers")
-        with stop_signals(self._stop), ImageWorkers(settings, config.processes) as workers:
-            self.renderer: Device = workers.device
-            self.progress.say(f"{config.processes} workers render on {self.renderer.name} ({self.renderer.number})")
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(config.seed)
-                network = stage1.HandPoseNetwork(workers.joint_ranges)
-            self.trainer = stage1.Trainer(network, self.device, config.seed + self.position.session, config.compile)
-            if saved is not None:
-                require_alike(saved[0], self.trainer.state(), self.out / CHECKPOINT)
-                self.trainer.load(saved[0])
-                self.progress.say(f"go on from step {self.position.step}")
-            capacity = max(SMALLEST_POOL, POOL_BATCHES * config.batch)
-            self.pool = Pool(capacity, config.size, self.device, config.seed + 1000 * (self.position.session + 1))
-            self.progress.stage("first images")
-            self._first_images(workers)
-            self._baseline()
-            workers.tolerant = True
-            try:
-                self._train(workers)
-            except (SimulationError, TaskError):
-                self._checkpoint()
-                raise
-            for line in workers.lost:
-                self.progress.say(f"went on without a worker: {line}")
-        if self.stopped:
-            self.progress.close()
-            raise KeyboardInterrupt
-        written = self._finish()
-        self.progress.end()
+            position.session += 1
+        rewind_metrics(out / METRICS, position.step)
+        written = _train(config, out, progress, position, saved[0] if saved else None)
+        progress.end()
         return written
 
-    def _first_images(self, workers: ImageWorkers) -> None:
-        """The held-out images, and enough others to begin with."""
-        config = self.config
-        self.held_out = np.empty((config.held_out, config.size, config.size, 3), np.uint8)
-        labels = np.empty((config.held_out, LABEL_DIM), np.float32)
-        missing = config.held_out
-        wanted = min(self.pool.capacity, max(AHEAD_BATCHES * config.batch, SMALLEST_POOL))
-        while (missing or self.pool.received < wanted) and not self.stopped:
-            block = workers.poll(1.0)
-            if block is None:
-                continue
-            if block.held_out is not None:
-                place = slice(block.held_out, block.held_out + len(block.images))
-                self.held_out[place], labels[place] = block.images, block.labels
-                missing -= len(block.images)
-            else:
-                self._take(block)
-            workers.give_back(block)
-        self.held_out_labels = stage1.Labels.split(torch.from_numpy(labels))
-        self.held_out_sha256 = state_sha256({"images": torch.from_numpy(self.held_out)})
 
-    def _take(self, block: ImageBlock) -> None:
-        self.pool.add(block)
-        self.position.images_rendered += len(block.images)
+def _train(
+    config: PretrainConfig, out: Path, progress: Progress, position: Position, state: dict[str, Tensor] | None
+) -> dict[str, Any]:
+    """Train from a position on, and return the card.
 
-    def _baseline(self) -> None:
-        if self.stopped:
-            return
-        reference = stage1.Labels.split(self.pool.labels())
-        self.baseline = stage1.mean_pose_errors(self.held_out_labels, reference)
-        self.progress.say(
-            f"always the mean pose: {self.baseline.keypoints_mm:.1f} mm, {self.baseline.angles_degrees:.1f} degrees"
-        )
+    Args:
+        config: what to train.
+        out: the folder.
+        progress: receives progress updates.
+        position: where to begin; moved along.
+        state: the tensors of the checkpoint at the position; None at the start.
 
-    def _train(self, workers: ImageWorkers) -> None:
+    Raises:
+        KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
+    """
+    device, stop = choose_device(config.device), Event()
+    if device.type == "cuda":
+        torch.set_num_threads(1)
+    units = config.steps if config.steps and not config.minutes else PROGRESS_UNITS
+    progress.begin(f"Stage 1 · {config.size} px · batch {config.batch} · {device}", units)
+    reached = round(units * config.progress(position.step, position.seconds))
+    progress.advance(reached)
+    progress.stage("start workers")
+    settings = ImageSettings(config.size, config.seed, position.session, config.held_out, config.egl_device)
+    with stop_signals(stop.set), ImageWorkers(settings, config.processes) as workers:
+        progress.say(f"{config.processes} workers render on {workers.device.name} ({workers.device.number})")
+        trainer = _trainer(config, workers, device, position.session)
+        if state is not None:
+            require_alike(state, trainer.state(), out / CHECKPOINT)
+            trainer.load(state)
+            progress.say(f"go on from step {position.step}")
+        capacity = max(SMALLEST_POOL, POOL_BATCHES * config.batch)
+        pool = Pool(capacity, config.size, device, config.seed + 1000 * (position.session + 1))
+        progress.stage("first images")
+        held_out = _first_images(config, workers, pool, position, stop, device)
+        if held_out is not None:
+            errors = held_out.baseline
+            progress.say(f"always the mean pose: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees")
+            workers.tolerant = True
+            training = _Training(config, out, progress, position, trainer, pool, held_out, stop, units, reached)
+            try:
+                training.train(workers)
+            except (SimulationError, TaskError):
+                training.checkpoint()
+                raise
+        for line in workers.lost:
+            progress.say(f"went on without a worker: {line}")
+        renderer = workers.device
+    if stop.is_set() or held_out is None:
+        progress.close()
+        raise KeyboardInterrupt
+    return training.finish(renderer)
+
+
+def _trainer(config: PretrainConfig, workers: ImageWorkers, device: torch.device, session: int) -> stage1.Trainer:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        network = stage1.HandPoseNetwork(workers.joint_ranges)
+    return stage1.Trainer(network, device, config.seed + session, config.compile)
+
+
+class HeldOut(NamedTuple):
+    """The images for evaluation.
+
+    Attributes:
+        frames: (n, size, size, 3) uint8, on the device that trains.
+        labels: on the CPU.
+        sha256: of the frames.
+        baseline: the errors of always saying the mean pose.
+    """
+
+    frames: Tensor
+    labels: stage1.Labels
+    sha256: str
+    baseline: stage1.Errors
+
+
+def _first_images(
+    config: PretrainConfig, workers: ImageWorkers, pool: Pool, position: Position, stop: Event, device: torch.device
+) -> HeldOut | None:
+    """Collect the held-out images, and enough others to begin with; None if stopped before."""
+    frames = np.empty((config.held_out, config.size, config.size, 3), np.uint8)
+    labels = np.empty((config.held_out, LABEL_DIM), np.float32)
+    missing = config.held_out
+    needed = min(pool.capacity, max(AHEAD_BATCHES * config.batch, SMALLEST_POOL))
+    while missing or pool.received < needed:
+        if stop.is_set():
+            return None
+        block = workers.poll(1.0)
+        if block is None:
+            continue
+        if block.held_out is not None:
+            place = slice(block.held_out, block.held_out + len(block.images))
+            frames[place], labels[place] = block.images, block.labels
+            missing -= len(block.images)
+        else:
+            _take(block, pool, position)
+        workers.give_back(block)
+    tensor, split = torch.from_numpy(frames), stage1.Labels.split(torch.from_numpy(labels))
+    baseline = stage1.mean_pose_errors(split, stage1.Labels.split(pool.labels()))
+    return HeldOut(tensor.to(device), split, state_sha256({"images": tensor}), baseline)
+
+
+def _take(block: ImageBlock, pool: Pool, position: Position) -> None:
+    pool.add(block)
+    position.images_rendered += len(block.images)
+
+
+@dataclass
+class _Training:
+    """A training in progress, with all that it needs.
+
+    Attributes:
+        units: the length of the progress bar.
+        told: how far the bar is.
+        speed: images per second of the latest steps.
+        rate: images per second of this session.
+    """
+
+    config: PretrainConfig
+    out: Path
+    progress: Progress
+    position: Position
+    trainer: stage1.Trainer
+    pool: Pool
+    held_out: HeldOut
+    stop: Event
+    units: int
+    told: int
+    speed: float = 0.0
+    rate: float = 0.0
+
+    def train(self, workers: ImageWorkers) -> None:
+        """Train to the end, or until stopped; write a checkpoint every minute and at the end."""
         config, position = self.config, self.position
         self.progress.stage("train")
-        frames = torch.from_numpy(self.held_out)
-        self._frames = frames.to(self.device)
         began, before = time.monotonic(), position.seconds
         saved = logged = began
         losses: list[Tensor] = []
         first_seen, first_step = position.images_seen, position.step
         evaluated = int(config.progress(position.step, position.seconds) * EVALUATIONS)
         used = 0
-        while not self.stopped:
+        while not self.stop.is_set():
             done = config.progress(position.step, position.seconds)
             if done >= 1.0:
                 break
@@ -214,18 +263,18 @@ class _Training:
                 evaluated = reached
                 self._evaluate()
             if now - saved > CHECKPOINT_SECONDS:
-                self._checkpoint()
+                self.checkpoint()
                 saved = time.monotonic()
         position.seconds = before + time.monotonic() - began
         self.rate = (position.images_seen - first_seen) / max(time.monotonic() - began, 1e-9)
         if position.step > first_step:
-            self._checkpoint()
+            self.checkpoint()
         self._tell()
 
     def _fetch(self, workers: ImageWorkers, used: int) -> None:
         """Take what the workers have, unless they are far ahead; wait for them if they are behind."""
         ahead = max(AHEAD_BATCHES * self.config.batch, SMALLEST_POOL)
-        while not self.stopped:
+        while not self.stop.is_set():
             behind = used + self.config.batch > self.pool.received * self.config.reuse
             if not behind and self.pool.received > used + 2 * ahead:
                 return
@@ -234,11 +283,11 @@ class _Training:
                 if behind:
                     continue
                 return
-            self._take(block)
+            _take(block, self.pool, self.position)
             workers.give_back(block)
 
     def _evaluate(self) -> stage1.Errors:
-        found = stage1.errors(self.trainer.predict(self._frames), self.held_out_labels)
+        found = stage1.errors(self.trainer.predict(self.held_out.frames), self.held_out.labels)
         row: dict[str, float] = {"step": self.position.step, "seconds": round(self.position.seconds, 1)}
         row |= {name: round(value, 3) for name, value in found._asdict().items()}
         self.position.evaluations.append(row)
@@ -265,33 +314,15 @@ class _Training:
             file.write(json.dumps(row) + "\n")
 
     def _tell(self) -> None:
-        reached = round(self._units * self.config.progress(self.position.step, self.position.seconds))
-        self.progress.advance(reached - self._told)
-        self._told = reached
+        reached = round(self.units * self.config.progress(self.position.step, self.position.seconds))
+        self.progress.advance(reached - self.told)
+        self.told = reached
 
-    def _stop(self) -> None:
-        self.stopped = True
-
-    # Files.
-
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Write all that a later session needs."""
         write_checkpoint(self.out / CHECKPOINT, self.trainer.state(), self.config.identity, asdict(self.position))
 
-    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        found = read_checkpoint(self.out / CHECKPOINT)
-        if found is None:
-            return None
-        state, identity, position = found
-        if identity != self.config.identity:
-            changed = ", ".join(
-                f"{name} {identity.get(name)} there, {value} asked for"
-                for name, value in self.config.identity.items()
-                if identity.get(name) != value
-            )
-            raise FolderError(f"{self.out} holds another training ({changed}); choose another --out")
-        return state, position
-
-    def _finish(self) -> dict[str, Any]:
+    def finish(self, renderer: Device) -> dict[str, Any]:
         """Write the weights, evaluate what was written, and write the card."""
         self.progress.stage("finish")
         network = self.trainer.network
@@ -307,14 +338,29 @@ class _Training:
             weights=WEIGHTS,
             sha256=file_hash(weights),
             errors=self._evaluate(),
-            baseline=self.baseline,
-            held_out_sha256=self.held_out_sha256,
+            baseline=self.held_out.baseline,
+            held_out_sha256=self.held_out.sha256,
             images_per_second=self.rate,
-            renderer=self.renderer,
+            renderer=renderer,
         )
-        written = card(self.config, self.position, outcome, self.device)
+        written = card(self.config, self.position, outcome, self.trainer.device)
         atomic.write_json(self.out / CARD, written)
         return written
+
+
+def _read_checkpoint(out: Path, config: PretrainConfig) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    found = read_checkpoint(out / CHECKPOINT)
+    if found is None:
+        return None
+    state, identity, position = found
+    if identity != config.identity:
+        changed = ", ".join(
+            f"{name} {identity.get(name)} there, {value} asked for"
+            for name, value in config.identity.items()
+            if identity.get(name) != value
+        )
+        raise FolderError(f"{out} holds another training ({changed}); choose another --out")
+    return state, position
 
 
 def _is_whole(out: Path, written: dict[str, Any]) -> bool:
