@@ -1,4 +1,4 @@
-"""The pages in docs/ repeat numbers of the cards that ship: tables are made from them, sentences are held to them."""
+"""The pages: tables are made from the cards that ship, sentences are held to them, and links lead somewhere."""
 
 import importlib.util
 import json
@@ -64,7 +64,7 @@ def test_a_card_that_changes_shows_and_is_written(tables, folder, tmp_path, monk
     assert capsys.readouterr().err.count("run `python docs/tables.py`") == 1
     assert tables.main([]) == 0
     assert tables.main(["--check"]) == 0
-    assert "| 0.12 [" in (pages / "validation.md").read_text() or "12.34 [" in (pages / "encoders.md").read_text()
+    assert "| 0.12 [" in (pages / "validation.md").read_text() or "12.34 [" in (pages / "stages.md").read_text()
 
 
 def test_intervals_of_success_are_wilsons(tables):
@@ -74,7 +74,7 @@ def test_intervals_of_success_are_wilsons(tables):
 
 
 def test_sentences_on_stage_1_are_what_its_card_says():
-    found, text = card("stage1.json"), page("docs/encoders.md")
+    found, text = card("stage1.json"), page("docs/stages.md")
     error, mean_pose = found["held_out"]["error"], found["held_out"]["always_the_mean_pose"]
     images = f"{found['data']['images_rendered'] / 1e6:.1f} million"
     for number in (
@@ -86,11 +86,11 @@ def test_sentences_on_stage_1_are_what_its_card_says():
         f"{error['angles_degrees']:.1f} degrees ({mean_pose['angles_degrees']:.1f})",
     ):
         assert number in text
-    assert f"trained on {images} rendered" in page("README.md")
+    assert f"trained on {images} rendered" in text
 
 
 def test_sentences_on_the_heads_are_what_their_card_says():
-    found, text = card("heads.json"), page("docs/encoders.md")
+    found, text = card("heads.json"), page("docs/stages.md")
     psnr, training = found["held_out"]["psnr"], found["training"]
     for number in (
         f"--steps {training['steps']} ",
@@ -104,7 +104,7 @@ def test_sentences_on_the_heads_are_what_their_card_says():
 
 
 def test_sentences_on_stage_2_are_what_its_cards_say():
-    text = page("docs/encoders.md")
+    text = page("docs/stages.md")
     found = {name: card(f"adapted/{name}.json") for name in tasks.names()}
     for name, one in found.items():
         psnr = one["held_out"]["psnr"]
@@ -118,13 +118,57 @@ def test_sentences_on_stage_2_are_what_its_cards_say():
             assert repeated == shares, name
     changes = [change for one in found.values() for change in one["trained"]["mean_change"].values()]
     assert f"Scales and offsets move by {sum(changes) / len(changes):.3f} on average" in text
-    assert f"{found['pour']['trained']['percent']:.1f} %, adapted to a task's images" in page("README.md")
+    assert f"{found['pour']['trained']['percent']:.1f} % of the parameters, adapted to a task's images" in text
 
 
-def test_the_scenes_in_the_readme_are_those_of_the_tasks():
+def test_the_scenes_on_the_pages_are_those_of_the_tasks():
     pour, place = tasks.card("pour"), tasks.card("place_inside")
-    text = page("README.md")
+    text = page("docs/presets.md")
     tank, mug, horizon = pour.scene["tank_height"], place.scene["mug_scale"], place.horizon
-    assert f"(tank {tank} m, mug scale {mug}, {horizon} steps)" in text
+    assert f"tank height {tank} m, mug scale {mug}, {horizon} steps" in text
     tank, mug = pour.demonstration_scene["tank_height"], place.demonstration_scene["mug_scale"]
     assert f"({tank:.2f} m, {mug}, {place.demonstration_horizon} steps)" in text
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors(path):
+    """The names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(linked), f"{path.name}: {target}"
+
+
+def test_the_readme_is_short_and_lists_every_page():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 120
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{path.name})" in readme
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_that_a_page_names_exists(path):
+    """Paths of this repository; a module may be named by its folder."""
+    for name in re.findall(r"`((?:benchmark|encoders|tasks|reports|tests|examples|docs)/[\w./-]*)`", path.read_text()):
+        assert (ROOT / name).exists(), f"{path.name}: {name}"
+
+
+def test_messages_that_troubleshooting_quotes_exist():
+    sources = "".join(
+        source.read_text() for room in ("benchmark", "encoders", "tasks") for source in (ROOT / room).rglob("*.py")
+    )
+    quoted = re.findall(r"^\| [^|`]*`([^`]+)`[^|]*\|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(quoted) > 2
+    for message in quoted:
+        assert message.partition("=N")[0] in sources, message
