@@ -18,10 +18,14 @@ from benchmark.config import configure
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 SHELLS = ("bash", "sh", "console")
 SECONDS = 1200
-QUICK = re.compile(r"bench (encoders$|encoders show|encoders '|tasks$|assets list|demos list|verify|doctor|weights list)")
+QUICK = re.compile(
+    r"bench (encoders$|encoders show|encoders '|tasks$|assets list|demos list|verify|doctor|weights list)"
+)
 NO_NETWORK = "http://127.0.0.1:9"
 IMAGENET = "resnet50-0676ba61.pth"
 
