@@ -1,4 +1,4 @@
-"""``bench`` with the documented commands made small: the same command line, and options at its end that shorten the work."""
+"""``bench`` with the documented commands made small: the same command line, and options at its end that shorten it."""
 
 import sys
 
@@ -23,12 +23,12 @@ RUN = {
 }
 SMALLER = {
     "run": ["--workers", "0", *(part for key, value in RUN.items() for part in ("--set", f"{key}={value}"))],
-    "adapt": "--size 64 --batch 2 --steps 2 --videos 3 --held-out 1 --workers 0".split(),
-    "pretrain": "--steps 2 --size 64 --batch 4 --held-out 8 --workers 1".split(),
-    "probe": "--episodes 6 --frames 2".split(),
-    "eval": "--episodes 1 --workers 0".split(),
-    "encoders speed": "--batch 1".split(),
-    "demos collect": "--episodes 1".split(),
+    "adapt": ["--size", "64", "--batch", "2", "--steps", "2", "--videos", "3", "--held-out", "1", "--workers", "0"],
+    "pretrain": ["--steps", "2", "--size", "64", "--batch", "4", "--held-out", "8", "--workers", "1"],
+    "probe": ["--episodes", "6", "--frames", "2"],
+    "eval": ["--episodes", "1", "--workers", "0"],
+    "encoders speed": ["--batch", "1"],
+    "demos collect": ["--episodes", "1"],
 }
 SMALLER["ablate"] = SMALLER["run"]
 
