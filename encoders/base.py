@@ -81,7 +81,7 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is; the CPU if it has no numbers."""
+        """Device of the network; the CPU if it has no parameters."""
         first = next(chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if first is None else first.device
 
@@ -110,7 +110,7 @@ class Encoder(nn.Module):
         return images
 
     def encode(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
-        """The features of camera frames, without gradient and in evaluation mode.
+        """Return the features of camera frames, without gradient and in evaluation mode.
 
         The frames of one call are one batch; the caller chooses its size, on which the last bits of a feature depend.
 
@@ -122,7 +122,7 @@ class Encoder(nn.Module):
 
         Raises:
             EncoderError: the encoder sees no images, or these have another shape or type.
-            EncoderContract: the network gave another shape than it announced.
+            EncoderContract: the features do not have the shape that ``feature_dim`` announces.
         """
         frames = self._frames(images)
         if self.training:
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
             features: Tensor = forward(pixels) if len(frames) else pixels.new_empty(0, self.feature_dim)
         if features.shape != (len(frames), self.feature_dim):
             raise EncoderContract(
-                f"encoder '{self.name}': forward gave shape {tuple(features.shape)} for {len(frames)} images; "
+                f"encoder '{self.name}': forward returned shape {tuple(features.shape)} for {len(frames)} images; "
                 f"expected ({len(frames)}, {self.feature_dim})"
             )
         # A copy made here is an ordinary tensor, which training may save for its backward pass.

@@ -1,4 +1,4 @@
-"""An encoder's class made into a frozen network."""
+"""Turn an encoder's class into a frozen network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def construct(name: str, weights: Path | None) -> Encoder:
     are the same every time.
 
     Raises:
-        EncoderError: there is no such encoder or its ``__init__`` fails.
+        EncoderError: the encoder is unknown, or its ``__init__`` fails.
     """
     encoder_class = registry.get(name)
     with torch.random.fork_rng(devices=[]):

@@ -40,8 +40,8 @@ def check_encoder(encoder: Encoder) -> None:
         if not torch.equal(first, second):
             raise _broken(
                 encoder,
-                "the same images gave other features the second time",
-                "leave out dropout and random draws in forward",
+                "the same images gave different features the second time",
+                "remove dropout and random numbers from forward",
             )
         some = [2, 0]
         alone = _forward(encoder, images[some].contiguous(memory_format=encoder.memory_format))
@@ -51,7 +51,7 @@ def check_encoder(encoder: Encoder) -> None:
         raise _broken(
             encoder,
             f"an image's feature depends on the other images of its batch or their order (relative change {error:.2g})",
-            "use no statistics over the batch",
+            "do not compute statistics over the batch",
         )
 
 
@@ -87,16 +87,16 @@ def _forward(encoder: Encoder, images: Tensor) -> Tensor:
         what = f"forward failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
         raise _broken(encoder, what, "it must take (N, 3, 224, 224) float32 in [0, 1]") from error
     if not isinstance(features, Tensor):
-        raise _broken(encoder, f"forward gave a {type(features).__name__}", "return one tensor")
+        raise _broken(encoder, f"forward returned a {type(features).__name__}", "return one tensor")
     expected = (len(images), encoder.feature_dim)
     if features.shape != expected:
         raise _broken(
             encoder,
-            f"forward gave shape {tuple(features.shape)} for {len(images)} images, not {expected}",
+            f"forward returned shape {tuple(features.shape)} for {len(images)} images, not {expected}",
             f"set feature_dim = {features.shape[-1]} or change forward" if features.ndim == 2 else "flatten or pool it",
         )
     if not features.is_floating_point():
-        raise _broken(encoder, f"forward gave {features.dtype}", "return floating point features")
+        raise _broken(encoder, f"forward returned {features.dtype}", "return floating point features")
     bad = int((~torch.isfinite(features)).sum())
     if bad:
         raise _broken(

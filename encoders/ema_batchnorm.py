@@ -123,7 +123,7 @@ class EMABatchNorm2d(nn.Module):
 
     @torch.no_grad()
     def _move(self, values: Tensor, step: _Step) -> tuple[Tensor, Tensor]:
-        """The moved statistics of the streams of a step, (streams of the step, C) each."""
+        """Return the moved statistics of a step's streams, (streams of the step, C) each."""
         mean = values.mean((2, 3))
         # Not torch.var: on a CPU it takes three times as long.
         variance = (values - mean[:, :, None, None]).square_().mean((2, 3))
@@ -145,7 +145,7 @@ class EMAStatistics:
 
     Attributes:
         layers: the replaced layers by their name in the network; empty where the momentum is 0.
-        streams: how many sets of statistics there are.
+        streams: number of sets of statistics.
     """
 
     def __init__(self, layers: Mapping[str, EMABatchNorm2d], streams: int, selection: _Selection) -> None:
@@ -160,7 +160,7 @@ class EMAStatistics:
             streams: one an image; images of one stream are the cameras of one observation.
 
         Raises:
-            EncoderError: there is no such stream.
+            EncoderError: the stream is unknown.
         """
         if not self.layers:
             return
@@ -211,7 +211,7 @@ class EMAStatistics:
     def _check(self, streams: Sequence[int]) -> None:
         wrong = [stream for stream in streams if not 0 <= stream < self.streams]
         if wrong:
-            raise EncoderError(f"there is no stream {wrong[0]} of moving statistics; there are {self.streams}, from 0")
+            raise EncoderError(f"unknown stream {wrong[0]} of moving statistics; available: 0 to {self.streams - 1}")
 
 
 class _Step(NamedTuple):

@@ -27,7 +27,7 @@ def build(
     device: str | torch.device = "cpu",
     normalise: str = "auto",
 ) -> tuple[Encoder, WeightsOrigin]:
-    """A frozen encoder in evaluation mode, and where its weights came from.
+    """Build a frozen encoder in evaluation mode, and say where its weights came from.
 
     Args:
         name: the encoder's name, or ``file.py:Class``.
@@ -40,7 +40,7 @@ def build(
             with).
 
     Raises:
-        EncoderError: there is no such encoder, its weights are missing or invalid, or it cannot be built.
+        EncoderError: the encoder is unknown, its weights are missing or invalid, or it cannot be built.
     """
     origin = resolve(name, weights, allow_random=allow_random, allow_builtin=allow_builtin, task=task)
     return assemble(name, origin, device=device, normalise=normalise)
@@ -49,7 +49,7 @@ def build(
 def assemble(
     name: str, origin: WeightsOrigin, *, device: str | torch.device = "cpu", normalise: str = "auto"
 ) -> tuple[Encoder, WeightsOrigin]:
-    """A frozen encoder in evaluation mode from weights that `encoders.resolve` found; arguments as in `build`.
+    """Build a frozen encoder from weights that `encoders.resolve` found; arguments as in `build`.
 
     Raises:
         EncoderError: it cannot be built, or the device cannot be used.

@@ -19,7 +19,7 @@ _CHOICES = ("auto", "official", "builtin", "random")
 
 
 def builtin_path(card: Card) -> Path | None:
-    """The weights that ship with the package; None for most encoders."""
+    """Return the path of the weights that ship with the package; None for most encoders."""
     return Path(__file__).parent / "builtin" / f"{card.builtin}.safetensors" if card.builtin else None
 
 
@@ -31,18 +31,18 @@ def resolve(
     allow_builtin: bool = True,
     task: str | None = None,
 ) -> WeightsOrigin:
-    """Decide which weights an encoder gets, without building it (except to hash random weights, once a process).
+    """Decide which weights an encoder gets, without building it (except to hash random weights, once per process).
 
     Args:
         name: the encoder's name, or ``file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random``, or the path of a file; of a folder, for an encoder
-            with one official file a task.
+            with one official file per task.
         allow_random: whether ``auto`` may end with random weights (the rehearsal preset).
         allow_builtin: whether ``auto`` may end with the weights that ship with the package (not for the paper's runs).
         task: the task, for encoders with one file each.
 
     Raises:
-        UnknownEncoder: there is no such encoder.
+        UnknownEncoder: the encoder is unknown.
         WeightsMissing: the weights are not on this machine; the message names the command that gets them.
         WeightsInvalid: a cached file is not the one it should be.
     """
@@ -58,7 +58,7 @@ def resolve(
         if choice == "auto":
             return WeightsOrigin("own")
         raise WeightsMissing(
-            f"encoder '{name}': has no {choice} weights, it sees to its own; use --weights auto or --weights PATH"
+            f"encoder '{name}': has no {choice} weights, since it loads its own; use --weights auto or --weights PATH"
         )
     found = None if choice == "builtin" else _official(card, task)
     if found is None and (choice == "builtin" or (choice == "auto" and allow_builtin)):
@@ -73,7 +73,7 @@ def resolve(
 def _by_definition(card: Card, choice: str) -> WeightsOrigin:
     allowed = ("auto", "random") if card.uses_images else ("auto",)
     if choice not in allowed:
-        raise EncoderError(f"encoder '{card.name}': --weights {choice} has no meaning here; use --weights auto")
+        raise EncoderError(f"encoder '{card.name}': does not take --weights {choice}; use --weights auto")
     return WeightsOrigin("random", None, _random_sha256(card.name)) if card.uses_images else WeightsOrigin("none")
 
 
@@ -93,7 +93,7 @@ def _builtin(card: Card) -> WeightsOrigin | None:
 
 @lru_cache(maxsize=8)
 def _shipped_sha256(path: Path) -> str:
-    """Hashed once a process: a sweep asks for it several times a run."""
+    """Hash a shipped file once per process: a sweep asks for it several times per run."""
     return file_sha256(path)
 
 
@@ -122,7 +122,7 @@ def _how_to_get(card: Card, choice: str, task: str | None) -> str:
     per_task = card.sources[0].task is not None
     fitting = [cached_path(card, source) for source in card.sources if source.task in (None, task)]
     if per_task and task is None:
-        what = "its official weights are one file a task; name the task with --task, and"
+        what = "its official weights are one file per task; name the task with --task, and"
     elif not fitting:
         what = f"has no official weights for task '{task}';"
     else:

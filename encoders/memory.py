@@ -1,4 +1,4 @@
-"""Telling an exhausted memory from all other failures."""
+"""Recognise errors that mean exhausted memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is exhausted, of this machine or of a GPU."""
+    """Return whether an error means that the memory of this machine or of a GPU is exhausted."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = isinstance(error, (RuntimeError, ValueError))

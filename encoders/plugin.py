@@ -46,7 +46,7 @@ def load(name: str) -> type[Encoder]:
         )
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise UnknownEncoder(
-            f"encoder '{name}': '{class_name}' in {path} is no encoder; expected a subclass of Encoder"
+            f"encoder '{name}': '{class_name}' in {path} is not an encoder; expected a subclass of Encoder"
         )
     if not found.__dict__.get("name"):
         raise EncoderError(
@@ -64,7 +64,9 @@ def _import(path: Path) -> ModuleType:
         beside = siblings_of(path, source)
     except (SyntaxError, ValueError, OSError) as error:
         where = f"{error.filename}, line {error.lineno}" if isinstance(error, SyntaxError) else str(path)
-        raise EncoderError(f"{where}: cannot be imported: {type(error).__name__}: {error}; mend it") from error
+        raise EncoderError(
+            f"{where}: cannot be imported: {type(error).__name__}: {error}; fix it and try again"
+        ) from error
     digest = beside.sha256(source)
     module_name = f"hindex_bench_plugin_{hashlib.sha256(bytes(path)).hexdigest()[:12]}_{path.stem}"
     earlier = sys.modules.get(module_name)
@@ -81,7 +83,7 @@ def _import(path: Path) -> ModuleType:
         except Exception as error:
             raise EncoderError(
                 f"{_place(error, path)}: cannot be imported: {type(error).__name__}: {error}; "
-                f"{_hint(error, beside)}mend it and try again"
+                f"{_hint(error, beside)}fix it and try again"
             ) from error
     for encoder in registration.registered_in(module_name).values():
         encoder.plugin_file = str(path)
@@ -115,7 +117,7 @@ def _in_place_of(earlier: ModuleType | None, module: ModuleType, beside: Sibling
 
 
 def _place(error: Exception, path: Path) -> str:
-    """The file of the plug-in, or beside it, and the line where it failed."""
+    """Return the file, of the plug-in or beside it, and the line where it failed."""
     frames = [
         one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).is_relative_to(path.parent)
     ]
@@ -123,7 +125,7 @@ def _place(error: Exception, path: Path) -> str:
 
 
 def _hint(error: Exception, beside: Siblings) -> str:
-    """What else to know of an import that failed, for names that stand beside the plug-in."""
+    """Explain a failed import of a name that a module beside the plug-in has."""
     name = str(getattr(error, "name", "") or "").partition(".")[0]
     if name in beside.hidden:
         return f"'{name}' is {beside.hidden[name]}, and not the module beside the plug-in: rename that one, "

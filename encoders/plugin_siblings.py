@@ -137,7 +137,7 @@ def siblings_of(plugin: Path, source: bytes) -> Siblings:
 
 
 def _imported(source: bytes, path: Path) -> Iterator[str]:
-    """The first parts of the names that a module imports, wherever the statement stands."""
+    """Yield the first parts of the names that a module imports, wherever the statement stands."""
     for node in ast.walk(ast.parse(source, str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -148,7 +148,7 @@ def _imported(source: bytes, path: Path) -> Iterator[str]:
 
 
 def _files(folder: Path, name: str) -> dict[str, Path]:
-    """The files of a module or package in a folder, by their dotted names."""
+    """Return the files of a module or package in a folder, by their dotted names."""
     package = folder / name
     if (package / "__init__.py").is_file():
         files = {}
@@ -161,7 +161,7 @@ def _files(folder: Path, name: str) -> dict[str, Path]:
 
 
 def _elsewhere(name: str, folder: Path) -> str:
-    """Where a module of this name is outside of a folder; empty if nowhere."""
+    """Return where else a module of this name is found; empty if nowhere."""
     if name in sys.stdlib_module_names:
         return "Python's own module"
     try:

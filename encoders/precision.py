@@ -21,13 +21,13 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(asked: str, device: torch.device) -> str:
-    """The format that is meant; ``auto`` becomes the fast one of the device.
+    """Return the format to use; ``auto`` becomes the fast one of the device.
 
     That is bfloat16 on an NVIDIA GPU that has it (its range is float32's, so frames that nobody compared cannot
     overflow it) and on a CPU with instructions for it; float32 elsewhere, where others are slower.
 
     Raises:
-        PrecisionRefused: there is no such format, or the device cannot compute in it.
+        PrecisionRefused: the format is unknown, or the device does not support it.
     """
     if asked not in PRECISIONS:
         raise PrecisionRefused(f"unknown precision '{asked}'; expected {', '.join(PRECISIONS)}")
@@ -38,7 +38,7 @@ def resolve_precision(asked: str, device: torch.device) -> str:
     if device.type == "cuda" and needed is not None:
         able = torch.cuda.get_device_capability(device) >= needed
     if needed is not None and not able:
-        raise PrecisionRefused(f"precision '{asked}' cannot be had on {device}; use --precision auto")
+        raise PrecisionRefused(f"precision '{asked}' is not supported on {device}; use --precision auto")
     return asked
 
 
@@ -70,7 +70,7 @@ def _fast_bfloat16(device: torch.device) -> bool:
 
 @lru_cache(maxsize=1)
 def _cpu_flags() -> frozenset[str]:
-    """The instruction sets that Linux lets programs use; none elsewhere."""
+    """Return the instruction sets that Linux lists for the CPU; none elsewhere."""
     try:
         lines = _CPUINFO.read_text().splitlines()
     except OSError:

@@ -58,15 +58,15 @@ class GateReport:
 
     @property
     def way(self) -> str:
-        """The format in words."""
+        """The format, as messages name it."""
         return f"{self.precision}, compiled" if self.compiled else self.precision
 
     def verdict(self) -> str:
-        """What was found, without what follows from it."""
+        """Say in words how the features compare."""
         if not self.finite:
             return f"features in {self.way} are not finite on {self.frames} frames"
         if not self.repeatable:
-            return f"features in {self.way} have other bits the second time"
+            return f"features in {self.way} differ between two passes over the same frames"
         return (
             f"features in {self.way} have a lowest cosine similarity of {self.cosine:.6f} to those in float32 on "
             f"{self.frames} frames (it has to exceed {LEAST_COSINE})"
@@ -103,7 +103,7 @@ def choose_precision(
     elif asked == AUTO and not compiled:
         set_precision(encoder, FLOAT32)
     else:
-        remedy = "use --precision float32" + (" and leave the compiling out" if compiled else "")
+        remedy = "use --precision float32" + (" and run without compiling" if compiled else "")
         raise PrecisionRefused(f"encoder '{encoder.name}': {report.verdict()}; {remedy}")
     return report
 
@@ -164,7 +164,7 @@ def set_precision(encoder: Encoder, precision: str, *, compiled: bool = False) -
 
 
 def lowest_cosine(fast: Tensor, exact: Tensor) -> float:
-    """The lowest cosine similarity of two sets of features, (N, F) each, row by row; 1 for rows that are equal."""
+    """Return the lowest cosine similarity of the rows of two (N, F) sets of features; 1 for equal rows."""
     cosine = torch.nn.functional.cosine_similarity(fast, exact, dim=1)
     return float(torch.where((fast == exact).all(1), torch.ones_like(cosine), cosine).min())
 
@@ -175,7 +175,7 @@ def _share_of_spread(difference: Tensor, exact: Tensor) -> float:
 
 
 def _encode(encoder: Encoder, frames: NDArray[np.uint8]) -> Tensor:
-    """The features; where the compiler fails, why in one line."""
+    """Encode frames; say in one line why where the compiler fails."""
     try:
         return encoder.encode(frames)
     except EncoderError:
@@ -185,7 +185,7 @@ def _encode(encoder: Encoder, frames: NDArray[np.uint8]) -> Tensor:
             raise
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise PrecisionRefused(
-            f"encoder '{encoder.name}': torch.compile cannot compile it here ({reason[:200]}); leave the compiling out"
+            f"encoder '{encoder.name}': torch.compile cannot compile it here ({reason[:200]}); run without compiling"
         ) from error
 
 
@@ -197,6 +197,6 @@ def _require_compiler(device: torch.device) -> None:
     """
     variable, programs = ("CC", ("cc", "gcc", "clang")) if device.type == "cuda" else ("CXX", ("g++", "clang++", "c++"))
     if not any(shutil.which(program) for program in (os.environ.get(variable) or programs[0], *programs)):
-        raise PrecisionRefused(f"compiling needs a compiler, one of {', '.join(programs)}; leave the compiling out")
+        raise PrecisionRefused(f"compiling needs one of the compilers {', '.join(programs)}; run without compiling")
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise PrecisionRefused("compiling for a GPU needs triton, which is not installed; leave the compiling out")
+        raise PrecisionRefused("compiling for a GPU needs triton, which is not installed; run without compiling")

@@ -1,4 +1,4 @@
-"""Names of encoders and the classes that have them; nothing is imported here, torch least of all."""
+"""Names of encoders and the classes registered under them. Imports no encoder and no torch."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def register(name: str, encoder: type[Any]) -> None:
     where = f"{encoder.__module__}.{encoder.__qualname__}"
     if not _NAME.fullmatch(name):
         raise EncoderError(
-            f"{where}: name '{name}' cannot be used; expected small letters, digits, '_' and '-', as in name=\"mine\""
+            f"{where}: name '{name}' cannot be used; use lower-case letters, digits, '_' and '-', as in name=\"mine\""
         )
     if name in BUILT_IN and encoder.__module__ != f"{__package__}.{BUILT_IN[name][0]}":
         raise EncoderError(f"{where}: name '{name}' belongs to a built-in encoder; choose another name=...")
@@ -90,7 +90,7 @@ def register(name: str, encoder: type[Any]) -> None:
 
 
 def forget_module(module: str) -> dict[str, type[Any]]:
-    """Take out all classes of a module and return them by name."""
+    """Remove all classes of a module and return them by name."""
     forgotten = {name: encoder for name, encoder in REGISTERED.items() if encoder.__module__ == module}
     for name in forgotten:
         del REGISTERED[name]
@@ -98,12 +98,12 @@ def forget_module(module: str) -> dict[str, type[Any]]:
 
 
 def registered_in(module: str) -> dict[str, type[Any]]:
-    """The registered classes of a module, by name."""
+    """Return the registered classes of a module, by name."""
     return {name: encoder for name, encoder in REGISTERED.items() if encoder.__module__ == module}
 
 
 def suggest(wrong: str, right: Iterable[str]) -> str:
-    """The second half of an error line: the nearest name, or all of them."""
+    """Return the second half of an error line: the nearest name, or all names."""
     right = list(right)
     near = difflib.get_close_matches(wrong, right, n=1)
     return f"did you mean '{near[0]}'?" if near else f"available: {', '.join(right) or 'none'}"

@@ -25,7 +25,7 @@ _TIMM = "timm:"
 
 
 def names(pattern: str = "*") -> list[str]:
-    """The names of all encoders that match a pattern such as ``frank*``: built-in ones first, then the others.
+    """Return the names that match a pattern such as ``frank*``: built-in encoders first, then the others.
 
     Imports neither torch nor any other package's encoder.
     """
@@ -34,13 +34,13 @@ def names(pattern: str = "*") -> list[str]:
 
 
 def get(name_or_path: str) -> type[Encoder]:
-    """The class of an encoder.
+    """Return the class of an encoder.
 
     Args:
         name_or_path: one of `names`, ``timm:NAME`` for any model of timm, or ``path/to/file.py:Class``.
 
     Raises:
-        UnknownEncoder: there is no such encoder, file or class; the message suggests the nearest.
+        UnknownEncoder: no encoder, file or class has this name; the message suggests the nearest.
         EncoderError: it exists but cannot be imported, or two packages claim the name.
     """
     if name_or_path.endswith(".py") or ".py:" in name_or_path:
@@ -69,10 +69,10 @@ def get(name_or_path: str) -> type[Encoder]:
 
 
 def card(name_or_path: str) -> Card | None:
-    """The card of an encoder; None where its author wrote none. Built-in encoders need no torch for it.
+    """Return the card of an encoder; None where its author wrote none. Built-in encoders need no torch for it.
 
     Raises:
-        UnknownEncoder: there is no such encoder.
+        UnknownEncoder: no encoder has this name.
     """
     return CARDS[name_or_path] if name_or_path in CARDS else get(name_or_path).card
 

@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
 
 def card(config: PretrainConfig, position: Position, outcome: Outcome, device: torch.device) -> dict[str, Any]:
-    """The card, ready for JSON."""
+    """Return the card, ready for JSON."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "name": TITLE,

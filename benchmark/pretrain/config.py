@@ -1,4 +1,4 @@
-"""What a Stage 1 training is asked to do, and how far it is."""
+"""Settings of a Stage 1 training, and how far it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PretrainConfig:
         steps: optimisation steps; None for as many as fit into ``minutes``.
         minutes: of training, evaluation included, start and end not; None for no limit.
         size: of the images in pixels.
-        batch: images a step.
+        batch: images per step.
         seed: of everything.
         reuse: how often an image is trained on, on average, at most.
         held_out: images for evaluation.
@@ -61,16 +61,16 @@ class PretrainConfig:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree in; the length may change."""
+        """Settings that a checkpoint must match; the length may change."""
         return {name: getattr(self, name) for name in ("size", "batch", "seed", "held_out")}
 
     @property
     def processes(self) -> int:
-        """Rendering processes."""
+        """Number of rendering processes."""
         return self.workers or max(1, len(os.sched_getaffinity(0)) - 2 if hasattr(os, "sched_getaffinity") else 2)
 
     def progress(self, steps: int, seconds: float) -> float:
-        """How much of the training is done, 0 to 1."""
+        """Return how much of the training is done, 0 to 1."""
         shares = [steps / self.steps if self.steps else 0.0, seconds / 60.0 / self.minutes if self.minutes else 0.0]
         return min(max(shares), 1.0)
 

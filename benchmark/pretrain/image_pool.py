@@ -34,7 +34,7 @@ class Pool:
 
     @property
     def filled(self) -> int:
-        """Images in it."""
+        """Number of images in the pool."""
         return min(self.received, self.capacity)
 
     def add(self, block: ImageBlock) -> None:
@@ -48,12 +48,12 @@ class Pool:
         self.received += len(block.images)
 
     def draw(self, batch: int) -> tuple[Tensor, Tensor]:
-        """A random batch: (batch, size, size, 3) uint8 and (batch, 129) float32."""
+        """Draw a random batch: (batch, size, size, 3) uint8 and (batch, 129) float32."""
         chosen = torch.randint(self.filled, (batch,), generator=self._generator, device=self._images.device)
         return self._images[chosen], self._labels[chosen]
 
     def labels(self) -> Tensor:
-        """The labels of all images in it, on the CPU."""
+        """Return the labels of all images, on the CPU."""
         return self._labels[: self.filled].cpu()
 
 

@@ -125,14 +125,16 @@ def _train(
         if state is not None:
             require_alike(state, trainer.state(), out / CHECKPOINT)
             trainer.load(state)
-            progress.say(f"go on from step {position.step}")
+            progress.say(f"resume from step {position.step}")
         capacity = max(SMALLEST_POOL, POOL_BATCHES * config.batch)
         pool = Pool(capacity, config.size, device, config.seed + 1000 * (position.session + 1))
         progress.stage("first images")
         held_out = _first_images(config, workers, pool, position, stop, device)
         if held_out is not None:
             errors = held_out.baseline
-            progress.say(f"always the mean pose: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees")
+            progress.say(
+                f"baseline, always the mean pose: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees"
+            )
             workers.tolerant = True
             training = _Training(config, out, progress, position, trainer, pool, held_out, stop, units, reached)
             try:
@@ -141,7 +143,7 @@ def _train(
                 training.checkpoint()
                 raise
         for line in workers.lost:
-            progress.say(f"went on without a worker: {line}")
+            progress.say(f"continued without a worker: {line}")
         renderer = workers.device
     if stop.is_set() or held_out is None:
         progress.close()
@@ -209,7 +211,7 @@ class _Training:
 
     Attributes:
         units: the length of the progress bar.
-        told: how far the bar is.
+        shown: how far the progress bar is.
         speed: images per second of the latest steps.
         rate: images per second of this session.
     """
@@ -223,7 +225,7 @@ class _Training:
     held_out: HeldOut
     stop: Event
     units: int
-    told: int
+    shown: int
     speed: float = 0.0
     rate: float = 0.0
 
@@ -315,8 +317,8 @@ class _Training:
 
     def _tell(self) -> None:
         reached = round(self.units * self.config.progress(self.position.step, self.position.seconds))
-        self.progress.advance(reached - self.told)
-        self.told = reached
+        self.progress.advance(reached - self.shown)
+        self.shown = reached
 
     def checkpoint(self) -> None:
         """Write all that a later session needs."""
@@ -364,6 +366,6 @@ def _read_checkpoint(out: Path, config: PretrainConfig) -> tuple[dict[str, Tenso
 
 
 def _is_whole(out: Path, written: dict[str, Any]) -> bool:
-    """Whether the weights of a finished training are those of its card."""
+    """Return whether the weights of a finished training are those of its card."""
     weights = out / WEIGHTS
     return weights.is_file() and file_hash(weights) == written.get("sha256") and (out / HEAD).is_file()

@@ -36,7 +36,7 @@ HELD_OUT_CHUNK = 256
 
 MULTISAMPLING = 4
 FILLING = "drawing images"
-RESUME = "start the same command again to go on from the last checkpoint"
+RESUME = "start the same command again to resume from the last checkpoint"
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.float32]
@@ -87,7 +87,7 @@ class ImageBlock(NamedTuple):
 
 
 def label_rows(batch: HandBatch) -> Labels:
-    """All labels of a batch as rows (n, 129): keypoints, angles, points."""
+    """Return all labels of a batch as rows (n, 129): keypoints, angles, points."""
     n = len(batch.angles)
     return np.concatenate([batch.keypoints.reshape(n, -1), batch.angles, batch.points.reshape(n, -1)], axis=1)
 
@@ -140,7 +140,7 @@ class ImageWorkers:
         self.device, self.joint_ranges = hellos[0]
 
     def poll(self, timeout: float = 0.0) -> ImageBlock | None:
-        """A filled block if there is one within so many seconds."""
+        """Return a filled block, or None if none comes within so many seconds."""
         if not self._waiting:
             pipes = {id(self._workers[number].pipe): number for number in self._living}
             ready = wait([self._workers[number].pipe for number in self._living], timeout)
@@ -205,7 +205,7 @@ class ImageWorkers:
 def _serve(
     pipe: Connection, settings: ImageSettings, number: int, workers: int, images_memory: Any, labels_memory: Any
 ) -> None:
-    """A worker process: fill blocks until the pipe closes."""
+    """Fill blocks in a worker process until the pipe closes."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("LP_NUM_THREADS", "1")
     size = settings.size

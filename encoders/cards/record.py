@@ -67,7 +67,7 @@ class Card:
         normalisation: the input that the paper's numbers need.
         native: the input that the weights were trained with, if another.
         parameters: numbers in the network, classifier left out.
-        sources: the official weights files, one a task or several of which any will do, the one that is fetched first;
+        sources: the official weights files, one per task, or several alternatives, the one to fetch first;
             empty where there are none by definition.
         licence: of the weights.
         commercial_use: whether the licence permits it; None where unclear.
@@ -100,7 +100,7 @@ class Card:
 
     @property
     def files_needed(self) -> int:
-        """How many of the sources it takes."""
+        """Number of sources that the encoder needs."""
         return sum(source.task is not None for source in self.sources) or min(1, len(self.sources))
 
     @property

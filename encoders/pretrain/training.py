@@ -53,7 +53,7 @@ class Labels(NamedTuple):
 
     @staticmethod
     def split(rows: Tensor) -> Labels:
-        """Labels from rows (N, 129) of all their numbers."""
+        """Split rows (N, 129) into labels."""
         keypoints, angles, points = rows.split([KEYPOINTS * 3, ANGLES, KEYPOINTS * 2], dim=1)
         return Labels(keypoints.unflatten(1, (KEYPOINTS, 3)), angles, points.unflatten(1, (KEYPOINTS, 2)))
 
@@ -92,7 +92,7 @@ class HandPoseNetwork(nn.Module):
         return normalised.float()
 
     def normalise(self, labels: Labels) -> Labels:
-        """Labels as numbers of about unit size."""
+        """Scale labels to about unit size."""
         return Labels(
             labels.keypoints / KEYPOINT_SCALE,
             (labels.angles - self.angle_middle) / self.angle_half,
@@ -109,7 +109,7 @@ class HandPoseNetwork(nn.Module):
         )
 
     def loss(self, normalised: Tensor, labels: Labels) -> Tensor:
-        """The weighted smooth-L1 distance to the labels."""
+        """Compute the weighted smooth-L1 distance to the labels."""
         predicted, wanted = Labels.split(normalised), self.normalise(labels)
         total = normalised.new_zeros(())
         for name, weight in LOSS_WEIGHTS.items():
@@ -134,7 +134,7 @@ class Errors(NamedTuple):
 
 
 def errors(predicted: Labels, labels: Labels) -> Errors:
-    """The errors of predictions in metres, radians and image widths."""
+    """Compute the errors of predictions in metres, radians and image widths."""
     keypoints = (predicted.keypoints - labels.keypoints)[:, 1:].norm(dim=-1).mean()
     angles = (predicted.angles - labels.angles).abs().mean()
     points = (predicted.points - labels.points).norm(dim=-1).mean()
@@ -142,7 +142,7 @@ def errors(predicted: Labels, labels: Labels) -> Errors:
 
 
 def mean_pose_errors(labels: Labels, reference: Labels) -> Errors:
-    """The errors of one who does not look: always the mean of ``reference``."""
+    """Compute the errors of always predicting the mean of ``reference``."""
     means = Labels(
         *(part.mean(dim=0, keepdim=True).expand_as(own) for part, own in zip(reference, labels, strict=True))
     )
@@ -183,7 +183,7 @@ def augment(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def learning_rate(progress: float, batch: int) -> float:
-    """Warm-up, then a cosine down to zero; ``progress`` runs from 0 to 1."""
+    """Return the learning rate: warm-up, then a cosine down to zero; ``progress`` runs from 0 to 1."""
     peak = LEARNING_RATE * math.sqrt(min(batch, REFERENCE_BATCH) / REFERENCE_BATCH)
     if progress < WARM_UP:
         return peak * max(progress / WARM_UP, 1e-3)
@@ -220,7 +220,7 @@ class Trainer:
             torch.backends.cudnn.benchmark = True
 
     def step(self, frames: Tensor, rows: Tensor, progress: float) -> Tensor:
-        """One update.
+        """Update the network once.
 
         Args:
             frames: ``(N, H, W, 3)`` uint8 on the device.
@@ -243,7 +243,7 @@ class Trainer:
         return loss.detach()
 
     def predict(self, frames: Tensor, batch: int = 256) -> Labels:
-        """Poses of ``(N, H, W, 3)`` uint8 images, in evaluation mode; on the CPU."""
+        """Predict the poses of ``(N, H, W, 3)`` uint8 images, in evaluation mode; on the CPU."""
         self.network.eval()
         with torch.inference_mode(), self._autocast():
             rows = torch.cat([self.network(pixels(chunk.to(self.device))) for chunk in frames.split(batch)])
@@ -252,14 +252,14 @@ class Trainer:
         return Labels(*(part.float().cpu() for part in poses))
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on but the images, by name, on the CPU."""
+        """Return everything but the images that the next step depends on, by name, on the CPU."""
         state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= adam_state(self.optimiser, dict(self.network.named_parameters()))
         state["generator"] = self.generator.get_state()
         return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go back to where `state` was taken."""
+        """Restore what `state` returned."""
         prefix = "network."
         network = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         self.network.load_state_dict(network)
@@ -271,12 +271,12 @@ class Trainer:
 
 
 def pixels(frames: Tensor) -> Tensor:
-    """``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` float32 in [0, 1], channels last."""
+    """Convert ``(N, H, W, 3)`` uint8 to ``(N, 3, H, W)`` float32 in [0, 1], channels last."""
     return frames.permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def trunk_for_storage(network: HandPoseNetwork) -> dict[str, Tensor]:
-    """The trunk under torchvision's names: convolutions as float16, BatchNorm as it is."""
+    """Return the trunk under torchvision's names: convolutions as float16, BatchNorm as it is."""
     return {
         name: (tensor.half() if tensor.ndim == 4 else tensor).detach().cpu().contiguous()
         for name, tensor in network.trunk.state_dict().items()

@@ -13,7 +13,7 @@ NO_CACHE = Path(os.devnull) / "hindex-bench"
 
 
 def cache_dir() -> Path:
-    """The folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the user's cache of this platform. Not created.
+    """Return the folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the platform's user cache. Not created.
 
     A user without a home folder, as in some containers, has no cache: then it is a path where nothing can be written.
     """

@@ -13,12 +13,12 @@ from .files import file_md5, file_sha256, write_text
 
 
 def cached_path(card: Card, source: Source) -> Path:
-    """Where an official file lies once it is fetched."""
+    """Return where an official file lies once it is fetched."""
     return cache_dir() / "weights" / card.name / source.filename
 
 
 def checked_sha256(card: Card, source: Source, path: Path, known: str | None = None) -> str:
-    """A file's hash, equal to the published one or, where none is, to the one recorded when it was first used.
+    """Return a file's sha256 after comparing it with the published one, or else with the one recorded at first use.
 
     Args:
         card: the encoder's.
@@ -42,7 +42,7 @@ def checked_sha256(card: Card, source: Source, path: Path, known: str | None = N
 
 
 def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = True) -> str:
-    """In what a file differs from what was published of it; empty where in nothing.
+    """Say how a file differs from what was published of it; empty where it does not.
 
     Args:
         source: what it should be.
@@ -61,7 +61,7 @@ def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = Tru
 
 
 def recorded_sha256(card: Card, source: Source) -> str | None:
-    """The sha256 that a file without a published one had at first use; None where none is recorded.
+    """Return the sha256 that a file without a published one had at first use; None where none is recorded.
 
     Raises:
         WeightsInvalid: the record is damaged.
@@ -81,6 +81,6 @@ def recorded_sha256(card: Card, source: Source) -> str | None:
 
 
 def first_use_record(card: Card, source: Source) -> Path:
-    """Where the sha256 of a file without a published one is recorded at first use."""
+    """Return where the sha256 of a file without a published one is recorded."""
     path = cached_path(card, source)
     return path.with_name(path.name + ".sha256")

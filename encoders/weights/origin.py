@@ -28,5 +28,5 @@ class WeightsOrigin:
     label: str = ""
 
     def title(self, name: str) -> str:
-        """The encoder's name as every legend and table shows it, such as ``rrl (random)``."""
+        """Return the encoder's name as every legend and table shows it, such as ``rrl (random)``."""
         return f"{name} {self.label}".rstrip()

@@ -15,7 +15,7 @@ from ..weights.random_weights import random_state
 
 
 def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
-    """A network of shapes only, made without drawing from the global generator.
+    """Make a network of shapes only, without drawing from the global generator.
 
     One with buffers that no checkpoint holds (such as rotary frequencies) is made in full, for their sake; so is one
     that computes with tensors while it is made, for which shapes are not enough (some of timm's, on some releases).
@@ -49,7 +49,7 @@ def fill(
         The names of what the file holds and the network does not use.
 
     Raises:
-        WeightsMissing: there is no such file.
+        WeightsMissing: the file does not exist.
         WeightsInvalid: it does not hold this network.
     """
     expected = network.state_dict()

@@ -77,7 +77,7 @@ def resize_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -
 
 @lru_cache(maxsize=32)
 def named(name: str) -> type[TimmEncoder]:
-    """The encoder ``timm:NAME``: timm's own pooling, mean and standard deviation.
+    """Return the encoder ``timm:NAME``, with timm's own pooling, mean and standard deviation.
 
     Raises:
         UnknownEncoder: timm knows no such model.
@@ -141,7 +141,7 @@ def _card(name: str, model: str, configuration: Any, options: Mapping[str, Any])
 
 
 def _commercial_use(licence: str | None) -> bool | None:
-    """What a licence's short name says of commercial use; None where it says too little."""
+    """Return whether a licence's short name permits commercial use; None where it is unclear."""
     short = (licence or "").lower()
     if "-nc" in short or "noncommercial" in short:
         return False
@@ -159,7 +159,7 @@ def _source(configuration: Any) -> Source:
 
 
 def _pooling(network: Any) -> str:
-    """Which one it is, where the network says so."""
+    """Return the kind of pooling in words; empty where the network does not name it."""
     for where in (network, getattr(network, "head", None)):
         pool = getattr(where, "global_pool", None)
         kind = getattr(pool, "pool_type", pool)

@@ -161,7 +161,7 @@ def test_truncated_weights_are_one_line(bench, tiny, tmp_path):
 def test_an_encoder_of_the_wrong_shape_is_one_line(bench, tiny, tmp_path):
     plugin = write_encoder(tmp_path / "mine.py", "images.mean((2, 3))", feature_dim=7)
     done = bench(*tiny(encoder=plugin))
-    refused(done, r"encoder 'mine': forward gave shape \(3, 3\) for 3 images, not \(3, 7\); set feature_dim = 3")
+    refused(done, r"encoder 'mine': forward returned shape \(3, 3\) for 3 images, not \(3, 7\); set feature_dim = 3")
 
 
 def test_an_encoder_that_gives_nan_is_one_line(bench, tiny, tmp_path):

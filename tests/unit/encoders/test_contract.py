@@ -107,7 +107,7 @@ class NoWidth(Good):
         (NotPooled, r"flatten or pool"),
         (WholeNumbers, r"torch.int64; return floating point"),
         (NotANumber, r"12 of 12 feature values are NaN or infinite"),
-        (Dropout, r"other features the second time"),
+        (Dropout, r"different features the second time"),
         (BatchStatistics, r"depends on the other images of its batch"),
         (DependsOnPlace, r"or their order"),
         (ChangesInput, r"changed its input"),

@@ -324,7 +324,7 @@ def test_hindex_has_one_official_file_a_task(cache):
     assert resolve("hindex", task="hammer").path == hammer
     with pytest.raises(WeightsMissing, match=r"no official weights at .*door-v0\.pth"):
         resolve("hindex", "official", task="door")
-    with pytest.raises(WeightsMissing, match="one file a task; name the task"):
+    with pytest.raises(WeightsMissing, match="one file per task; name the task"):
         resolve("hindex", "official")
     with pytest.raises(WeightsMissing, match="no official weights for task 'juggle'"):
         resolve("hindex", "official", task="juggle")

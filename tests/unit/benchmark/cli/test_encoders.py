@@ -205,7 +205,7 @@ def test_speeds_are_a_table_in_markdown(bench, no_frames):
     refused(bench("encoders", "speed", "nothing"), "no encoder matches 'nothing'")
     failed = bench("encoders", "speed", "random", "--precision", "tf32")
     assert failed.code == 1
-    assert failed.err == "bench: precision 'tf32' cannot be had on cpu; use --precision auto\n"
+    assert failed.err == "bench: precision 'tf32' is not supported on cpu; use --precision auto\n"
 
 
 def test_frames_for_speeds_are_of_three_tasks_in_turn():
@@ -231,7 +231,7 @@ def test_large_networks_are_timed_on_fewer_images(numbers, batch, monkeypatch):
 @pytest.mark.parametrize(
     ("size", "change", "pattern"),
     [
-        (47, "", r"forward gave shape \(3, 48\) for 3 images, not \(3, 47\)"),
+        (47, "", r"forward returned shape \(3, 48\) for 3 images, not \(3, 47\)"),
         (48, " / 0", "NaN or infinite"),
         (48, " - images.mean()", "depends on the other images"),
     ],

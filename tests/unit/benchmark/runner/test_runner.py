@@ -570,7 +570,7 @@ def test_one_update_that_comes_to_nothing_is_said_and_survived(configured, tmp_p
         (
             "misshapen",
             "images.mean((2, 3))",
-            r"forward gave shape \(3, 3\) for 3 images, not \(3, 12\); set feature_dim = 3",
+            r"forward returned shape \(3, 3\) for 3 images, not \(3, 12\); set feature_dim = 3",
         ),
         ("infinite", "images.mean((2, 3)).repeat(1, 4) / 0", r"values are NaN or infinite"),
         ("raising", "images.mean(1).nope", r"forward failed .*AttributeError"),

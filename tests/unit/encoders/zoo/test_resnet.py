@@ -99,7 +99,7 @@ def test_random_is_random_by_definition_and_not_labelled_twice():
 @pytest.mark.parametrize("name", ["random", "state"])
 @pytest.mark.parametrize("weights", ["official", "builtin", "some.pth"])
 def test_controls_take_no_weights(name, weights):
-    with pytest.raises(EncoderError, match="has no meaning here"):
+    with pytest.raises(EncoderError, match="does not take --weights"):
         build(name, weights=weights)
 
 
