@@ -37,7 +37,7 @@ def settle_precision(
     if config.compiled and config.ema.momentum:
         raise ConfigError(
             f"compiled=true does not go with BatchNorm statistics that move (ema.momentum {config.ema.momentum:g}): "
-            "leave the compiling out"
+            "run without compiling"
         )
 
     def frames() -> Frames:

@@ -112,7 +112,7 @@ class NoWidth(Good):
         (DependsOnPlace, r"or their order"),
         (ChangesInput, r"changed its input"),
         (Fails, r"forward failed on images \(3, 3, 224, 224\): RuntimeError"),
-        (GivesList, r"gave a list; return one tensor"),
+        (GivesList, r"returned a list; return one tensor"),
         (NoWidth, r"feature_dim is None; expected a whole number above 0"),
     ],
 )
