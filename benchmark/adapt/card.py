@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from encoders import WeightsOrigin
 from encoders.adapt import affine
 from encoders.adapt.files import PENN_FILE
 from encoders.adapt.loss import VGG16_FILE
+from encoders.adapt.trainer import AdaptationTrainer
 
 from ..device import peak_memory
 from ..store import provenance as versions
-
-if TYPE_CHECKING:
-    from .config import AdaptConfig
-    from .evaluation import Drawings
-    from .segments import Hits
-    from .training import _Adaptation
+from .config import AdaptConfig, Position, joined
+from .data import TaskFrames
+from .evaluation import Drawings
+from .segments import Hits
 
 TITLE = "H-InDex Bench Stage 2"
 VGG = f"VGG-16 ({VGG16_FILE}), images not normalised"
@@ -39,27 +40,49 @@ def held_out_rows(drawings: Drawings, keypoints: Hits) -> dict[str, Any]:
     }
 
 
-def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, Any]) -> dict[str, Any]:
-    """The card, ready for JSON.
+@dataclass(frozen=True)
+class Adapted:
+    """A finished adaptation.
 
-    Args:
-        made: the adaptation, finished.
+    Attributes:
+        config: resolved.
+        encoder: name of the encoder.
+        origin: where its weights came from.
+        parts: the frames of each task.
+        heads_sha256: of the file of the first heads; None where they were drawn.
+        position: at the end.
+        trainer: with what it learnt.
         held_out: see `held_out_rows`, of all tasks.
         by_task: the same of each.
     """
-    config, trainer, position, origin = made.config, made.trainer, made.position, made.origin
-    gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
+
+    config: AdaptConfig
+    encoder: str
+    origin: WeightsOrigin
+    parts: Sequence[TaskFrames]
+    heads_sha256: str | None
+    position: Position
+    trainer: AdaptationTrainer
+    held_out: Mapping[str, Any]
+    by_task: Mapping[str, Any]
+
+
+def card(adapted: Adapted) -> dict[str, Any]:
+    """Return the card, ready for JSON."""
+    config, trainer, position, origin = adapted.config, adapted.trainer, adapted.position, adapted.origin
+    device, names = trainer.device, [part.task for part in adapted.parts]
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     network = trainer.model.pose_net.trunk
     trunk_numbers = sum(p.numel() for name, p in trainer.trained.items() if name.startswith("pose_net.trunk."))
-    parts = made.parts
+    parts = adapted.parts
     moved = {name: float((value - trainer.pretrained[name]).abs().mean()) for name, value in trainer.adapted().items()}
     return {
         "name": TITLE,
-        "task": made.task,
-        "tasks": list(made.tasks),
+        "task": joined(names),
+        "tasks": names,
         "encoder": {
-            "name": made.encoder.name,
-            "title": origin.title(made.encoder.name),
+            "name": adapted.encoder,
+            "title": origin.title(adapted.encoder),
             "weights": origin.kind,
             "weights_sha256": origin.sha256,
         },
@@ -78,7 +101,7 @@ def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, A
                 for part in ("weight", "bias")
             },
         },
-        "heads": heads_in_words(config, made.identity["heads_sha256"]),
+        "heads": heads_in_words(config, adapted.heads_sha256),
         "perceptual_network": PERCEPTUAL[config.perceptual],
         "data": {
             "what": f"{config.videos} episodes of the shipped expert of each task, with its exploration noise",
@@ -107,13 +130,13 @@ def card(made: _Adaptation, held_out: Mapping[str, Any], by_task: Mapping[str, A
             "paper": "100,000 steps of 8 pairs at 224 pixels, learning rate 1e-4",
         },
         "held_out": {
-            **held_out,
+            **adapted.held_out,
             "meaning": "PSNR in decibels, peak 1; share of keypoints on hand or handled object, by the segmentation "
             "rendering; means with 95 % bootstrap intervals over held-out episodes",
             "evaluations": position.evaluations,
-            **({"by_task": by_task} if len(by_task) > 1 else {}),
+            **({"by_task": adapted.by_task} if len(adapted.by_task) > 1 else {}),
         },
-        "machine": {"device": gpu or "cpu", **versions.record(), **peak_memory(made.device)},
+        "machine": {"device": gpu or "cpu", **versions.record(), **peak_memory(device)},
     }
 
 

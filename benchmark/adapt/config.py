@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -192,3 +193,14 @@ def configure(**values: Any) -> AdaptConfig:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
         raise ConfigError(f"--{option} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+
+
+@dataclass
+class Position:
+    """How far an adaptation is; part of the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    sessions: int = 1
+    frames_sha256: str = ""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from ..store.identity import identity_changes, same_identity
 from ..store.lock import hold
 from ..store.training import require_alike, restored, rewind_metrics, write_checkpoint
 from . import data, evaluation, pictures, segments
-from .card import card, heads_in_words, held_out_rows
-from .config import AdaptConfig, folder_title, identity, joined
+from .card import Adapted, card, heads_in_words, held_out_rows
+from .config import AdaptConfig, Position, folder_title, identity, joined
 from .folder import (
     BATCHNORM,
     CHECKPOINT,
@@ -68,17 +68,6 @@ EVALUATION_PAIRS = 4
 STRIP_ROWS = 4
 CALIBRATION_PAIRS = 16
 _CALIBRATION_SEED = 1
-
-
-@dataclass
-class Position:
-    """How far an adaptation is; part of the checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    sessions: int = 1
-    frames_sha256: str = ""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
 
 
 @memory.advising("lower --batch, --size or --videos (adaptation.batch and so on in a run), or use another --device")
@@ -319,7 +308,18 @@ class _Adaptation:
         self._strip()
         self._write_tensors()
         by_task = {task: held_out_rows(drawings[task], keypoints[task]) for task in self.tasks}
-        finish(self.folder, card(self, whole, by_task), self.identity)
+        adapted = Adapted(
+            config=self.config,
+            encoder=self.encoder.name,
+            origin=self.origin,
+            parts=self.parts,
+            heads_sha256=self.identity["heads_sha256"],
+            position=self.position,
+            trainer=self.trainer,
+            held_out=whole,
+            by_task=by_task,
+        )
+        finish(self.folder, card(adapted), self.identity)
         atomic.remove(self.folder / CHECKPOINT)
 
     def _keypoints(self, part: data.TaskFrames) -> segments.Hits:
