@@ -9,8 +9,8 @@ from pathlib import Path
 from reports.analysis import scores
 from reports.data import load
 from reports.figures import style
+from reports.figures.charts import score_bars
 from reports.figures.curves import learning_curves
-from reports.figures.scores import score_bars
 
 
 def main(folder: Path, out: Path) -> None:
@@ -20,6 +20,7 @@ def main(folder: Path, out: Path) -> None:
 
     means = scores.aggregates(scores.compare(runs)).query("statistic == 'mean'")
     bars = means.assign(low=means["corrected_low"], high=means["corrected_high"])
+    bars = bars.merge(runs[["row", "encoder", "weights_label"]].drop_duplicates("row"))  # colour, and pale or not
     bars["synthetic"] = runs["synthetic"].any()  # invented numbers say so on every figure
 
     out.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -14,15 +14,13 @@ from benchmark.store.run_folder import check_writable
 
 from .data.collect import Material, Suite, collect
 from .data.findings import Finding
-from .figures.ablation_specifications import ablation_plates
-from .figures.picture_specifications import adaptation_plates, background_plates, probe_plates, task_plates
-from .figures.score_specifications import learning_plates, score_plates, spending_plates, statistics_plates
-from .figures.specification import Plate
+from .figures import specification
+from .figures.specification import SHARED_SECTIONS, SUITE_SECTIONS, PreparedFigure
 from .page import sections
 from .page.elements import identifier
 from .page.page import Page, Section, render
-from .page.writer import Press, helpers, own_names
-from .tables.suite_tables import Shelf, probe_tables, stage2_tables, suite_tables
+from .page.writer import Writer, drawing_processes, folder_names
+from .tables.suite_tables import SectionTables, shared_tables, suite_tables
 
 PAGE = "report.html"
 
@@ -37,8 +35,8 @@ class Report:
     Attributes:
         page: the page's path.
         drawn: titles of the figures.
-        lacking: titles of the figures that there are no runs for.
-        summary: what was left out and why, a line each, then one paragraph.
+        lacking: titles of the figures without runs.
+        summary: what was left out and why, one line each, then one paragraph.
     """
 
     page: Path
@@ -47,35 +45,47 @@ class Report:
     summary: str
 
 
-def build(folder: Path, out: Path | None = None, suite: str | None = None, *, processes: int = 1) -> Report:
+def build(
+    folder: Path, out: Path | None = None, suite: str | None = None, *, figures: Sequence[str] = (), processes: int = 1
+) -> Report:
     """Write ``report.html``, ``figures/`` and ``tables/`` from run folders.
 
     Args:
         folder: of all runs.
         out: where to write; ``report`` in the folder of runs by default.
         suite: the only suite wanted; all by default, each in a part of its own and in folders of its own.
+        figures: names of the only figures to draw; all by default.
         processes: that draw.
 
     Raises:
+        ConfigError: there is no figure of a name.
         NothingToReport: there is no run, or none of that suite.
         OutputError: `out` cannot be written.
     """
+    for name in figures:
+        specification.find(name)
     folder = user_path(folder)
     material = collect(folder, suite)
     target = user_path(out) if out else folder / "report"
     check_writable(target)
-    made: list[tuple[str, Plate]] = []
-    findings = list(material.findings)
-    names = own_names([suite.name for suite in material.suites])
-    with helpers(processes) as pool:
+    findings = sorted(  # the rest stays in order
+        material.findings, key=lambda finding: ("altered", "unreadable", finding.kind).index(finding.kind)
+    )
+    names = folder_names([suite.name for suite in material.suites])
+    with drawing_processes(processes) as pool:
+        contents = [
+            _Part(Writer(target, name, pool), figures, suite.name if len(names) > 1 else "")
+            for suite, name in zip(material.suites, names, strict=True)
+        ]
+        shared = _Part(Writer(target, "", pool), figures)
         parts = [
             section
-            for suite, name in zip(material.suites, names, strict=True)
-            for section in _suite_part(suite, Press(target, name, pool), made, len(names))
+            for suite, part in zip(material.suites, contents, strict=True)
+            for section in _suite_sections(suite, part, len(names))
         ]
-        parts += _shared_part(material, Press(target, "", pool), made, findings)
-    findings.sort(key=lambda finding: ("altered", "unreadable", finding.kind).index(finding.kind))  # the rest stays
-    missing = sections.not_run_section(made)
+        parts += _shared_sections(material, shared)
+    prepared = [one for part in (*contents, shared) for one in part.prepared]
+    missing = sections.not_run_section(prepared)
     page = Page(
         title=f"H-InDex Bench: {folder.name}",
         heading="Visual representations in dexterous manipulation",
@@ -85,57 +95,60 @@ def build(folder: Path, out: Path | None = None, suite: str | None = None, *, pr
         version=package_version(),
     )
     write_bytes(target / PAGE, render(page).encode())
-    drawn = tuple(plate.title for _, plate in made if plate.drawn)
-    lacking = tuple(plate.title for _, plate in made if not plate.drawn)
+    drawn = tuple(one.title for _, one in prepared if one.drawn)
+    lacking = tuple(one.title for _, one in prepared if not one.drawn)
     return Report(target / PAGE, drawn, lacking, _summary(material, drawn, lacking, findings))
 
 
-def _suite_part(suite: Suite, press: Press, made: list[tuple[str, Plate]], of: int) -> list[Section]:
+@dataclass
+class _Part:
+    """The figures and tables of one suite, or of no suite, as they are written.
+
+    Attributes:
+        writer: of the files.
+        wanted: names of the only figures to draw; all where it is empty.
+        suite: its name, where there are several.
+        prepared: the figures so far, drawn or not, each with the name of the suite.
+    """
+
+    writer: Writer
+    wanted: Sequence[str]
+    suite: str = ""
+    prepared: list[tuple[str, PreparedFigure]] = field(default_factory=list)
+
+    def body(self, section: str, source: Suite | Material, tables: Mapping[str, SectionTables]) -> str:
+        """Write the figures and tables of a section; return its HTML, empty where there is nothing to show."""
+        chosen = [one.of(source) for one in specification.figures_of(section, self.wanted)]
+        self.prepared += [(self.suite, one) for one in chosen]
+        shown = self.writer.tables(tables.get(section, SectionTables()))  # written first: figures link to them
+        return self.writer.figures(chosen) + shown
+
+
+def _suite_sections(suite: Suite, part: _Part, of: int) -> list[Section]:
     """The sections of one suite of so many."""
     tables = suite_tables(suite)
 
     def key(name: str) -> str:
-        return identifier(press.below, name) if of > 1 else name
+        return identifier(part.writer.below, name) if of > 1 else name
 
-    def themed(name: str, title: str, plates: Sequence[Plate], short: str = "") -> list[Section]:
-        made.extend((suite.name if of > 1 else "", plate) for plate in plates)
-        shown = press.tables(tables.get(name, Shelf()))  # written first: figures link to them
-        body = press.figures(plates) + shown
-        return [Section(key(name), title, body, short)] if body else []
-
-    films = sections.films_section(suite, key("films"), sections.FILM_BUDGET // of)
-    head = [Section(key("suite"), f"Suite {suite.name}", _suite_lede(suite), suite.name, suite=True)] if of > 1 else []
-    return [
-        *head,
-        sections.scale_section(suite, key("scale")),
-        *themed("scores", "Scores", score_plates(suite)),
-        *themed("learning", "Learning", learning_plates(suite)),
-        *themed("statistics", "How certain this is", statistics_plates(suite), "Certainty"),
-        *themed("ablations", "Ablations", ablation_plates(suite)),
-        *themed("backgrounds", "Background shift", background_plates(suite)),
-        *themed("tasks", "Tasks", task_plates(suite)),
-        *([films] if films else []),
-        *themed("cost", "Cost", spending_plates(suite)),
-        *themed("weights", "Weights", ()),
-        sections.runs_section(suite, key("runs")),
-    ]
+    found = []
+    if of > 1:
+        found.append(Section(key("suite"), f"Suite {suite.name}", _suite_lede(suite), suite.name, suite=True))
+    found.append(sections.settings_section(suite, key("settings")))
+    for name, (title, short) in SUITE_SECTIONS.items():
+        if body := part.body(name, suite, tables):
+            found.append(Section(key(name), title, body, short))
+        if name == "tasks" and (films := sections.films_section(suite, key("films"), sections.FILM_BUDGET // of)):
+            found.append(films)
+    return [*found, sections.runs_section(suite, key("runs"))]
 
 
-def _shared_part(
-    material: Material, press: Press, made: list[tuple[str, Plate]], findings: list[Finding]
-) -> list[Section]:
+def _shared_sections(material: Material, part: _Part) -> list[Section]:
     """What belongs to no suite: probe, Stage 2, encoders, machines."""
-    stage2, unreadable = adaptation_plates(material)
-    findings += unreadable
-    probe = probe_plates(material)
-    made += [("", plate) for plate in (*probe, *stage2)]
-    seen, drawn = press.tables(probe_tables(material)), press.tables(stage2_tables(material))
-    parts = [
-        ("probe", "What the encoders see", press.figures(probe) + seen),
-        ("stage-2", "Stage 2", press.figures(stage2) + drawn),
-    ]
+    tables = shared_tables(material)
+    bodies = {name: part.body(name, material, tables) for name in SHARED_SECTIONS}
     return [
-        *(Section(name, title, body) for name, title, body in parts if body),
+        *(Section(name, SHARED_SECTIONS[name][0], body) for name, body in bodies.items() if body),
         sections.encoders_section(material),
         sections.machines_section(material),
     ]

@@ -38,8 +38,8 @@ REHEARSAL = (
 )
 
 WEIGHTS_MEANING = {
-    "builtin": "weights of our own that ship, not the official ones",
-    "random": "weights that were never trained",
+    "(builtin)": "weights of our own that ship, not the official ones",
+    "(random)": "weights that were never trained",
 }
 
 RESUMED = ("run", "ablate", "eval", "probe", "adapt", "pretrain")
@@ -138,14 +138,18 @@ def report(
         Path | None,
         typer.Option(parser=user_path, metavar="PATH", help="Where to write; the folder `report` in RUNS by default."),
     ] = None,
-    suite: Annotated[str | None, typer.Option(help="The only suite wanted; all by default, each apart.")] = None,
+    suite: Annotated[str | None, typer.Option(help="Only this suite; all by default, each apart.")] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Only these figures, comma-separated, such as costs; all by default.")
+    ] = None,
 ) -> None:
-    """Make the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""
+    """Write the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""
     from reports.build import build
 
     from ..config import usable_cores
 
-    made = build(runs, out, suite, processes=min(usable_cores(), 4))
+    figures = listed(figure) if figure else []
+    made = build(runs, out, suite, figures=figures, processes=min(usable_cores(), 4))
     typer.echo(f"{made.page.resolve()}\n{made.summary}")
 
 
@@ -248,8 +252,8 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
         if c.preset == "quickstart":
             steps, shown, iterations = c.rollout.horizon, c.demonstrations.episodes, c.learner.iterations
             caption = f"{REHEARSAL.format(steps=steps, demonstrations=shown, iterations=iterations)} {caption}"
-        labels = {result.title.rpartition("(")[2].rstrip(")") for *_, result in finished if "(" in result.title}
-        meanings = [f"({label}): {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]
+        labels = {result.weights_label for *_, result in finished}
+        meanings = [f"{label}: {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]
         print_results(finished, ". ".join([*meanings, caption]))
     for outcome in outcomes:
         if outcome.result is None:

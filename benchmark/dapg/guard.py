@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from ..errors import BenchError
+from ..store.metrics import MOST_SKIPPED
 from .update import UpdateReport
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class NonFiniteGuard:
         total: Skipped updates of the whole run.
     """
 
-    def __init__(self, limit: int = 3) -> None:
+    def __init__(self, limit: int = MOST_SKIPPED) -> None:
         """Start with nothing counted."""
         self.limit = limit
         self.in_a_row = 0

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..store.metrics import ROLLING_STAGES
 from .simulators import Frames, Simulators, Start
 from .trajectory import Trajectory
 
@@ -54,7 +55,7 @@ class Clock:
     """
 
     steps: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"simulate": 0.0, "encode": 0.0, "act": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ROLLING_STAGES, 0.0))
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:

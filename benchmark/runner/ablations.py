@@ -95,10 +95,10 @@ ABLATIONS = {
 
 
 def ablation(name: str) -> Ablation:
-    """The ablation of this name.
+    """Return the ablation of this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no ablation has this name.
     """
     if name not in ABLATIONS:
         near = difflib.get_close_matches(name, ABLATIONS, n=1)
@@ -116,7 +116,7 @@ def runs_of(
     overrides: Sequence[str] = (),
     **options: object,
 ) -> list[RunConfig]:
-    """The configurations of an ablation's runs, a task and a seed after another, so that each is soon complete.
+    """Return the configurations of an ablation's runs by task, then seed, so that each comparison is soon complete.
 
     Args:
         chosen: the ablation.

@@ -27,6 +27,7 @@ from ..config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
 from ..errors import ConfigError
 from ..progress import Progress
 from ..store import atomic
+from ..store.titles import TitleParts
 
 Mode = Literal["none", "affine", "all"]
 Source = Literal["none", "official", "file", "shipped", "own"]
@@ -97,8 +98,8 @@ def wanted_mode(config: RunConfig, card: Card | None) -> Mode:
     return "affine" if _has_official(card) else "none"
 
 
-def title(config: RunConfig, chosen: Plan) -> str:
-    """The encoder's name with a tag for every stage that is not as its card has it, and its weights' label."""
+def title_parts(config: RunConfig, chosen: Plan) -> TitleParts:
+    """Return the encoder's name, a tag for every stage that is not as its card has it, and its weights' label."""
     card = encoders.card(config.encoder)
     name = (card.name if card else "") or encoders.get(config.encoder).name or config.encoder
     tags = []
@@ -111,7 +112,7 @@ def title(config: RunConfig, chosen: Plan) -> str:
     if config.normalise != "auto":
         tags.append(config.normalise)
     tags += ema_tags(config)
-    return chosen.origin.title("+".join([name, *tags]))
+    return TitleParts(name, "+".join(tags), chosen.origin.label)
 
 
 def ema_tags(config: RunConfig) -> list[str]:
@@ -139,7 +140,8 @@ def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progre
     normalise = "unit" if chosen.mode != "none" and config.normalise == "auto" else config.normalise
     encoder, origin = assemble(chosen.encoder, chosen.origin, device=device, normalise=normalise)
     chosen = chosen._replace(origin=origin)
-    named = title(config, chosen)
+    parts = title_parts(config, chosen)
+    named = str(parts)
     about: dict[str, Any] | None = None
     if chosen.mode != "none":
         about = {"mode": chosen.mode, "source": chosen.source, **_adapt(encoder, chosen, config, out, progress)}
@@ -148,6 +150,7 @@ def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progre
     card = encoders.card(config.encoder)
     record = {
         "title": named,
+        "parts": parts._asdict(),
         "name": config.encoder,
         "network": chosen.encoder,
         "weights": {"kind": origin.kind, "sha256": origin.sha256, "label": origin.label},

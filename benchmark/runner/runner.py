@@ -27,7 +27,7 @@ from ..demonstrations.features import Pairs, demonstration_pairs
 from ..errors import FolderError
 from ..progress import Progress, Silent
 from ..rollout.simulators import Simulators
-from ..store.episodes import OWN_BACKGROUND, REMEDY
+from ..store.episodes import CLONED, REMEDY, UNTRAINED, own_evaluations
 from ..store.identity import identity_hash
 from ..store.paths import user_path
 from ..store.provenance import RESULTS_VERSION, package_versions
@@ -40,7 +40,6 @@ from .precision import outcome, settle_precision
 from .recorded import Recorded, recorded
 from .resume import Committed, resume
 
-UNTRAINED, CLONED = -1, 0
 BEFORE_EVERYTHING = UNTRAINED - 1
 NO_IDENTITY = {
     *("workers", "egl_device", "device"),
@@ -58,12 +57,14 @@ class RunResult:
         title: the encoder's name as every table shows it.
         evaluations: iteration (-1 untrained, 0 cloned, then DAPG's) to (mean return, success rate).
         found: whether it had been finished before and was skipped.
+        weights_label: ``(builtin)`` or ``(random)``, as in the title; empty for official weights.
     """
 
     path: Path
     title: str
     evaluations: dict[int, tuple[float, float]]
     found: bool
+    weights_label: str = ""
 
 
 @memory.advising(memory.RUN_ADVICE)
@@ -105,11 +106,11 @@ class _Run:
             if status != "finished":
                 self._learn()
                 folder.finish()
-            found = folder.episodes()
-            own = found[found["background"] == OWN_BACKGROUND]
-            table = own.groupby("iteration")[["return", "success"]].mean()
+            table = own_evaluations(folder.episodes())
         evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}
-        return RunResult(folder.path, self.session.title, evaluations, status == "finished")
+        return RunResult(
+            folder.path, self.session.title, evaluations, status == "finished", self.session.record["weights"]["label"]
+        )
 
     def _take_over(self, config: RunConfig, out: Path) -> list[str]:
         """Use what another machine decided for this run; return lines that say so."""

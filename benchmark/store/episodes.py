@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,11 @@ from ..errors import FolderError
 from . import atomic
 
 if TYPE_CHECKING:
+    import pandas
     import pyarrow
+
+UNTRAINED, CLONED = -1, 0
+"""Iterations of the first two evaluations; those of DAPG follow from 1 on."""
 
 OWN_BACKGROUND = "default"
 """The background a task was trained on; every other one is a shift."""
@@ -53,6 +57,15 @@ def read(path: Path) -> pyarrow.Table:
     if any(column.null_count for column in table.columns):
         raise FolderError(f"{path} lacks values in some rows; {REMEDY}")
     return table.cast(schema)
+
+
+def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration",)) -> pandas.DataFrame:
+    """Return mean `return` and `success` and number of `episodes`, on the run's own background, by the columns `by`."""
+    own = episodes[episodes["background"] == OWN_BACKGROUND]
+    groups = own.groupby(list(by))
+    means = groups[["return", "success"]].mean()
+    means["episodes"] = groups.size()
+    return means
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

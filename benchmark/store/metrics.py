@@ -15,6 +15,12 @@ from ..errors import FolderError
 from . import atomic
 from .episodes import REMEDY
 
+ROLLING_STAGES = ("simulate", "encode", "act")
+"""Stages of `seconds` that rollouts take; ``steps_per_second`` is measured over them."""
+
+MOST_SKIPPED = 3
+"""Updates in a row that were not finite, after which the learner gives up."""
+
 COSTS = ("seconds", "steps_per_second", "memory_mb", "gpu_memory_mb")
 """What differs each time a run is done."""
 

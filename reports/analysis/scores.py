@@ -177,6 +177,26 @@ def aggregates(
     return pandas.DataFrame(rows, columns=list(columns))
 
 
+def cell_scores(comparison: Comparison, *, seed: int = 0) -> pandas.DataFrame:
+    """Return the mean score of every encoder on every task, with its interval corrected for few seeds.
+
+    Columns: `task`, `row`, `value`, `low`, `high` (NaN with one seed), `seeds`.
+    """
+    import pandas
+
+    parts = []
+    for number, row in enumerate(comparison.rows):
+        estimate = statistics.bootstrap([comparison.scores[number]], statistics.task_means, repetitions=1000, seed=seed)
+        cells = {"value": estimate.value, "low": estimate.corrected_low, "high": estimate.corrected_high}
+        parts.append(
+            pandas.DataFrame({"task": comparison.tasks, "row": row, **cells, "seeds": comparison.seeds[number]})
+        )
+    columns = ["task", "row", "value", "low", "high", "seeds"]
+    table = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
+    table.loc[table["seeds"] < 2, ["low", "high"]] = float("nan")
+    return table[table["seeds"] > 0].reset_index(drop=True)
+
+
 def profiles(
     comparison: Comparison, thresholds: Scores = THRESHOLDS, *, repetitions: int = 500, seed: int = 0
 ) -> pandas.DataFrame:

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchError
 
-from ..analysis import background_shift as shift
-from ..analysis import scores
+from ..analysis import background_shift, scores
+from ..analysis.stage2 import FROZEN
 from . import load
+from .batchnorm import first_affine_values
 from .findings import Finding, problems, refused_folders
 from .reading import find
 
 if TYPE_CHECKING:
     import pandas
+
+
+PARTS = ["encoder", "weights_label"]
+"""What a row's name is made of, as far as its style depends on it."""
 
 
 class NothingToReport(BenchError):
@@ -41,18 +46,27 @@ class Suite:
 
     @cached_property
     def curves(self) -> pandas.DataFrame:
-        """A row an evaluation."""
+        """One row per evaluation."""
         return load.load_curves(self.runs)
 
     @cached_property
     def episodes(self) -> pandas.DataFrame:
-        """A row an episode of the runs whose policies were tried on shifted backgrounds."""
+        """One row per episode of the runs whose policies were tried on shifted backgrounds."""
         return load.load_episodes(self.runs[self.runs["used"] & (self.runs["backgrounds"].map(len) > 0)])
 
     @cached_property
-    def shift(self) -> pandas.DataFrame:
+    def background_shift(self) -> pandas.DataFrame:
         """Drops in return under shifted backgrounds; see `reports.analysis.background_shift.background_shift`."""
-        return shift.background_shift(self.episodes)
+        return background_shift.background_shift(self.episodes)
+
+    @cached_property
+    def parts(self) -> pandas.DataFrame:
+        """`PARTS` by row."""
+        return self.runs.drop_duplicates("row").set_index("row")[PARTS]
+
+    def labelled(self, table: pandas.DataFrame) -> pandas.DataFrame:
+        """Return a table that has a column `row` with the row's `PARTS`, and whether numbers are `synthetic`."""
+        return table.join(self.parts, on="row").assign(synthetic=self.synthetic)
 
     @cached_property
     def comparison(self) -> scores.Comparison:
@@ -94,6 +108,7 @@ class Material:
         suites: those asked for, the largest first.
         probe: see `reports.data.load.load_probe`.
         adaptations: see `reports.data.load.load_adaptations`.
+        affine_values: BatchNorm's parameters, see `reports.data.batchnorm.first_affine_values`; None without any.
         findings: what a reader has to know first.
         others: names of suites that were left out.
     """
@@ -102,8 +117,21 @@ class Material:
     suites: tuple[Suite, ...]
     probe: pandas.DataFrame
     adaptations: pandas.DataFrame
+    affine_values: pandas.DataFrame | None
     findings: tuple[Finding, ...]
     others: tuple[str, ...]
+
+    @property
+    def adapted(self) -> pandas.DataFrame:
+        """The readable adaptations that changed the encoder, not the heads alone."""
+        return _adapted(self.adaptations)
+
+
+def _adapted(adaptations: pandas.DataFrame) -> pandas.DataFrame:
+    if adaptations.empty:
+        return adaptations
+    modes = adaptations["card"].map(lambda card: card.get("trained", {}).get("mode") if isinstance(card, dict) else "")
+    return adaptations[(adaptations["problem"] == "") & (modes != FROZEN)]
 
 
 def collect(folder: Path, suite: str | None = None) -> Material:
@@ -126,6 +154,7 @@ def collect(folder: Path, suite: str | None = None) -> Material:
     published = load.load_published()
     chosen = runs[runs["suite"].isin(wanted)]
     probe, adaptations = load.load_probe(folder), load.load_adaptations(folder)
+    values, unreadable = first_affine_values(_adapted(adaptations))
     return Material(
         folder,
         tuple(
@@ -133,6 +162,7 @@ def collect(folder: Path, suite: str | None = None) -> Material:
         ),
         probe,
         adaptations,
-        (*problems(chosen, probe, adaptations), *refused_folders(find(folder).refused)),
+        values,
+        (*problems(chosen, probe, adaptations), *refused_folders(find(folder).refused), *unreadable),
         tuple(name for name in names if name not in wanted),
     )

@@ -1,4 +1,4 @@
-"""Run folders as tables: one call a kind of thing, rows a figure or table selects from.
+"""Run folders as tables: one call per kind of thing, rows that a figure or table selects from.
 
 A damaged file never stops a report: its row says so in `problem`, and `findings` puts it into words. Files are
 read and checked here, once; nothing else in the package opens them, pictures and films excepted.
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import usable_cores
-from benchmark.store.episodes import OWN_BACKGROUND
+from benchmark.store.episodes import OWN_BACKGROUND, own_evaluations
 from benchmark.store.paths import user_path
+from benchmark.store.titles import parts_of_folder
 
 from . import records
 from .reading import Problem, find, read_record
 from .records import clean
-from .run_folder import COLUMNS, LEFT_OUT, own_evaluations, read_run
+from .run_folder import COLUMNS, LEFT_OUT, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -27,14 +28,16 @@ LABELS = ("suite", "task", "row", "title", "encoder", "variant", "weights_label"
 CURVE_COLUMNS = (*LABELS, "iteration", "steps", "return", "success", "episodes")
 EPISODE_COLUMNS = (*LABELS, "iteration", "background", "episode_seed", "return", "success", "length")
 PROBE_COLUMNS = (
-    *("task", "title", "quantity", "dimensions", "r2", "low", "high", "clock_r2", "constant"),
+    *("task", "title", "encoder", "quantity", "dimensions", "r2", "low", "high", "clock_r2", "constant"),
     *("synthetic",),
 )
-ADAPTATION_COLUMNS = ("task", "title", "card", "batchnorm", "pretrained", "metrics", "strip", "keypoints", "synthetic")
+ADAPTATION_COLUMNS = (
+    *("task", "title", "encoder", "card", "batchnorm", "pretrained", "metrics", "strip", "keypoints", "synthetic"),
+)
 
 
 def load_runs(folder: Path | str) -> pandas.DataFrame:
-    """One row a run folder below `folder`, sorted by suite, task, title and seed.
+    """One row per run folder below `folder`, sorted by suite, task, title and seed.
 
     Columns:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
@@ -46,6 +49,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         task_version: the task's results version.
         synthetic: whether it is invented, for tests; every figure has to say so.
         row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
+        suffix: these digits, else empty.
         encoder, variant: the name alone; the changed stage settings alone, such as ``ema-0``, else empty.
         weights_kind, weights_sha256, weights_label: ``official``, ``builtin``, ``random``, ...; the hash; ``(random)``.
         adaptation_sha256: of a Stage 2 result, else empty.
@@ -77,14 +81,15 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         rows = list(pool.map(read_run, find(root).runs))
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
-    runs["row"] = _rows(runs)
+    runs["suffix"] = _suffix(runs)
+    runs["row"] = runs["title"] + runs["suffix"]
     runs["outdated"] = _outdated(runs)
     runs["used"] = _used(runs)
     return runs
 
 
 def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row an evaluation of each of these `runs`, unfinished ones included.
+    """One row per evaluation of each of these `runs`, unfinished ones included.
 
     Columns: `LABELS` as in `load_runs`, then `iteration` (-1 untrained, 0 cloned), `steps` (environment steps of
     training until then), `return`, `success` and `episodes` (means over so many on the training scene).
@@ -101,7 +106,7 @@ def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row an evaluation episode of each of these `runs`, shifted backgrounds included.
+    """One row per evaluation episode of each of these `runs`, shifted backgrounds included.
 
     Columns: `LABELS` as in `load_runs`, then `iteration`, `background` (``default`` is the training scene),
     `episode_seed`, `return`, `success` and `length`.
@@ -115,9 +120,9 @@ def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def load_probe(folder: Path | str) -> pandas.DataFrame:
-    """One row a quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
+    """One row per quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
 
-    Columns: `task`, `title`, `quantity`, `dimensions` (names, a list), `r2` with its interval `low` to `high`,
+    Columns: `task`, `title`, `encoder` (name alone), `quantity`, `dimensions` (names), `r2` with its `low` and `high`,
     `clock_r2` (from the time in the episode alone; NaN in files that do not record it), `constant` (the quantity does
     not vary, so there is no r2), `synthetic`, `path` and `problem` (empty, or why the file cannot be read).
     """
@@ -125,10 +130,10 @@ def load_probe(folder: Path | str) -> pandas.DataFrame:
 
 
 def load_adaptations(folder: Path | str) -> pandas.DataFrame:
-    """One row a Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
+    """One row per Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
 
-    Columns: `task`, `title`, `card` (dict), `batchnorm` and `pretrained` (paths of safetensors, or None), `metrics`,
-    `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
+    Columns: `task`, `title`, `encoder` (name alone), `card` (dict), `batchnorm` and `pretrained` (paths or None),
+    `metrics`, `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
     """
     return _side_files(find(user_path(folder)).adaptations, _adaptation, ADAPTATION_COLUMNS)
 
@@ -149,8 +154,8 @@ def suites(runs: pandas.DataFrame) -> list[str]:
     return sorted(counted.index, key=lambda suite: (-counted[suite], suite))
 
 
-def _rows(runs: pandas.DataFrame) -> list[str]:
-    """Titles, told apart by hash where one stands for two weights or, on one task, for two adaptations of them.
+def _suffix(runs: pandas.DataFrame) -> pandas.Series:
+    """What tells titles apart by hash where one stands for two weights or, on one task, for two adaptations of them.
 
     Official weights may have a file for every task: then hashes are compared within a task. Where that splits one
     task's runs, the rarer hash gets the suffix; a title with two weights over the suite gets it on all.
@@ -159,7 +164,7 @@ def _rows(runs: pandas.DataFrame) -> list[str]:
     task = runs["task"].where(by_task, "")
     suffix = _suffixes(runs["weights_sha256"], [runs["suite"], runs["title"], task], keep_usual=by_task)
     adapted = [runs["suite"], runs["title"], runs["task"], suffix]
-    return list(runs["title"] + suffix + _suffixes(runs["adaptation_sha256"], adapted, keep_usual=runs["task"] != ""))
+    return suffix + _suffixes(runs["adaptation_sha256"], adapted, keep_usual=runs["task"] != "")
 
 
 def _suffixes(hashes: pandas.Series, groups: list[pandas.Series], keep_usual: pandas.Series) -> pandas.Series:
@@ -227,7 +232,12 @@ def _probe(path: Path) -> list[dict[str, Any]]:
     content = read_record(path, records.Probe)
     if content is None:
         return []
-    here = {"task": content.task, "title": content.title, "synthetic": bool(content.synthetic)}
+    here = {
+        "task": content.task,
+        "title": content.title,
+        "encoder": parts_of_folder(content.title).encoder,
+        "synthetic": bool(content.synthetic),
+    }
     return [here | row.model_dump() for row in content.rows]
 
 
@@ -236,6 +246,7 @@ def _adaptation(path: Path) -> list[dict[str, Any]]:
     names = {"batchnorm": "batchnorm.safetensors", "pretrained": "pretrained.safetensors"}
     files = {key: folder / name for key, name in (names | {"metrics": "metrics.jsonl", "strip": "strip.png"}).items()}
     about = {"task": clean(folder.parent.name), "title": clean(folder.name), "synthetic": bool(card.synthetic)}
+    about["encoder"] = parts_of_folder(folder.name).encoder
     pictures = (file for file in sorted((folder / "keypoints").glob("*.png")) if file.is_file())
     found = {key: file if file.is_file() else None for key, file in files.items()}
     return [{**about, "card": card.model_dump(exclude_unset=True), **found, "keypoints": tuple(pictures)}]

@@ -164,9 +164,17 @@ class Card(Record):
     sources: Annotated[list[Source], Field(max_length=MOST_ENTRIES)] | None = None
 
 
-class Encoder(Record):
-    """``encoder.json``."""
+class Parts(Record):
+    """What a title is built from, see `benchmark.store.titles`."""
 
+    encoder: Text
+    variant: Text = ""
+
+
+class Encoder(Record):
+    """``encoder.json``; `parts` of the title are missing in folders from before they were kept."""
+
+    parts: Parts | None = None
     weights: Weights | None = None
     adaptation: Adaptation | None = None
     card: Card | None = None

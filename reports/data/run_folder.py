@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import FolderError
-from benchmark.store.episodes import OWN_BACKGROUND
+from benchmark.store.episodes import CLONED, OWN_BACKGROUND, UNTRAINED, own_evaluations
 from benchmark.store.identity import identity_hash
+from benchmark.store.metrics import MOST_SKIPPED, ROLLING_STAGES
 from benchmark.store.run_folder import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
-from benchmark.store.titles import title_of
+from benchmark.store.titles import parts_of_folder, title_of
 
 from . import records
 from .reading import Problem, is_there, naming, parse_record, read_object, read_record, read_text
@@ -22,22 +22,14 @@ from .records import LARGEST, clean
 if TYPE_CHECKING:
     import pandas
 
-Row = dict[str, Any]
+RunRow = dict[str, Any]
+"""Values of `COLUMNS`, or of some of them."""
 
 LEFT_OUT = ("altered", "unreadable")
 """Statuses of runs that no score, curve or table uses."""
 
-CLONED = 0
-"""The iteration that behaviour cloning ends with; -1 is the untrained policy."""
-
-ROLLING = ("simulate", "encode", "act")
-"""Stages whose time frames per second is measured over."""
-
-SKIPPED_IN_A_ROW = 3
-"""Updates that were not finite, in a row, after which the learner gives up."""
-
 PLACE = ("suite", "task", "title", "seed")
-WHO = ("row", "encoder", "variant", "weights_kind", "weights_sha256", "weights_label", "adaptation_sha256")
+WHO = ("row", "encoder", "variant", "weights_kind", "weights_sha256", "weights_label", "adaptation_sha256", "suffix")
 STAGES = ("adapt", "ema_momentum", "ema_scope", "ema_reset", "ema_streams", "normalise", "precision")
 SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("first", "cloned", "last", "best"))
 PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
@@ -51,15 +43,15 @@ COLUMNS = (
 """The columns of `reports.data.load.load_runs`, which says what they hold."""
 
 
-def empty_row(path: Path) -> Row:
+def empty_row(path: Path) -> RunRow:
     """A row that knows only where the run lies: ``OUT/<suite>/<task>/<encoder>/seed-<n>``."""
     suite, task, encoder_folder, seed = map(clean, path.parts[-4:])
     title = title_of(encoder_folder)
-    nothing: Row = dict.fromkeys(COLUMNS)
+    nothing: RunRow = dict.fromkeys(COLUMNS)
     numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
     nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)
     nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
-    encoder, variant, label = split_title(title)
+    encoder, variant, label = parts_of_folder(encoder_folder)
     nothing |= {"evaluations": 0, "episodes": 0, "unstable": 0, "backgrounds": (), "pictures": {}, "seconds": {}}
     nothing |= {"machine": {}, "config": {}, "card": {}, "adaptation": {}, "altered": ()}
     return nothing | {
@@ -70,18 +62,7 @@ def empty_row(path: Path) -> Row:
     }
 
 
-def split_title(title: str) -> tuple[str, str, str]:
-    """The encoder, the changed stage settings and the label of a title.
-
-    >>> split_title("hindex+ema-0 (builtin)")
-    ('hindex', 'ema-0', '(builtin)')
-    """
-    name, label = re.fullmatch(r"(.*?)\s*(\([^()]*\))?", title).groups()  # type: ignore[union-attr]
-    encoder, _, variant = name.partition("+")
-    return encoder, variant, label or ""
-
-
-def read_run(path: Path) -> Row:
+def read_run(path: Path) -> RunRow:
     """The row of a run folder.
 
     A finished run whose files no longer match its manifest has the status `altered` and no numbers; a folder that
@@ -127,16 +108,7 @@ def read_episodes(path: Path) -> pandas.DataFrame:
         return frame.drop_duplicates(["iteration", "background", "seed"], ignore_index=True)
 
 
-def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration",)) -> pandas.DataFrame:
-    """Mean `return` and `success` and number of `episodes`, on the training scene, by the columns `by`."""
-    own = episodes[episodes["background"] == OWN_BACKGROUND]
-    groups = own.groupby(list(by))
-    means = groups[["return", "success"]].mean()
-    means["episodes"] = groups.size()
-    return means
-
-
-def _contents(folder: RunFolder, row: Row, stored: str) -> Row:
+def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
     """What the files hold, each read and checked once."""
     path = folder.path
     stored_identity = read_object(path / IDENTITY)
@@ -158,7 +130,7 @@ def _contents(folder: RunFolder, row: Row, stored: str) -> Row:
         **_costs(metrics),
         **(_pictures(path) if stored == "finished" else {}),
         "episode_table": episodes,
-        "steps_at": {-1: 0, CLONED: 0} | {line.iteration: line.steps for line in metrics},
+        "steps_at": {UNTRAINED: 0, CLONED: 0} | {line.iteration: line.steps for line in metrics},
     }
 
 
@@ -168,16 +140,17 @@ def _metrics(path: Path) -> list[records.Metrics]:
     return [parse_record(line, records.Metrics, f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
 
 
-def _plain(record: records.Record) -> Row:
+def _plain(record: records.Record) -> RunRow:
     return record.model_dump(exclude_unset=True)
 
 
-def _who(row: Row, told: records.IdentityEncoder, encoder: records.Encoder) -> Row:
+def _who(row: RunRow, told: records.IdentityEncoder, encoder: records.Encoder) -> RunRow:
     """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
     weights = encoder.weights or records.Weights()
     adaptation = encoder.adaptation or records.Adaptation()
     label = weights.label if "label" in weights.model_fields_set else row["weights_label"]
     return {
+        **(_plain(encoder.parts) if encoder.parts else {}),
         "weights_kind": weights.kind or told.weights or "",
         "weights_sha256": weights.sha256 or told.weights_sha256 or "",
         "weights_label": label or "",
@@ -187,7 +160,7 @@ def _who(row: Row, told: records.IdentityEncoder, encoder: records.Encoder) -> R
     }
 
 
-def _stages(config: records.Config, encoder: records.Encoder) -> Row:
+def _stages(config: records.Config, encoder: records.Encoder) -> RunRow:
     recorded, asked = encoder.ema or records.EMA(), config.ema or records.EMA()
     ema = records.EMA.model_validate(_plain(recorded) | _plain(asked))
     return {
@@ -201,10 +174,10 @@ def _stages(config: records.Config, encoder: records.Encoder) -> Row:
     }
 
 
-def _scores(episodes: pandas.DataFrame) -> Row:
+def _scores(episodes: pandas.DataFrame) -> RunRow:
     shifted = [name for name in episodes["background"].unique() if name != OWN_BACKGROUND]
     means = own_evaluations(episodes)
-    row: Row = {"evaluations": len(means), "backgrounds": tuple(sorted(map(str, shifted)))}
+    row: RunRow = {"evaluations": len(means), "backgrounds": tuple(sorted(map(str, shifted)))}
     if means.empty:
         return row
     row["episodes"] = int(means["episodes"].iloc[-1])
@@ -215,14 +188,14 @@ def _scores(episodes: pandas.DataFrame) -> Row:
     return row
 
 
-def _progress(metrics: Sequence[records.Metrics]) -> Row:
+def _progress(metrics: Sequence[records.Metrics]) -> RunRow:
     if not metrics:
         return {}
     unstable = sum((line.unstable or 0) + (line.evaluation_unstable or 0) for line in metrics)
     return {"iteration": metrics[-1].iteration, "steps": metrics[-1].steps, "unstable": unstable}
 
 
-def _costs(metrics: Sequence[records.Metrics]) -> Row:
+def _costs(metrics: Sequence[records.Metrics]) -> RunRow:
     """Seconds by stage over the whole run, speed of the rollouts, and peak memory."""
     seconds: dict[str, float] = {}
     frames = rolling = 0.0
@@ -231,7 +204,7 @@ def _costs(metrics: Sequence[records.Metrics]) -> Row:
         for stage, value in spent.items():
             seconds[stage] = seconds.get(stage, 0.0) + value
         if line.steps_per_second:
-            rolled = sum(spent.get(stage, 0.0) for stage in ROLLING)
+            rolled = sum(spent.get(stage, 0.0) for stage in ROLLING_STAGES)
             frames, rolling = frames + line.steps_per_second * rolled, rolling + rolled
     return {
         "seconds": seconds,
@@ -242,7 +215,7 @@ def _costs(metrics: Sequence[records.Metrics]) -> Row:
     }
 
 
-def _pictures(path: Path) -> Row:
+def _pictures(path: Path) -> RunRow:
     """The pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
     pictures = {clean(file.stem): file for file in sorted((path / "frames").glob("*.png")) if file.is_file()}
     video = path / "video.mp4"
@@ -250,7 +223,7 @@ def _pictures(path: Path) -> Row:
 
 
 def _status(stored: str, metrics: Sequence[records.Metrics]) -> str:
-    last = metrics[-SKIPPED_IN_A_ROW:]
-    if stored == "unfinished" and len(last) == SKIPPED_IN_A_ROW and all(line.skipped for line in last):
+    last = metrics[-MOST_SKIPPED:]
+    if stored == "unfinished" and len(last) == MOST_SKIPPED and all(line.skipped for line in last):
         return "diverged"
     return stored

@@ -1,178 +1,87 @@
-"""Which runs make an ablation of the paper: its variants in order, with looks of their own (Figures 6 to 9)."""
+"""What the parts of the method add: Figures 6 to 9."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from ..analysis import bootstrap as statistics
-from ..analysis.scores import Comparison, compare
-from .encoder_styles import Look, ramp
+from ..analysis import ablations as variants_of
+from ..analysis import scores
+from ..analysis.ablations import Variant, Variants, first_comparison
+from ..data.collect import Suite
+from .charts import score_bars, task_dots
+from .encoder_styles import EncoderStyle, ramp
+from .interval_notes import intervals
+from .scores import mean_bars
+from .specification import Drawing, figure
 
-if TYPE_CHECKING:
-    import pandas
+STAGES = (variants_of.stages,)
+MOMENTA = (variants_of.momenta,)
+PARAMETERS = (variants_of.adapted_parameters, partial(variants_of.adapted_parameters, still=False))
+STAGE_2 = (variants_of.second_stage, partial(variants_of.second_stage, still=False))
+STAGE_3 = (variants_of.third_stage,)
+"""How each question may be answered, the paper's way first."""
 
-Select = Callable[["pandas.DataFrame"], "pandas.Series"]
-
-MOMENTA = (0.0, 0.1, 0.01, 0.001)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One bar of an ablation.
-
-    Attributes:
-        name: what it is called there.
-        select: marks its runs in a table of runs.
-    """
-
-    name: str
-    select: Select
+AVERAGE = "Normalised score averaged over the tasks that all variants have; 100 is the best variant of a task."
+BY_TASK = "Normalised score by task, mean over seeds; 100 is the better variant of a task."
 
 
-def stages() -> tuple[Variant, ...]:
-    """Figure 6a: what each stage adds."""
-    return (
-        Variant("no stage (rrl)", lambda runs: (runs["encoder"] == "rrl") & (runs["variant"] == "")),
-        Variant("stage 1", lambda runs: (runs["encoder"] == "frankmocap_hand") & (runs["variant"] == "")),
-        Variant("stages 1, 2", lambda runs: _hindex(runs) & (runs["ema_momentum"] == 0)),
-        Variant("stages 1, 2, 3", lambda runs: (runs["encoder"] == "hindex") & (runs["variant"] == "")),
-    )
-
-
-def momenta() -> tuple[Variant, ...]:
-    """Figure 6b: the momentum of Stage 3."""
-    return tuple(Variant(f"momentum {m:g}", _with_momentum(m)) for m in MOMENTA)
-
-
-def adapted_parameters(*, still: bool = True) -> tuple[Variant, ...]:
-    """Figures 6c and 7: Stage 2 on all parameters, or on BatchNorm's affine ones alone.
-
-    Args:
-        still: without Stage 3, as `bench ablate adaptation` runs them; else with each task's own momentum.
-    """
-    return (
-        Variant("all parameters", _adapted("adapt-all", still)),
-        Variant("affine parameters", _adapted("", still)),
-    )
-
-
-def second_stage(*, still: bool = True) -> tuple[Variant, ...]:
-    """Figure 8: Stage 2, without or with; `still` as for `adapted_parameters`."""
-    return (
-        Variant("without Stage 2", _adapted("adapt-none", still)),
-        Variant("with Stage 2", _adapted("", still)),
-    )
-
-
-def third_stage() -> tuple[Variant, ...]:
-    """Figure 9: Stage 3, momentum zero or positive: the task's own where that is positive, else 0.01."""
-    return (
-        Variant("momentum = 0", lambda runs: _hindex(runs) & (runs["ema_momentum"] == 0)),
-        Variant("momentum > 0", _positive_momentum),
-    )
-
-
-def ablation(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> pandas.DataFrame | None:
-    """The runs of an ablation, on the tasks that all variants have; `row` becomes the variant's name.
-
-    Args:
-        runs: of one suite, see `load_runs`. Of several rows of one encoder, those on the weights that most
-            runs have are taken.
-        variants: in order.
-
-    Returns:
-        A table of runs, a run twice where it stands for two variants; None where a variant has no run or none on a task
-        shared with the others.
-    """
-    import pandas
-
-    used = runs[runs["used"]]
-    parts = []
-    for variant in variants:
-        chosen = _commonest_weights(used[variant.select(used)]).sort_values("variant", kind="stable")
-        parts.append(chosen.drop_duplicates(["task", "seed"]).assign(row=variant.name))
-    shared = set.intersection(*(set(part["task"]) for part in parts))
-    if not shared:
+def _average(ways: Sequence[Variants], suite: Suite) -> Drawing | None:
+    """Prepare one bar per variant, averaged over the tasks that all variants have."""
+    found = first_comparison(suite.runs, ways)
+    if found is None:
         return None
-    together = pandas.concat(parts, ignore_index=True)
-    return together[together["task"].isin(shared)].reset_index(drop=True)
+    variants, comparison = found
+    bars, tasks = mean_bars(suite, scores.aggregates(comparison)), comparison.tasks
+    draw = partial(score_bars, bars, variants=_variant_styles(variants))
+    return Drawing(draw, f"{intervals(len(tasks))} Tasks: {', '.join(tasks)}.")
 
 
-def labelled(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
-    """The variants, named with their weights where these are not official, such as ``stage 1 (builtin)``."""
-    used = runs[runs["used"]]
-    named = []
-    for variant in variants:
-        labels = _commonest_weights(used[variant.select(used)])["weights_label"]
-        named.append(Variant(f"{variant.name} {labels.iloc[0] if len(labels) else ''}".rstrip(), variant.select))
-    return tuple(named)
+def _by_task(ways: Sequence[Variants], suite: Suite) -> Drawing | None:
+    """Prepare one dot per variant and task."""
+    found = first_comparison(suite.runs, ways)
+    cells = None if found is None else scores.cell_scores(found[1]).assign(synthetic=suite.synthetic)
+    if found is None or cells is None or cells.empty:
+        return None
+    return Drawing(partial(task_dots, cells, label="normalised score", variants=_variant_styles(found[0])))
 
 
-def compare_variants(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> Comparison | None:
-    """Score the variants of an ablation against each other; None where there are no runs for it."""
-    chosen = ablation(runs, variants)
-    return None if chosen is None else compare(chosen, [variant.name for variant in variants])
-
-
-def variant_looks(variants: tuple[Variant, ...]) -> Mapping[str, Look]:
-    """Looks by name: from pale to the full method's colour."""
+def _variant_styles(variants: Sequence[Variant]) -> dict[str, EncoderStyle]:
+    """Return styles by name: from pale to the full method's colour."""
     return dict(zip((variant.name for variant in variants), ramp(len(variants)), strict=True))
 
 
-def cell_scores(comparison: Comparison, *, seed: int = 0) -> pandas.DataFrame:
-    """Mean score of every encoder on every task, with its interval corrected for few seeds.
-
-    Columns: `task`, `row`, `value`, `low`, `high` (NaN with one seed), `seeds`.
-    """
-    import pandas
-
-    parts = []
-    for number, row in enumerate(comparison.rows):
-        estimate = statistics.bootstrap([comparison.scores[number]], statistics.task_means, repetitions=1000, seed=seed)
-        cells = {"value": estimate.value, "low": estimate.corrected_low, "high": estimate.corrected_high}
-        parts.append(
-            pandas.DataFrame({"task": comparison.tasks, "row": row, **cells, "seeds": comparison.seeds[number]})
-        )
-    columns = ["task", "row", "value", "low", "high", "seeds"]
-    table = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
-    table.loc[table["seeds"] < 2, ["low", "high"]] = float("nan")
-    return table[table["seeds"] > 0].reset_index(drop=True)
-
-
-def _hindex(runs: pandas.DataFrame) -> pandas.Series:
-    """Hindex with its own Stage 2, whatever its momentum."""
-    return (runs["encoder"] == "hindex") & ~runs["variant"].str.contains("adapt")
+def _register(
+    name: str,
+    title: str,
+    ways: Sequence[Variants],
+    ablation: str,
+    prepare: Callable[[Sequence[Variants], Suite], Drawing | None],
+    caption: str,
+) -> None:
+    """Register the figure of one ablation, whose runs ``bench ablate`` makes."""
+    figure(
+        name,
+        section="ablations",
+        title=title,
+        caption=caption,
+        command=f"ablate {ablation} --seed 0,1,2",
+        missing=f"a task with runs of all of: {'; '.join(variant.name for variant in ways[0]())}",
+    )(partial(prepare, ways))
 
 
-def _adapted(tag: str, still: bool) -> Select:
-    """Runs of hindex with this tag for Stage 2, none for its own; with Stage 3 as its card has it, or without."""
-
-    def select(runs: pandas.DataFrame) -> pandas.Series:
-        tags = runs["variant"].map(lambda variant: {part for part in variant.split("+") if part})
-        adapted = tags.map(lambda found: {part for part in found if part.startswith("adapt")} == ({tag} - {""}))
-        moving = (
-            runs["ema_momentum"] == 0 if still else tags.map(lambda found: not any("ema" in part for part in found))
-        )
-        return (runs["encoder"] == "hindex") & adapted.astype(bool) & moving.astype(bool)
-
-    return select
-
-
-def _with_momentum(momentum: float) -> Select:
-    return lambda runs: _hindex(runs) & (runs["ema_momentum"] == momentum)
-
-
-def _positive_momentum(runs: pandas.DataFrame) -> pandas.Series:
-    own = (runs["encoder"] == "hindex") & (runs["variant"] == "") & (runs["ema_momentum"] > 0)
-    instead = _hindex(runs) & (runs["ema_momentum"] == 0.01) & ~runs["task"].isin(runs.loc[own, "task"])
-    return own | instead
-
-
-def _commonest_weights(runs: pandas.DataFrame) -> pandas.DataFrame:
-    if runs.empty:
-        return runs
-    labels = runs["weights_label"].value_counts()
-    label = max(labels.index, key=lambda name: (labels[name], name))
-    return runs[runs["weights_label"] == label]
+_register("fig06a_stages", "Figure 6a: what each stage adds", STAGES, "stages", _average, AVERAGE)
+_register("fig06b_momentum", "Figure 6b: momentum of Stage 3", MOMENTA, "momentum", _average, AVERAGE)
+_register("fig06c_parameters", "Figure 6c: parameters that Stage 2 adapts", PARAMETERS, "adaptation", _average, AVERAGE)
+_register(
+    "fig07_parameters", "Figure 7: parameters that Stage 2 adapts, by task", PARAMETERS, "adaptation", _by_task, BY_TASK
+)
+_register("fig08_stage2", "Figure 8: without and with Stage 2", STAGE_2, "adaptation", _by_task, BY_TASK)
+_register(
+    "fig09_stage3",
+    "Figure 9: momentum zero or positive in Stage 3",
+    STAGE_3,
+    "stages",
+    _by_task,
+    f"{BY_TASK} A task whose own momentum is 0 shows 0.01 where that was run.",
+)

@@ -1,19 +1,20 @@
-"""What Stage 2 did to BatchNorm: its affine parameters before and after, with Gaussian fits by depth (Figure 11)."""
+"""What Stage 2 did: its keypoints (Figure 10), and BatchNorm's parameters before and after it (Figure 11)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..data.reading import Problem, naming
-from ..data.records import LARGEST, clean
+from ..data.batchnorm import DEPTHS
+from ..data.collect import Material
 from . import style
+from .charts import task_label
 from .encoder_styles import KNOWN
+from .pictures import PIXELS, picture_grid
+from .specification import Drawing, figure
 from .style import COLUMN, MUTED, SMALL
 
 if TYPE_CHECKING:
@@ -21,68 +22,67 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Tensors = Mapping[str, npt.NDArray[Any]]
-
-DEPTHS = ("stem", "layer 1", "layer 2", "layer 3", "layer 4")
 PARAMETERS = {"scale": "scale \N{GREEK SMALL LETTER GAMMA}", "offset": "offset β"}
 SIGMA = "\N{GREEK SMALL LETTER SIGMA}"
 STATES = {"pretrained": MUTED, "adapted": KNOWN["hindex"].colour}
+COMMAND = "adapt --encoder frankmocap_hand --task all"
 
 
-def affine_values(pretrained: Tensors, adapted: Tensors) -> pandas.DataFrame:
-    """BatchNorm's affine parameters of a ResNet before and after Stage 2, one row a number.
+@figure(
+    "fig10_keypoints",
+    section="stage-2",
+    title="Figure 10: keypoints of Stage 2",
+    caption="Keypoints that the adapted encoder's model finds on frames of the tasks.",
+    command=COMMAND,
+    missing="a Stage 2 result with keypoints",
+    wide=True,
+)
+def keypoints(material: Material) -> Drawing | None:
+    """Prepare the keypoints of adapted encoders, not of those where the heads alone were trained."""
+    table = material.adapted
+    table = table[table["keypoints"].map(len) > 0] if len(table) else table
+    return Drawing(partial(keypoint_grid, table)) if len(table) else None
+
+
+@figure(
+    "fig11_batchnorm",
+    section="stage-2",
+    title="Figure 11: BatchNorm's affine parameters before and after Stage 2",
+    caption="Histograms and Gaussian fits of scales and offsets by depth of the network, before and after.",
+    command=COMMAND,
+    missing="a Stage 2 result that has BatchNorm's parameters from before and after",
+)
+def batchnorm(material: Material) -> Drawing | None:
+    """Prepare the parameters of the first adaptation that can be read."""
+    values = material.affine_values
+    if values is None:
+        return None
+    title, task = values[["title", "task"]].iloc[0]
+    return Drawing(partial(affine_distributions, values, note=f"{title} on {task}"))
+
+
+@style.drawn
+def keypoint_grid(pictures: pandas.DataFrame, *, width: float = COLUMN, most: int = 24) -> Figure:
+    """Draw frames with the keypoints that Stage 2 found, some for every task: Figure 10.
 
     Args:
-        pretrained: tensors by name, such as ``layer1.0.bn1.weight``; other tensors are left out.
-        adapted: the same after Stage 2.
-
-    Returns:
-        Columns `layer` (``layer1.0.bn1``), `depth` (one of `DEPTHS`), `parameter` (``scale`` or ``offset``), `state`
-        (``pretrained`` or ``adapted``) and `value`; only of tensors that both have.
+        pictures: columns `task`, `title`, `keypoints` (a tuple of paths), maybe `synthetic`.
+        width: in inches.
+        most: pictures drawn in all, shared out evenly among the rows.
     """
-    import pandas
-
-    parts = []
-    for name in sorted(pretrained.keys() & adapted.keys()):
-        found = re.search(r"(?:^|\.)((?:layer([1-4])\..*|bn1))\.(weight|bias)$", name)
-        if not found or np.ndim(pretrained[name]) != 1:
-            continue
-        layer, stage, kind = found[1], found[2], {"weight": "scale", "bias": "offset"}[found[3]]
-        depth = f"layer {stage}" if stage else DEPTHS[0]
-        for state, tensors in (("pretrained", pretrained), ("adapted", adapted)):
-            values = np.asarray(tensors[name], np.float64)
-            parts.append(
-                pandas.DataFrame({"layer": layer, "depth": depth, "parameter": kind, "state": state, "value": values})
-            )
-    columns = ["layer", "depth", "parameter", "state", "value"]
-    return pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
-
-
-def read_affine_values(pretrained: Path, adapted: Path) -> pandas.DataFrame:
-    """The same from two safetensors files.
-
-    Raises:
-        Problem: a file cannot be read, or holds numbers that are not finite or are beyond all bounds.
-    """
-    import safetensors
-    from safetensors.numpy import load_file
-
-    tensors = []
-    for path in (pretrained, adapted):
-        with naming(path.name):
-            try:
-                tensors.append(load_file(path))
-            except safetensors.SafetensorError as error:
-                raise Problem(f"{path.name}: {clean(str(error))}") from error
-    values = affine_values(*tensors)
-    if not values["value"].abs().le(LARGEST).all():
-        raise Problem(f"{pretrained.name} or {adapted.name}: a number is not finite, or beyond {LARGEST:g}")
-    return values
+    rows = pictures[pictures["keypoints"].map(len) > 0].to_dict("records")
+    each = max(1, most // max(len(rows), 1))
+    cells = [
+        (task_label(str(row["task"]), short=True), Path(path)) for row in rows for path in list(row["keypoints"])[:each]
+    ]
+    drawn = picture_grid(cells, width, (3, 6), 2 * PIXELS)
+    style.stamp(drawn, pictures)
+    return drawn
 
 
 @style.drawn
 def affine_distributions(values: pandas.DataFrame, *, width: float = COLUMN, note: str = "") -> Figure:
-    """Histograms of BatchNorm's scales and offsets by depth, before and after Stage 2, with Gaussian fits: Figure 11.
+    """Draw histograms of BatchNorm's scales and offsets by depth before and after Stage 2, with fits: Figure 11.
 
     Args:
         values: as `affine_values` gives, maybe with `synthetic`.

@@ -1,4 +1,4 @@
-"""How encoders look: one colour, marker and dash per encoder, the same in every figure.
+"""How encoders are drawn: one colour, marker and dash per encoder, the same in every figure.
 
 The paper's encoders have styles of their own, distinct in normal sight and in simulated protanopia and deuteranopia
 (measured by `tests/unit/reports/figures/test_encoder_styles.py`). Any other name derives its style from its hash, so it
@@ -9,12 +9,14 @@ say, for grey prints; pale and hatched means that the weights are not the offici
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.colors import to_hex, to_rgb
+
+if TYPE_CHECKING:
+    import pandas
 
 Origin = Literal["official", "builtin", "random"]
 Dash = tuple[float, tuple[float, ...]]
@@ -27,9 +29,12 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 _HATCHES: Mapping[Origin, str] = {"official": "", "builtin": "....", "random": "////"}
 _PALE = 0.55
 
+ORIGINS: Mapping[str, Origin] = {"(builtin)": "builtin", "(random)": "random"}
+"""Where weights come from, by the label that a run records; others are drawn like official ones."""
+
 
 @dataclass(frozen=True)
-class Look:
+class EncoderStyle:
     """How one encoder is drawn.
 
     Attributes:
@@ -60,17 +65,17 @@ class Look:
         return PAPER if self.origin == "random" else self.fill
 
 
-KNOWN: Mapping[str, Look] = {
-    "hindex": Look("#b91b06", "o", _DASHES[0]),
-    "vc1": Look("#0053b5", "s", _DASHES[1]),
-    "mvp": Look("#6badff", "^", _DASHES[2]),
-    "r3m": Look("#e2b018", "D", _DASHES[3]),
-    "rrl": Look("#4d5a7d", "v", _DASHES[0]),
-    "frankmocap_hand": Look("#dda8bf", "P", _DASHES[1]),
-    "frankmocap_body": Look("#4d7253", "X", _DASHES[2]),
-    "alphapose": Look("#98c375", "<", _DASHES[3]),
-    "random": Look("#8d939e", "h", _DASHES[2]),
-    "state": Look("#2f333b", "d", _DASHES[3]),
+KNOWN: Mapping[str, EncoderStyle] = {
+    "hindex": EncoderStyle("#b91b06", "o", _DASHES[0]),
+    "vc1": EncoderStyle("#0053b5", "s", _DASHES[1]),
+    "mvp": EncoderStyle("#6badff", "^", _DASHES[2]),
+    "r3m": EncoderStyle("#e2b018", "D", _DASHES[3]),
+    "rrl": EncoderStyle("#4d5a7d", "v", _DASHES[0]),
+    "frankmocap_hand": EncoderStyle("#dda8bf", "P", _DASHES[1]),
+    "frankmocap_body": EncoderStyle("#4d7253", "X", _DASHES[2]),
+    "alphapose": EncoderStyle("#98c375", "<", _DASHES[3]),
+    "random": EncoderStyle("#8d939e", "h", _DASHES[2]),
+    "state": EncoderStyle("#2f333b", "d", _DASHES[3]),
 }
 
 OTHER_COLOURS = (
@@ -79,50 +84,40 @@ OTHER_COLOURS = (
 )
 
 
-def looks(titles: Iterable[str]) -> dict[str, Look]:
-    """A look for every title, such as ``vc1`` or ``vc1 (random)``; the paper's encoders first, then by name.
+def styles_of(frame: pandas.DataFrame) -> dict[str, EncoderStyle]:
+    """Return a style for every row of a frame; the paper's encoders first, then by name.
 
-    Titles of one encoder share its colour, with markers and dashes of their own from the second on.
+    Rows of one encoder share its colour, with markers and dashes of their own from the second on.
     Other encoders on one page have different colours up to twelve of them, and differ in colour or marker up to sixty.
+
+    Args:
+        frame: column `row`, and where known `encoder` (its name alone; the row's without) and `weights_label`
+            (``(random)``, ``(builtin)``, or anything else for official weights).
     """
-    known = list(KNOWN)
-    titles = sorted(set(titles), key=lambda t: (*_rank(encoder_name(t), known), t))
+    rows = frame["row"].astype(str)
+    names = frame.get("encoder", rows)
+    labels = frame["weights_label"] if "weights_label" in frame else [""] * len(rows)
+    parts = {row: (name, label) for row, name, label in zip(rows, names, labels, strict=True)}
+    known, count = list(KNOWN), len(OTHER_COLOURS)
     slots: dict[str, int] = {}
-    count = len(OTHER_COLOURS)
-    for name in sorted({encoder_name(title) for title in titles} - KNOWN.keys()):
+    for name in sorted({name for name, _ in parts.values()} - KNOWN.keys()):
         hashed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % count
         free = (turn * count + (hashed + k) % count for turn in range(len(_MARKERS)) for k in range(count))
         slots[name] = next((slot for slot in free if slot not in slots.values()), hashed)
-    found: dict[str, Look] = {}
+    styles: dict[str, EncoderStyle] = {}
     alike: dict[str, int] = {}
-    for title in titles:
-        name = encoder_name(title)
-        found[title] = _other(_look(name, slots, origin_of(title)), alike.get(name, 0))
+    for row in sorted(parts, key=lambda row: (*_rank(parts[row][0], known), row)):
+        name, label = parts[row]
+        styles[row] = _other(_style_of(name, slots, ORIGINS.get(label, "official")), alike.get(name, 0))
         alike[name] = alike.get(name, 0) + 1
-    return found
+    return styles
 
 
-def encoder_name(title: str) -> str:
-    """The encoder in a title: without the origin or hash of its weights and without changed stages.
-
-    >>> encoder_name("vc1 (random)"), encoder_name("r3m+adapt-all (builtin)"), encoder_name("r3m #0d32a4cb")
-    ('vc1', 'r3m', 'r3m')
-    """
-    return re.split(r" [(#]|\+", title)[0].strip()
-
-
-def origin_of(title: str) -> Origin:
-    """Where the weights came from, as the title says it; no word means official ones."""
-    if "(random)" in title:
-        return "random"
-    return "builtin" if "(builtin)" in title else "official"
-
-
-def ramp(count: int, towards: str = KNOWN["hindex"].colour) -> list[Look]:
-    """Looks for the ordered variants of one ablation: from pale to ``towards``, the full method last."""
+def ramp(count: int, towards: str = KNOWN["hindex"].colour) -> list[EncoderStyle]:
+    """Return styles for the ordered variants of one ablation: from pale to ``towards``, the full method last."""
     pale = [0.7 * (count - 1 - k) / max(count - 1, 1) for k in range(count)]
     return [
-        Look(tint(towards, amount), _MARKERS[k % len(_MARKERS)], _DASHES[(count - 1 - k) % len(_DASHES)])
+        EncoderStyle(tint(towards, amount), _MARKERS[k % len(_MARKERS)], _DASHES[(count - 1 - k) % len(_DASHES)])
         for k, amount in enumerate(pale)
     ]
 
@@ -133,22 +128,28 @@ def tint(colour: str, amount: float) -> str:
     return to_hex((red, green, blue))
 
 
-def _other(look: Look, turn: int) -> Look:
-    """The same colour for the encoder's next title on a page."""
+def _other(encoder_style: EncoderStyle, turn: int) -> EncoderStyle:
+    """Return the same colour with another marker and dash for the encoder's next row on a page."""
     if turn == 0:
-        return look
-    marker = _MARKERS[(_MARKERS.index(look.marker) + 4 * turn) % len(_MARKERS)] if look.marker in _MARKERS else "o"
-    return replace(look, marker=marker, dash=_DASHES[(_DASHES.index(look.dash) + turn) % len(_DASHES)])
+        return encoder_style
+    marker = (
+        _MARKERS[(_MARKERS.index(encoder_style.marker) + 4 * turn) % len(_MARKERS)]
+        if encoder_style.marker in _MARKERS
+        else "o"
+    )
+    return replace(
+        encoder_style, marker=marker, dash=_DASHES[(_DASHES.index(encoder_style.dash) + turn) % len(_DASHES)]
+    )
 
 
 def _rank(name: str, known: list[str]) -> tuple[int, str]:
     return (known.index(name), "") if name in known else (len(known), name)
 
 
-def _look(name: str, slots: Mapping[str, int], origin: Origin) -> Look:
+def _style_of(name: str, slots: Mapping[str, int], origin: Origin) -> EncoderStyle:
     if name in KNOWN:
         return replace(KNOWN[name], origin=origin)
     slot = slots[name]
     turn, colour = divmod(slot, len(OTHER_COLOURS))
     marker = _MARKERS[(colour + turn) % len(_MARKERS)]
-    return Look(OTHER_COLOURS[colour], marker, _DASHES[colour % len(_DASHES)], origin)
+    return EncoderStyle(OTHER_COLOURS[colour], marker, _DASHES[colour % len(_DASHES)], origin)

@@ -1,8 +1,10 @@
-"""What a figure has to say of itself in words: seeds behind its intervals, rehearsals, stand-in weights."""
+"""What figures and captions say of their intervals: seeds behind them, and how often they hold the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from ..analysis.coverage import one_task_range
 
 ENOUGH_SEEDS = 3
 
@@ -73,3 +75,27 @@ def band_note(seeds: Sequence[int]) -> str:
         return f"{most} seeds: each drawn thin, their mean thick, no band"
     band = f"mean of {most} seeds, 95 % band" if fewest == most else f"mean of {fewest} to {most} seeds, 95 % band"
     return band if fewest >= ENOUGH_SEEDS else f"{band} from {ENOUGH_SEEDS} seeds on"
+
+
+INTERVALS = "Whiskers: 95 % stratified bootstrap over seeds, corrected for few seeds; the normaliser is held fixed."
+
+
+def one_task_words() -> str:
+    """Return what a caption says of the intervals of a single task."""
+    low, high = (f"{100 * share:.0f}" for share in one_task_range(3, 5))
+    return (
+        f"Of one task, 95 % intervals from 3 to 5 seeds cover {low} to {high} % in simulation: what they promise where "
+        "seeds are spread normally, less where they are skewed or some collapse; the shares stand under “How certain "
+        "this is”."
+    )
+
+
+def intervals(tasks: int) -> str:
+    """Return what a caption says of intervals over so many tasks."""
+    return INTERVALS if tasks != 1 else f"{INTERVALS} {one_task_words()}"
+
+
+def one_task_coverage_of(seeds: Iterable[float]) -> tuple[float, float] | None:
+    """Return the simulated coverage on one task of intervals of so many seeds each; None where none has enough."""
+    enough = [int(count) for count in seeds if count >= ENOUGH_SEEDS]
+    return one_task_range(min(enough), max(enough)) if enough else None

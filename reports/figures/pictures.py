@@ -1,15 +1,21 @@
-"""Pictures of run folders, small enough for a page: read, cut into frames, shrunk."""
+"""Pictures of run folders: read, cut into frames, shrunk, and shown on a figure."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
+
+from . import style
+from .style import COLUMN, MUTED, SMALL
 
 Picture = npt.NDArray[np.uint8]
 
@@ -18,6 +24,9 @@ UNREADABLE: tuple[type[Exception], ...] = (
     *(struct.error, zlib.error, UnidentifiedImageError, Image.DecompressionBombError),
 )
 """What reading a damaged picture may raise."""
+
+PIXELS = 150
+"""Height of a picture on a figure, in pixels: some 200 per inch."""
 
 MOST_PIXELS = 40_000_000
 """Pixels of a picture at most; frames have a few hundred thousand."""
@@ -53,3 +62,36 @@ def jpeg(picture: Picture, quality: int = 82) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
     return buffer.getvalue()
+
+
+def picture_grid(
+    pictures: Sequence[tuple[str, Path]], width: float, across: tuple[int, int], height: int = PIXELS
+) -> Figure:
+    """Draw pictures in a grid, each below its title.
+
+    Args:
+        pictures: titles and paths.
+        width: of the figure in inches.
+        across: how many stand side by side in one column, and on both.
+        height: of a picture in pixels, at most.
+    """
+    columns = max(1, min(len(pictures), across[0] if width <= COLUMN else across[1]))
+    rows = max(1, -(-len(pictures) // columns))
+    figure = style.canvas(width, (width / columns + 0.17) * rows + 0.22)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, path) in zip(panels.flat, pictures, strict=False):
+        show(axes, read_picture(path, height))
+        axes.set_title(title, fontsize=SMALL)
+    for axes in panels.flat[len(pictures) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def show(axes: Axes, picture: Picture | None, instead: str = "") -> None:
+    """Show a picture, or words instead of it."""
+    axes.set_axis_off()
+    if picture is None:
+        axes.set_aspect("equal")
+        axes.text(0.5, 0.5, instead.replace(" ", "\n"), ha="center", va="center", fontsize=SMALL, color=MUTED)
+    else:
+        axes.imshow(picture)

@@ -194,9 +194,9 @@ def row_label(row: str) -> str:
     """An encoder's name for an axis, on a second line what a long name has no room for."""
     if len(row) <= LONG_NAME:
         return row
-    if " (" in row:
-        name, _, origin = row.rpartition(" (")
-        return f"{short(name, LONGEST_LINE)}\n({short(origin, LONGEST_LINE - 1)}"
+    begin, space, end = row.rpartition(" ")
+    if space:
+        return f"{short(begin, LONGEST_LINE)}\n{short(end, LONGEST_LINE)}"
     name = short(row, 2 * LONGEST_LINE)
     return f"{name[:LONGEST_LINE]}\n{name[LONGEST_LINE:]}".rstrip("\n")
 

@@ -11,8 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..figures import encoder_styles as looks
-from ..figures import style
+from ..figures import encoder_styles, style
 from ..figures.pictures import UNREADABLE
 
 INKS = {
@@ -20,7 +19,7 @@ INKS = {
     style.MUTED: "--muted",
     style.GRID: "--grid",
     style.ACCENT: "--accent",
-    looks.PAPER: "--paper",
+    encoder_styles.PAPER: "--paper",
 }
 """Colours of figures that are variables of the page."""
 
@@ -69,7 +68,9 @@ def inline(figure: Figure, key: str, title: str, description: str) -> str:
 
 def dark_colours() -> str:
     """CSS declarations that lift the colours of encoders which would drown in a dark page."""
-    known = {look.colour for look in looks.KNOWN.values()} | set(looks.OTHER_COLOURS)
+    known = {encoder_style.colour for encoder_style in encoder_styles.KNOWN.values()} | set(
+        encoder_styles.OTHER_COLOURS
+    )
     lifted = {colour: _lift(colour) for colour in sorted(known)}
     return " ".join(f"{_variable(colour)}: {light};" for colour, light in lifted.items() if light != colour)
 
@@ -154,7 +155,7 @@ def _lift(colour: str) -> str:
     for step in range(1, 20):
         if _contrast(lifted, _DARK_GROUND) >= _LEGIBLE:
             break
-        lifted = looks.tint(colour, 0.05 * step)
+        lifted = encoder_styles.tint(colour, 0.05 * step)
     return lifted
 
 

@@ -8,12 +8,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.scores import row_order, task_order
-from ..data import settings as scale
+from ..data import settings
 from ..data.collect import Material, Suite
 from ..data.findings import Finding
 from ..data.load import readable
 from ..figures.pictures import jpeg, read_picture
-from ..figures.specification import Plate
+from ..figures.specification import PreparedFigure
 from . import elements
 from .elements import definitions, linked
 from .page import Section
@@ -62,9 +62,9 @@ def findings_section(findings: Sequence[Finding], material: Material) -> Section
     return Section("findings", "Read this first", f'<div class="findings">{body}</div>')
 
 
-def scale_section(suite: Suite, key: str) -> Section:
+def settings_section(suite: Suite, key: str) -> Section:
     """What was scaled down: the suite's settings beside the paper's."""
-    words = scale.scaled_down(suite)
+    words = settings.scaled_down(suite)
     notice = f'<div class="notice"><p>{_words(words)}</p></div>' if words else ""
     changed = (
         "<p>Settings differ from the preset's; the hash in the suite's name stands for them.</p>"
@@ -72,13 +72,13 @@ def scale_section(suite: Suite, key: str) -> Section:
         else ""
     )
     table = elements.table(
-        scale.settings_table(suite), caption="This suite's settings and the paper's, over its tasks."
+        settings.settings_table(suite), caption="This suite's settings and the paper's, over its tasks."
     )
-    return Section(key, "Scale of these runs", notice + changed + table, short="Scale")
+    return Section(key, "Settings of these runs", notice + changed + table, short="Settings")
 
 
 def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section | None:
-    """One film a task and encoder; None where no run has one.
+    """One film per task and encoder; None where no run has one.
 
     Films are taken by turns over the tasks until the budget is spent; the page says what it left out.
     """
@@ -129,7 +129,7 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
 
 
 def encoders_section(material: Material) -> Section:
-    """A card an encoder and its weights: architecture, origin, licence, citation; as the run folders record them."""
+    """One card per encoder and weights: architecture, origin, licence, citation; as the run folders record them."""
     runs = [run for suite in material.suites for run in readable(suite.runs).to_dict("records")]
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: (run["variant"] != "", str(run["row"]))):
@@ -185,28 +185,28 @@ def runs_section(suite: Suite, key: str) -> Section:
     )
 
 
-def not_run_section(plates: Sequence[tuple[str, Plate]]) -> Section | None:
+def not_run_section(prepared: Sequence[tuple[str, PreparedFigure]]) -> Section | None:
     """Figures without runs by the command that would make them.
 
     Args:
-        plates: all of them, each with the name of its suite, empty where there is one suite only or none.
+        prepared: all of them, each with the name of its suite, empty where there is one suite only or none.
     """
     missing: dict[str, dict[str, list[str]]] = {}
-    lacking: dict[str, str] = {}
-    having: dict[str, list[str]] = {}
-    for suite, plate in plates:
-        having.setdefault(plate.title, []).append(suite)
-        if not plate.drawn:
-            missing.setdefault(plate.command, {}).setdefault(plate.title, []).append(suite)
-            lacking.setdefault(plate.title, plate.lacking)
+    needs: dict[str, str] = {}
+    asked: dict[str, list[str]] = {}
+    for suite, one in prepared:
+        asked.setdefault(one.title, []).append(suite)
+        if not one.drawn:
+            missing.setdefault(one.command, {}).setdefault(one.title, []).append(suite)
+            needs[one.title] = one.specification.missing
     if not missing:
         return None
     rows = []
     for command, titles in missing.items():
         told = []
         for title, suites in titles.items():
-            where = "" if suites == having[title] else f" in {', '.join(suites)}"
-            told.append(f"<p><strong>{escape(title)}.</strong> There is {escape(lacking[title] + where)}.</p>")
+            where = "" if suites == asked[title] else f" in {', '.join(suites)}"
+            told.append(f"<p><strong>{escape(title)}.</strong> Missing: {escape(needs[title] + where)}.</p>")
         rows.append(f'<li>{"".join(told)}<pre tabindex="0">{escape(command)}</pre></li>')
     words = "Nothing is drawn for these: there are no runs, and numbers are never invented. Each command makes them."
     body = f'<p class="intro">{words}</p><ul class="todo">{"".join(rows)}</ul>'
@@ -244,12 +244,8 @@ def _encoder_card(run: dict[str, Any]) -> str:
         "files": _sources(card.get("sources") or ()),
     }
     nothing = "" if card else '<p class="muted">No card: a plug-in, or a run from before cards were recorded.</p>'
-    return f'<div class="card"><h3>{escape(_plain_row(run))}</h3>{nothing}{definitions(pairs)}</div>'
-
-
-def _plain_row(run: dict[str, Any]) -> str:
-    variant = f"+{run['variant']}"
-    return str(run["row"]).replace(variant, "") if run["variant"] else str(run["row"])
+    heading = f"{run['encoder']} {run['weights_label']}".rstrip() + run["suffix"]
+    return f'<div class="card"><h3>{escape(heading)}</h3>{nothing}{definitions(pairs)}</div>'
 
 
 def _sources(sources: Sequence[Any]) -> str:

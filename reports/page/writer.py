@@ -1,4 +1,4 @@
-"""Plates to files and HTML: each is drawn once a width and saved as PNG, PDF and inline SVG."""
+"""Writes figures and tables to files and HTML: each figure is drawn once per width, as PNG, PDF and inline SVG."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.rollout.worker_pool import PATIENCE_VARIABLE, follow_parent, pati
 from benchmark.store.atomic import naming_failures
 
 from ..figures import style
-from ..figures.specification import Plate
+from ..figures.specification import PreparedFigure
 from ..figures.style import COLUMN, PAGE
 from ..tables import table
-from ..tables.suite_tables import Shelf
+from ..tables.suite_tables import SectionTables
 from .elements import figure, identifier, table_of
 from .inline_svg import inline
 
@@ -29,81 +29,78 @@ RESERVED = ("figures", "tables", "report.html")
 
 
 @dataclass(frozen=True)
-class Press:
+class Writer:
     """Where a suite's figures and tables go.
 
     Attributes:
         folder: of the report.
         below: the folder of this suite's figures and tables inside it; empty for the only suite.
-        helpers: processes that draw; None to draw here.
+        processes: that draw; None to draw here.
     """
 
     folder: Path
     below: str = ""
-    helpers: Executor | None = None
+    processes: Executor | None = None
 
-    def figures(self, plates: Sequence[Plate]) -> str:
-        """Draw and save the plates that have runs; the HTML that shows them in a grid, empty without any."""
-        places = [
-            Place(self.folder, self.below, plate, self._files_of_tables(plate)) for plate in plates if plate.drawn
-        ]
-        printed = _print_with(self.helpers, places) if self.helpers else [print_plate(place) for place in places]
-        return f'<div class="figures">\n{"".join(printed)}\n</div>' if printed else ""
+    def figures(self, prepared: Sequence[PreparedFigure]) -> str:
+        """Draw and save the figures that have runs; return the HTML that shows them in a grid, empty without any."""
+        jobs = [Job(self.folder, self.below, one, self._files_of_tables(one)) for one in prepared if one.drawn]
+        written = _write_with(self.processes, jobs) if self.processes else [write_figure(job) for job in jobs]
+        return f'<div class="figures">\n{"".join(written)}\n</div>' if written else ""
 
-    def tables(self, shelf: Shelf) -> str:
-        """Save tables as CSV and LaTeX; the HTML that shows them."""
-        if not (shelf.shown or shelf.more):
+    def tables(self, tables: SectionTables) -> str:
+        """Save tables as CSV and LaTeX; return the HTML that shows them."""
+        if not (tables.shown or tables.more):
             return ""
-        table.write([*shelf.shown, *(each for _, each in shelf.more)], self.folder / path_of(self.below, "tables", ""))
-        more = "".join(
-            f"<details><summary>{escape(words)}</summary>{self._table(each)}</details>" for words, each in shelf.more
+        table.write(
+            [*tables.shown, *(each for _, each in tables.more)], self.folder / path_of(self.below, "tables", "")
         )
-        return "".join(map(self._table, shelf.shown)) + more
+        more = "".join(
+            f"<details><summary>{escape(words)}</summary>{self._table(each)}</details>" for words, each in tables.more
+        )
+        return "".join(map(self._table, tables.shown)) + more
 
     def _table(self, each: table.Table) -> str:
         return table_of(each, [path_of(self.below, "tables", f"{each.name}.{ending}") for ending in ("csv", "tex")])
 
-    def _files_of_tables(self, plate: Plate) -> tuple[str, ...]:
-        names = (path_of(self.below, "tables", f"{name}.csv") for name in plate.tables)
+    def _files_of_tables(self, prepared: PreparedFigure) -> tuple[str, ...]:
+        names = (path_of(self.below, "tables", f"{name}.csv") for name in prepared.specification.tables)
         return tuple(name for name in names if (self.folder / name).is_file())
 
 
 @dataclass(frozen=True)
-class Place:
-    """One plate and where it goes; what a helper process gets."""
+class Job:
+    """One figure to draw and where it goes; what another process gets."""
 
     folder: Path
     below: str
-    plate: Plate
+    prepared: PreparedFigure
     tables: tuple[str, ...]
 
 
-def print_plate(place: Place) -> str:
-    """Draw a plate, save it, and return the HTML that shows it."""
-    plate = place.plate
-    assert plate.draw is not None
-    target = place.folder / path_of(place.below, "figures", "")
+def write_figure(job: Job) -> str:
+    """Draw a figure, save it, and return the HTML that shows it."""
+    specification, caption, draw = job.prepared.specification, job.prepared.caption, job.prepared.draw
+    assert draw is not None
+    target = job.folder / path_of(job.below, "figures", "")
     with naming_failures(target):
         target.mkdir(parents=True, exist_ok=True)
-    key = identifier(place.below, plate.key)
-    wide = ""
-    if plate.wide:
-        drawn = plate.draw(width=PAGE)
-        style.save(drawn, target, f"{plate.key}_wide")
-        wide = inline(drawn, f"{key}-wide", plate.title, plate.caption)
-    drawn = plate.draw(width=COLUMN)
-    style.save(drawn, target, plate.key)
-    narrow = inline(drawn, key, plate.title, plate.caption)
-    name = f"{plate.key}_wide" if wide else plate.key
-    files = [path_of(place.below, "figures", f"{name}.{ending}") for ending in ("pdf", "png")]
-    caption = f"<strong>{escape(plate.title)}.</strong> {escape(plate.caption)}"
-    return figure(
-        wide or narrow, caption, narrow=narrow if wide else "", full=plate.wide, files=[*files, *place.tables]
-    )
+
+    def written(width: float, ending: str) -> str:
+        drawn = draw(width=width)
+        style.save(drawn, target, f"{specification.name}{ending}")
+        return inline(drawn, identifier(job.below, f"{specification.name}{ending}"), specification.title, caption)
+
+    wide = written(PAGE, "_wide") if specification.wide else ""
+    narrow = written(COLUMN, "")
+    name = f"{specification.name}{'_wide' if wide else ''}"
+    files = [path_of(job.below, "figures", f"{name}.{ending}") for ending in ("pdf", "png")]
+    shown = f"<strong>{escape(specification.title)}.</strong> {escape(caption)}"
+    return figure(wide or narrow, shown, narrow=narrow if wide else "", full=bool(wide), files=[*files, *job.tables])
 
 
-def _print_with(pool: Executor, places: Sequence[Place]) -> list[str]:
-    """Let processes draw plates; the HTML of each.
+def _write_with(pool: Executor, jobs: Sequence[Job]) -> list[str]:
+    """Let processes draw figures; return the HTML of each.
 
     Raises:
         OutputError: a process died, or drew for too long.
@@ -112,7 +109,7 @@ def _print_with(pool: Executor, places: Sequence[Place]) -> list[str]:
     seconds = patience()
     try:
         with starting_workers():
-            futures = [pool.submit(print_plate, place) for place in places]
+            futures = [pool.submit(write_figure, job) for job in jobs]
         return [future.result(seconds) for future in futures]
     except BrokenExecutor as error:
         raise OutputError("a process that drew figures was killed; free some memory and run it again") from error
@@ -124,16 +121,16 @@ def _print_with(pool: Executor, places: Sequence[Place]) -> list[str]:
 
 
 def path_of(below: str, kind: str, name: str) -> str:
-    """The path of a file as the page names it: ``figures/name``, below the suite's folder where there are several."""
+    """Return a file's path as the page names it: ``figures/name``, in the suite's folder where there are several."""
     return "/".join(part for part in (below, kind, name) if part)
 
 
-def own_names(suites: Sequence[str]) -> list[str]:
-    """Names for the folders of suites, and for their ids on the page; empty for the only one.
+def folder_names(suites: Sequence[str]) -> list[str]:
+    """Return names for the folders of suites and their ids on the page; empty for the only one.
 
     A suite's own name where it is plain, as names of suites are; others get a number, so that no two are alike.
 
-    >>> own_names(["small-builtin-paper-r2", "tables", "a/b"])
+    >>> folder_names(["small-builtin-paper-r2", "tables", "a/b"])
     ['small-builtin-paper-r2', 'tables-2', 'a-b-3']
     """
     if len(suites) < 2:
@@ -148,8 +145,8 @@ def own_names(suites: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def helpers(count: int) -> Iterator[Executor | None]:
-    """Processes that draw; none for a count below two.
+def drawing_processes(count: int) -> Iterator[Executor | None]:
+    """Start processes that draw; none for a count below two.
 
     They start afresh and import what they need, which is nothing of the calling script.
     """

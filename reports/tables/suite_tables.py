@@ -16,7 +16,7 @@ from .table import Table
 
 
 @dataclass(frozen=True)
-class Shelf:
+class SectionTables:
     """Tables of one section.
 
     Attributes:
@@ -28,14 +28,14 @@ class Shelf:
     more: tuple[tuple[str, Table], ...] = ()
 
 
-def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
+def suite_tables(suite: Suite) -> Mapping[str, SectionTables]:
     """Tables of one suite by the section that they stand in; a theme without numbers has none."""
     comparison, synthetic = suite.comparison, suite.synthetic
-    found: dict[str, Shelf] = {}
+    found: dict[str, SectionTables] = {}
     success = tables.cells_table(scores.compare(suite.runs, measure="success_best"), "returns", synthetic)
     returns = tables.cells_table(comparison, "returns", synthetic)
     if comparison.rows and not suite.compares:
-        found["scores"] = Shelf((returns, success))
+        found["scores"] = SectionTables((returns, success))
     if suite.compares:
         final = scores.compare(suite.runs, measure="return_last")
         more = (
@@ -46,10 +46,10 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
             ("Returns", returns),
             ("Success rates", success),
         )
-        found["scores"] = Shelf((tables.cells_table(comparison, "scores", synthetic),), more)
+        found["scores"] = SectionTables((tables.cells_table(comparison, "scores", synthetic),), more)
         redrawn = scores.aggregates(comparison, resample_normaliser=True)
         pairs = tables.improvement_table(suite.improvements, synthetic)
-        found["statistics"] = Shelf(
+        found["statistics"] = SectionTables(
             (tables.aggregate_table(suite.aggregates, synthetic), coverage(len(comparison.tasks)), one_task()),
             (
                 ("The same with the normaliser redrawn", tables.aggregate_table(redrawn, synthetic)),
@@ -57,34 +57,31 @@ def suite_tables(suite: Suite) -> Mapping[str, Shelf]:
             ),
         )
     elif comparison.rows and comparison.seeds.max() > 1:
-        found["statistics"] = Shelf((one_task(),))
+        found["statistics"] = SectionTables((one_task(),))
     speed = learning.learning_speed(suite.curves)
     efficiency = learning.sample_efficiency(speed, comparison.rows)
     if suite.compares and len(efficiency):
-        found["learning"] = Shelf((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
-    if len(suite.shift):
-        found["backgrounds"] = Shelf((tables.background_table(suite.shift, synthetic),))
+        found["learning"] = SectionTables((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
+    if len(suite.background_shift):
+        found["backgrounds"] = SectionTables((tables.background_table(suite.background_shift, synthetic),))
     costs = learning.costs(suite.runs)
     if len(costs):
-        found["cost"] = Shelf((tables.cost_table(costs, synthetic),))
+        found["cost"] = SectionTables((tables.cost_table(costs, synthetic),))
     if len(readable(suite.runs)):
-        found["weights"] = Shelf((tables.weights_table(suite.runs),))
+        found["weights"] = SectionTables((tables.weights_table(suite.runs),))
     return found
 
 
-def probe_tables(material: Material) -> Shelf:
-    """The probe's table, where there is a probe."""
-    probe = material.probe
-    if probe.empty or not (probe["problem"] == "").any():
-        return Shelf()
-    return Shelf((tables.probe_table(probe, bool(probe["synthetic"].any())),))
-
-
-def stage2_tables(material: Material) -> Shelf:
-    """Stage 2's table, where an adaptation has numbers."""
-    numbers = stage2_numbers(material.adaptations)
-    synthetic = bool(len(numbers) and material.adaptations["synthetic"].any())
-    return Shelf((tables.stage2_table(numbers, synthetic),)) if len(numbers) else Shelf()
+def shared_tables(material: Material) -> Mapping[str, SectionTables]:
+    """Tables that belong to no suite by the section that they stand in: of the probe and of Stage 2."""
+    found: dict[str, SectionTables] = {}
+    probe, numbers = material.probe, stage2_numbers(material.adaptations)
+    if len(probe) and (probe["problem"] == "").any():
+        found["probe"] = SectionTables((tables.probe_table(probe, bool(probe["synthetic"].any())),))
+    if len(numbers):
+        synthetic = bool(material.adaptations["synthetic"].any())
+        found["stage-2"] = SectionTables((tables.stage2_table(numbers, synthetic),))
+    return found
 
 
 @cache

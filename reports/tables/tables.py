@@ -1,4 +1,4 @@
-"""The tables of the reports, from the frames of `reports.analysis.scores`, `learning`, `shift` and `load`."""
+"""The tables of the reports, from the frames of `reports.analysis` and `reports.data.load`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..analysis import bootstrap as statistics
 from ..analysis import stage2
 from ..analysis.background_shift import ALL_SHIFTED
 from ..analysis.coverage import Coverage
+from ..analysis.probe import clock_scores
 from ..analysis.scores import FEW_SEEDS, Comparison, row_order
 from ..data.load import readable
-from ..figures.costs import clock_scores
 from .table import Table
 
 NOTHING = "—"
@@ -176,7 +176,7 @@ def probe_table(probe: pandas.DataFrame, synthetic: bool = False) -> Table:
         for quantity, line in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     best = np.hstack([np.zeros((len(rows), 2), dtype=bool), _best(wide.to_numpy())]) if rows else None
-    data = known.drop(columns=["path", "problem", "synthetic"])
+    data = known.drop(columns=["encoder", "path", "problem", "synthetic"])
     data = data.assign(dimensions=[len(names) if isinstance(names, list) else names for names in data["dimensions"]])
     caption = (
         "Linear probe: held-out R² of physical quantities from frozen features, mean over tasks, and in parentheses "

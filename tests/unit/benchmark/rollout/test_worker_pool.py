@@ -19,7 +19,7 @@ from benchmark.pretrain.workers import ImageSettings, ImageWorkers
 from benchmark.rollout import worker_pool as module
 from benchmark.rollout.simulators import SceneSettings, Simulators
 from benchmark.rollout.worker_pool import PATIENCE_VARIABLE, Worker, close, patience
-from reports.page import writer as press
+from reports.page import writer
 
 ROOT = Path(__file__).resolve().parents[4]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -202,13 +202,16 @@ def test_a_deadline_that_is_no_number_of_seconds_is_refused(text, monkeypatch):
 
 
 def test_a_report_does_not_wait_without_end_for_a_process_that_draws(monkeypatch, impatient):
-    monkeypatch.setattr(press, "print_plate", time.sleep)
-    with pytest.raises(OutputError, match="figures are not drawn after 2 s"), press.helpers(2) as pool:
-        press._print_with(pool, [1000])
+    monkeypatch.setattr(writer, "write_figure", time.sleep)
+    with pytest.raises(OutputError, match="figures are not drawn after 2 s"), writer.drawing_processes(2) as pool:
+        writer._write_with(pool, [1000])
     assert not multiprocessing.active_children()
 
 
 def test_a_process_that_draws_and_dies_is_one_line(monkeypatch):
-    monkeypatch.setattr(press, "print_plate", os._exit)
-    with pytest.raises(OutputError, match="a process that drew figures was killed"), press.helpers(2) as pool:
-        press._print_with(pool, [1])
+    monkeypatch.setattr(writer, "write_figure", os._exit)
+    with (
+        pytest.raises(OutputError, match="a process that drew figures was killed"),
+        writer.drawing_processes(2) as pool,
+    ):
+        writer._write_with(pool, [1])

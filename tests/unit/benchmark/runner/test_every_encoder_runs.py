@@ -1,15 +1,15 @@
 """Whatever `bench encoders` lists and the README promises goes through a whole run, on untrained weights."""
 
+import json
 import re
 
 import pytest
 
 import encoders
 from benchmark import configure, run
-from benchmark.store.runs import load_runs
-from benchmark.store.titles import folder_name
+from benchmark.store.titles import TitleParts, folder_name
 from encoders.errors import UnknownEncoder
-from reports.data.load import load_runs as report_rows
+from reports.data.load import load_runs
 
 OF_EACH_FAMILY = ("state", "random", "theia_tiny")
 """What the fast tests run, besides one of timm's and a class in a file: the controls (a ResNet) and a ViT."""
@@ -50,9 +50,11 @@ def check(result, title, runs):
     assert set(result.evaluations) == {0, 1}
     assert result.path.parent.name == folder_name(title)
     assert re.fullmatch(r"[\w.+() -]+", result.path.parent.name), "safe on every file system, and for rsync and scp"
-    assert list(load_runs(runs)["encoder"]) == [title]
-    (row,) = report_rows(runs).itertuples()
+    (row,) = load_runs(runs).itertuples()
     assert (row.title, row.status, row.used) == (title, "finished", True)
+    parts = json.loads((result.path / "encoder.json").read_text())["parts"]
+    assert str(TitleParts(**parts)) == title
+    assert (row.encoder, row.variant, row.weights_label) == tuple(parts.values())
 
 
 @pytest.mark.parametrize("name", [*OF_EACH_FAMILY, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])

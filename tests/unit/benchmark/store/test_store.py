@@ -24,7 +24,6 @@ from benchmark.errors import ConfigError, FolderError, OutputError
 from benchmark.store import atomic
 from benchmark.store.identity import identity_changes, identity_hash, same_identity
 from benchmark.store.run_folder import RunFolder, cell_path, check_writable
-from benchmark.store.runs import load_runs
 
 CONFIG = {"workers": 2, "learner": {"step_size": 0.05}}
 IDENTITY = {"task": "door", "learner": {"step_size": 0.05, "gae_lambda": 0.97}, "versions": {"torch": "2.13.0"}}
@@ -638,29 +637,6 @@ def test_an_evaluation_killed_at_any_write_leaves_an_unaltered_run(folder, monke
 
 
 # --- many runs ----------------------------------------------------------------------------------
-
-
-def test_load_runs_tells_finished_and_unfinished_ones(tmp_path):
-    assert load_runs(tmp_path / "none").empty
-    with RunFolder(cell_path(tmp_path, "quickstart-1", "door", "hindex", 0)) as done:
-        done.create(CONFIG, IDENTITY)
-        done.append_metrics({"iteration": 2})
-        done.append_episodes([episode(0, -1.0), episode(0, 0.0), episode(1, 9.0), episode(2, 4.0), episode(2, 2.0)])
-        done.append_episodes([episode(2, 100.0, "night")])
-        done.finish()
-    with RunFolder(cell_path(tmp_path, "quickstart-1", "door", "vc1 (random)", 11)) as begun:
-        begun.create(CONFIG, IDENTITY)
-    runs = load_runs(tmp_path)
-    assert runs["encoder"].tolist() == ["hindex", "vc1 (random)"]
-    assert runs["seed"].tolist() == [0, 11]
-    assert runs["status"].tolist() == ["finished", "unfinished"]
-    first, second = runs.to_dict("records")
-    assert (first["suite"], first["task"], first["iteration"], first["episodes"]) == ("quickstart-1", "door", 2, 2)
-    assert (first["return_first"], first["return_last"], first["return_best"]) == (-0.5, 3.0, 9.0)
-    assert (first["success_first"], first["success_last"]) == (0.0, 1.0)
-    assert math.isnan(second["return_last"])
-    assert second["episodes"] == 0
-    assert load_runs(done.path)["task"].tolist() == ["door"]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\nb"])

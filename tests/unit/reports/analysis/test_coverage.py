@@ -11,9 +11,9 @@ from reports.analysis import coverage
 from reports.analysis.bootstrap import bootstrap, task_means
 from reports.analysis.coverage import EPISODE_SPREAD, invent, one_task_coverage, one_task_range
 from reports.data.collect import collect
-from reports.figures import score_specifications as plates_scores
 from reports.figures.curves import learning_curves
-from reports.figures.interval_notes import one_task_note
+from reports.figures.interval_notes import one_task_note, one_task_words
+from reports.figures.specification import find
 from reports.tables import suite_tables
 
 TRUTH = 0.95
@@ -42,20 +42,20 @@ def hierarchical(scores, repetitions, generator):
 def test_the_page_says_what_is_simulated(small_suite):
     low, high = (f"{100 * share:.0f}" for share in one_task_range(3, 5))
     assert 60 < float(low) < 80 < float(high) < 97
-    assert f"cover {low} to {high} %" in plates_scores.one_task_words()
+    assert f"cover {low} to {high} %" in one_task_words()
     (suite,) = collect(small_suite).suites
-    for plate in (plates_scores.tasks_by_score(suite), plates_scores.curves(suite, "return")):
-        assert plates_scores.one_task_words() in plate.caption
-    assert plates_scores.one_task_words() not in plates_scores.average_score(suite).caption
+    for name in ("scores_by_task", "fig04_learning_curves"):
+        assert one_task_words() in find(name).of(suite).caption
+    assert one_task_words() not in find("fig01_average_score").of(suite).caption
     assert "coverage-one-task" in [table.name for table in suite_tables.suite_tables(suite)["statistics"].shown]
 
 
 def test_a_comparison_on_one_task_says_so_wherever_it_draws_intervals(synthetic, write):
     runs = [synthetic.Run(encoder, "door", seed) for encoder in ("vc1", "r3m") for seed in range(3)]
     (suite,) = collect(write(*runs)).suites
-    makers = ("average_score", "tasks_by_score", "aggregates", "profiles", "improvements")
-    for plate in (getattr(plates_scores, name)(suite) for name in makers):
-        assert plates_scores.one_task_words() in plate.caption, plate.key
+    names = ("fig01_average_score", "scores_by_task", "aggregates", "performance_profiles")
+    for name in (*names, "probability_of_improvement"):
+        assert one_task_words() in find(name).of(suite).caption, name
 
 
 def test_an_encoder_alone_has_the_table_of_its_bands(synthetic, write):
@@ -66,14 +66,13 @@ def test_an_encoder_alone_has_the_table_of_its_bands(synthetic, write):
 def test_figures_say_it_themselves(small_suite):
     (suite,) = collect(small_suite).suites
     assert one_task_note("1 seed: no interval", None) == "1 seed: no interval"
-    drawn = plates_scores.curves(suite, "return").draw
+    drawn = find("fig04_learning_curves").of(suite).draw
     assert isinstance(drawn, partial)
     assert drawn.func is learning_curves
     assert drawn.keywords["coverage"] == one_task_range(3, 3)
     low, high = (f"{100 * share:.0f}" for share in one_task_range(3, 3))
     assert (
-        f"simulated coverage of one task: {low} to {high} %"
-        in plates_scores.tasks_by_score(suite).draw.keywords["note"]
+        f"simulated coverage of one task: {low} to {high} %" in find("scores_by_task").of(suite).draw.keywords["note"]
     )
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import pandas
 import pytest
 
-from reports.analysis import background_shift as shift
+from reports.analysis import background_shift, learning, scores
 from reports.analysis import bootstrap as statistics
-from reports.analysis import learning, scores
 from reports.data import load
 
 
@@ -231,7 +230,7 @@ def test_the_drop_is_of_paired_seeds():
     rows = [episode(1, "default", 10.0), episode(2, "default", 20.0), episode(3, "default", 99.0)]
     rows += [episode(1, "4", 4.0), episode(2, "4", 8.0), episode(7, "4", 99.0)]
     rows += [episode(1, "default", 99.0, iteration=0)]
-    (cell, mean) = shift.background_shift(pandas.DataFrame(rows)).to_dict("records")
+    (cell, mean) = background_shift.background_shift(pandas.DataFrame(rows)).to_dict("records")
     assert (cell["background"], mean["background"]) == ("4", "mean")
     assert (cell["return_own"], cell["return_shifted"], cell["episodes"]) == (15.0, 6.0, 2)
     assert cell["drop"] == mean["drop"] == pytest.approx(60.0)
@@ -242,7 +241,7 @@ def test_the_drop_is_of_paired_seeds():
 def test_the_drop_is_of_the_mean_over_runs():
     rows = [episode(1, "default", 10.0), episode(1, "2", 5.0), episode(1, "10", 10.0)]
     rows += [episode(1, "default", 30.0, 1), episode(1, "2", 30.0, 1), episode(1, "10", 0.0, 1)]
-    table = shift.background_shift(pandas.DataFrame(rows)).set_index("background")
+    table = background_shift.background_shift(pandas.DataFrame(rows)).set_index("background")
     assert table.index.tolist() == ["2", "10", "mean"]
     assert table["drop"].tolist() == pytest.approx([100 * 5 / 40, 100 * 30 / 40, 100 * 17.5 / 40])
     assert table.loc["2", "drop_deviation"] == pytest.approx(np.std([50, 0], ddof=1))
@@ -251,17 +250,17 @@ def test_the_drop_is_of_the_mean_over_runs():
 def test_more_episodes_of_the_training_scene_are_told_by_its_number():
     rows = [episode(1, "default", 10.0), episode(1, "0", 11.0), episode(2, "0", 20.0)]
     rows += [episode(1, "3", 5.0), episode(2, "3", 5.0)]
-    table = shift.background_shift(pandas.DataFrame(rows)).set_index("background")
+    table = background_shift.background_shift(pandas.DataFrame(rows)).set_index("background")
     assert table.loc["3", "return_own"] == 15.0
     assert "0" not in table.index
 
 
 def test_a_drop_of_nothing_is_no_number():
     rows = [episode(1, "default", -3.0), episode(1, "3", -6.0)]
-    assert shift.background_shift(pandas.DataFrame(rows))["drop"].isna().all()
+    assert background_shift.background_shift(pandas.DataFrame(rows))["drop"].isna().all()
 
 
 def test_no_shifted_episodes_is_an_empty_table(small_suite):
-    table = shift.background_shift(load.load_episodes(load.load_runs(small_suite)))
+    table = background_shift.background_shift(load.load_episodes(load.load_runs(small_suite)))
     assert table.empty
-    assert table.columns.tolist() == list(shift.COLUMNS)
+    assert table.columns.tolist() == list(background_shift.COLUMNS)

@@ -1,7 +1,7 @@
 """Stage 2 in numbers: read from cards, compared episode by episode with a frozen encoder."""
 
 import math
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -9,8 +9,9 @@ import pytest
 
 from benchmark.intervals import interval
 from reports.analysis.stage2 import COLUMNS, stage2_numbers
+from reports.data.collect import Material
 from reports.data.load import ADAPTATION_COLUMNS
-from reports.figures.picture_specifications import adaptation_plates
+from reports.figures.specification import find
 from reports.tables.tables import stage2_table
 
 EPISODES = {"none": [20.0, 21.0, 22.0, 23.0], "affine": [21.0, 21.5, 23.0, 25.0]}
@@ -52,6 +53,7 @@ def adaptation(mode, task="pen", **changes):
     return {
         "task": task,
         "title": mode,
+        "encoder": "frankmocap_hand",
         "card": card,
         "keypoints": (),
         "synthetic": False,
@@ -114,7 +116,7 @@ def test_figure_10_shows_adapted_encoders_alone(tmp_path):
     picture = tmp_path / "000.png"
     made = [{**adaptation(mode), "keypoints": (picture,)} for mode in EPISODES]
     frozen, both = (
-        adaptation_plates(SimpleNamespace(adaptations=table(*chosen), folder=tmp_path))[0][0]
+        find("fig10_keypoints").of(Material(Path(), (), table(), table(*chosen), None, (), ()))
         for chosen in (made[:1], made)
     )
     assert not frozen.drawn

@@ -14,10 +14,8 @@ from benchmark.store.run_folder import RunFolder
 from reports.data import load
 from reports.data.collect import collect
 from reports.data.findings import problems
-from reports.figures.ablation_specifications import ablation_plates
-from reports.figures.picture_specifications import adaptation_plates, background_plates, probe_plates, task_plates
-from reports.figures.score_specifications import learning_plates, score_plates, spending_plates, statistics_plates
-from reports.tables.suite_tables import probe_tables, stage2_tables, suite_tables
+from reports.figures.specification import SHARED_SECTIONS, figures
+from reports.tables.suite_tables import shared_tables, suite_tables
 
 JSON_FILES = ("config.json", "identity.json", "encoder.json", "machine.json", "metrics.jsonl")
 FILES = (*JSON_FILES, "episodes.parquet", "manifest.json", "frames/start.png", "frames/strip.png", "video.mp4")
@@ -124,14 +122,11 @@ def report_without_drawing(folder):
     material = collect(folder)
     for suite in material.suites:
         suite_tables(suite)
-        for plates in (score_plates, learning_plates, statistics_plates, spending_plates, ablation_plates):
-            plates(suite)
-        background_plates(suite)
-        task_plates(suite)
-    probe_plates(material)
-    adaptation_plates(material)
-    for shelf in (probe_tables(material), stage2_tables(material)):
-        for table in shelf.shown:
+    for one in figures():
+        for source in (material,) if one.section in SHARED_SECTIONS else material.suites:
+            one.of(source)
+    for tables in shared_tables(material).values():
+        for table in tables.shown:
             table.csv(), table.latex()
     return material
 
@@ -196,7 +191,7 @@ def test_a_value_of_another_kind_costs_one_run_which_is_named(damaged, state):
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["unfinished", "blessed"])
 def test_what_passes_the_reader_passes_the_rest_of_the_report(damaged, state):
-    """Damage that no manifest tells, through every score, table and plate."""
+    """Damage that no manifest tells, through every score, table and figure."""
     for seed in range(1000, 1030):
         folder, there, name = damaged(seed, state)
         material = report_without_drawing(folder)

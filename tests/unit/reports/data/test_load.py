@@ -8,9 +8,10 @@ from dataclasses import replace
 import pandas
 import pytest
 
+from benchmark.store.titles import TitleParts
 from reports.data import load
 from reports.data.findings import problems
-from reports.data.run_folder import COLUMNS, split_title
+from reports.data.run_folder import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,15 @@ def test_returns_are_means_over_the_episodes_of_an_evaluation(write, run):
     assert len(load.load_episodes(load.load_runs(folder))) == 70
 
 
-def test_titles_are_taken_apart():
-    assert split_title("hindex+adapt-all+ema-0.01 (builtin)") == ("hindex", "adapt-all+ema-0.01", "(builtin)")
-    assert split_title("r3m") == ("r3m", "", "")
+def test_the_parts_of_a_title_are_those_that_the_run_recorded(synthetic, write, rewrite):
+    folder = write(synthetic.Run("hindex", "pen", 0, "ema-0.1"))
+    path = load.load_runs(folder)["path"].iloc[0]
+    encoder = json.loads((path / "encoder.json").read_text())
+    parts = TitleParts("a+b (c)", "ema-0.1", "(builtin)")
+    rewrite(path / "encoder.json", json.dumps(encoder | {"parts": parts._asdict()}))
+    row = load.load_runs(folder).iloc[0]
+    assert (row["encoder"], row["variant"], row["weights_label"]) == parts
+    assert row["title"] == "hindex+ema-0.1 (builtin)"
 
 
 def test_a_folder_from_before_encoder_json_tells_its_weights_in_its_identity(synthetic, write, rewrite):

@@ -3,10 +3,11 @@
 import itertools
 
 import numpy as np
+import pandas
 import pytest
 from matplotlib.colors import to_rgb
 
-from reports.figures.encoder_styles import KNOWN, OTHER_COLOURS, encoder_name, looks, origin_of, ramp
+from reports.figures.encoder_styles import KNOWN, OTHER_COLOURS, ramp, styles_of
 
 PAPERS = ("hindex", "vc1", "mvp", "r3m", "rrl", "frankmocap_hand", "frankmocap_body", "alphapose")
 
@@ -16,6 +17,13 @@ SIGHTS = {
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
     "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
 }
+
+
+def styles(*rows):
+    """Styles of rows, each a name or (name, label)."""
+    parts = [row if isinstance(row, tuple) else (row, "") for row in rows]
+    frame = [(f"{name} {label}".rstrip(), name, "" if label.startswith("#") else label) for name, label in parts]
+    return styles_of(pandas.DataFrame(frame, columns=["row", "encoder", "weights_label"]))
 
 
 def lab(colour, sight):
@@ -46,42 +54,32 @@ def test_the_papers_encoders_have_a_marker_each():
 
 
 def test_an_encoder_keeps_its_colour_whoever_stands_beside_it():
-    alone, crowd = looks(["dinov2_small"]), looks(["dinov2_small", "vc1", "hindex", "state"])
+    alone, crowd = styles("dinov2_small"), styles("dinov2_small", "vc1", "hindex", "state")
     assert alone["dinov2_small"] == crowd["dinov2_small"]
-    assert looks(["vc1"])["vc1"] == looks(["mvp", "vc1 (random)", "vc1"])["vc1"] == KNOWN["vc1"]
+    assert styles("vc1")["vc1"] == styles("mvp", ("vc1", "(random)"), "vc1")["vc1"] == KNOWN["vc1"]
 
 
 def test_unknown_encoders_on_one_page_never_look_the_same():
     names = [f"encoder-{k}" for k in range(60)]
-    found = looks(names)
+    found = styles(*names)
     assert len({(found[name].colour, found[name].marker) for name in names}) == 60
     assert len({found[name].colour for name in names[: len(OTHER_COLOURS)]} | set()) > 6
-    assert not {look.colour for look in found.values()} & {KNOWN[name].colour for name in PAPERS}
+    assert not {encoder_style.colour for encoder_style in found.values()} & {KNOWN[name].colour for name in PAPERS}
 
 
 def test_titles_of_one_encoder_share_its_colour_and_differ_in_marker_and_fill():
-    found = looks(["r3m", "r3m (random)", "r3m (builtin)", "r3m #0123abcd"])
-    assert {look.colour for look in found.values()} == {KNOWN["r3m"].colour}
-    assert len({look.marker for look in found.values()}) == 4
+    found = styles("r3m", ("r3m", "(random)"), ("r3m", "(builtin)"), ("r3m", "#0123abcd"))
+    assert {encoder_style.colour for encoder_style in found.values()} == {KNOWN["r3m"].colour}
+    assert len({encoder_style.marker for encoder_style in found.values()}) == 4
     assert found["r3m"].hatch == ""
     assert len({found[f"r3m {origin}"].hatch for origin in ("(random)", "(builtin)")} - {""}) == 2
     assert found["r3m (random)"].fill != found["r3m"].fill
 
 
-@pytest.mark.parametrize(
-    ("title", "name", "origin"),
-    [
-        ("vc1", "vc1", "official"),
-        ("vc1 (random)", "vc1", "random"),
-        ("hindex+ema-0 (builtin)", "hindex", "builtin"),
-        ("r3m #0d32a4cb", "r3m", "official"),
-        ("dinov2_small (random) #0d32a4cb", "dinov2_small", "random"),
-    ],
-)
-def test_titles_are_taken_apart(title, name, origin):
-    assert (encoder_name(title), origin_of(title)) == (name, origin)
-
-
 def test_variants_of_an_ablation_end_with_the_full_methods_colour():
     assert ramp(4)[-1].colour == KNOWN["hindex"].colour
-    assert len({look.colour for look in ramp(4)}) == len({look.marker for look in ramp(4)}) == 4
+    assert (
+        len({encoder_style.colour for encoder_style in ramp(4)})
+        == len({encoder_style.marker for encoder_style in ramp(4)})
+        == 4
+    )

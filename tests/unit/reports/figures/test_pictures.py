@@ -7,9 +7,11 @@ import safetensors.numpy
 from matplotlib.text import Text
 from PIL import Image
 
+from reports.data.batchnorm import affine_values, read_affine_values
 from reports.figures import pictures
-from reports.figures.adaptation import SIGMA, affine_distributions, affine_values, read_affine_values
-from reports.figures.tasks import background_grid, background_returns, keypoint_grid, task_strips
+from reports.figures.adaptation import SIGMA, affine_distributions, keypoint_grid
+from reports.figures.backgrounds import background_grid, background_returns
+from reports.figures.tasks import task_strips
 
 
 @pytest.fixture

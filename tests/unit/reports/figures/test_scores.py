@@ -7,9 +7,7 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
-from reports.figures import costs as figures_costs
-from reports.figures import scores as figures_scores
-from reports.figures import style
+from reports.figures import charts, costs, probe, statistics, style
 from reports.figures.encoder_styles import ramp
 from reports.figures.interval_notes import band_note, interval_note
 
@@ -23,6 +21,8 @@ def bars(**more):
     rows = ["hindex", "vc1 (random)", "rrl (builtin)"]
     frame = {
         "row": rows,
+        "encoder": ["hindex", "vc1", "rrl"],
+        "weights_label": ["", "(random)", "(builtin)"],
         "value": [90.0, 40.0, 55.0],
         "low": [80.0, 30.0, 50.0],
         "high": [95.0, 52.0, 60.0],
@@ -38,20 +38,20 @@ def drawn_bars(figure):
 
 
 def test_bars_are_as_long_as_the_numbers_best_on_top():
-    names, lengths = drawn_bars(figure := figures_scores.score_bars(bars()))
+    names, lengths = drawn_bars(figure := charts.score_bars(bars()))
     assert names == ["hindex", "rrl (builtin)", "vc1 (random)"]
     assert lengths == [90.0, 55.0, 40.0]
     assert {"90.0", "55.0", "40.0", "95 % intervals, 3 seeds"} <= set(words(figure))
 
 
 def test_whiskers_are_the_intervals():
-    (axes,) = figures_scores.score_bars(bars()).axes
+    (axes,) = charts.score_bars(bars()).axes
     whiskers = [list(line.get_xdata()) for line in axes.lines if line.get_gid() == "interval"]
     assert whiskers == [[80.0, 95.0], [50.0, 60.0], [30.0, 52.0]]
 
 
 def test_stand_in_weights_are_pale_and_hatched():
-    (axes,) = figures_scores.score_bars(bars()).axes
+    (axes,) = charts.score_bars(bars()).axes
     official, builtin, random = axes.patches
     assert not official.get_hatch()
     assert builtin.get_hatch()
@@ -60,43 +60,43 @@ def test_stand_in_weights_are_pale_and_hatched():
 
 
 def test_a_missing_value_is_no_bar():
-    names, lengths = drawn_bars(figures_scores.score_bars(bars(value=[90.0, math.nan, 55.0])))
+    names, lengths = drawn_bars(charts.score_bars(bars(value=[90.0, math.nan, 55.0])))
     assert names == ["hindex", "rrl (builtin)"]
     assert lengths == [90.0, 55.0]
 
 
 def test_negative_values_are_drawn_and_stay_inside_the_axis():
-    figure = figures_scores.score_bars(bars(value=[-5.0, 40.0, 55.0], low=math.nan, high=math.nan))
+    figure = charts.score_bars(bars(value=[-5.0, 40.0, 55.0], low=math.nan, high=math.nan))
     assert drawn_bars(figure)[1] == [55.0, 40.0, -5.0]
     assert figure.axes[0].get_xlim()[0] < -5.0
 
 
 def test_one_seed_has_no_interval_and_says_so():
-    figure = figures_scores.score_bars(bars(low=math.nan, high=math.nan, seeds=1))
+    figure = charts.score_bars(bars(low=math.nan, high=math.nan, seeds=1))
     assert not [line for line in figure.axes[0].lines if line.get_gid() == "interval"]
     assert "1 seed: no interval" in words(figure)
 
 
 def test_an_interval_that_runs_on_beyond_the_axis_is_told():
-    figure = figures_scores.score_bars(bars(high=[900.0, 52.0, 60.0]))
+    figure = charts.score_bars(bars(high=[900.0, 52.0, 60.0]))
     assert any("some cut off" in text for text in words(figure))
     assert figure.axes[0].get_xlim()[1] < 300
 
 
 def test_synthetic_numbers_say_so_and_real_ones_do_not():
-    assert style.SYNTHETIC in words(figures_scores.score_bars(bars(synthetic=True)))
-    assert style.SYNTHETIC not in words(figures_scores.score_bars(bars(synthetic=False)))
+    assert style.SYNTHETIC in words(charts.score_bars(bars(synthetic=True)))
+    assert style.SYNTHETIC not in words(charts.score_bars(bars(synthetic=False)))
 
 
 def test_published_values_are_hollow_markers():
-    (axes,) = figures_scores.score_bars(bars(published=[93.0, math.nan, math.nan])).axes
+    (axes,) = charts.score_bars(bars(published=[93.0, math.nan, math.nan])).axes
     (marker,) = [line for line in axes.lines if line.get_label() == "published"]
     assert list(marker.get_xdata()) == [93.0]
     assert mpl.colors.to_hex(marker.get_markerfacecolor()) == "#fefefe"
 
 
 def test_rows_that_lack_tasks_come_last_and_say_so():
-    names, _ = drawn_bars(figures_scores.score_bars(bars(part=["3 of 12 tasks", "", ""])))
+    names, _ = drawn_bars(charts.score_bars(bars(part=["3 of 12 tasks", "", ""])))
     assert names == ["rrl (builtin)", "vc1 (random)", "hindex\n3 of 12 tasks"]
 
 
@@ -105,7 +105,7 @@ def test_dots_stand_at_the_numbers_in_the_papers_order_of_tasks():
         [("relocate-mug", "vc1", 20.0), ("hammer", "vc1", 70.0), ("hammer", "hindex", 90.0)],
         columns=["task", "row", "value"],
     )
-    (axes,) = figures_scores.task_dots(cells).axes
+    (axes,) = charts.task_dots(cells).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["hammer", "relocate mug"]
     dots = {line.get_label(): sorted(line.get_xdata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert dots == {"hindex": [90.0], "vc1": [20.0, 70.0]}  # no dot for hindex on the mug
@@ -117,7 +117,7 @@ def test_two_variants_are_joined_by_a_line_that_is_no_interval():
         columns=["task", "row", "value", "low", "high", "seeds"],
     )
     variants = dict(zip(("without", "with"), ramp(2), strict=True))
-    figure = figures_scores.task_dots(cells, variants=variants)
+    figure = charts.task_dots(cells, variants=variants)
     (axes,) = figure.axes
     (line,) = axes.collections
     assert line.get_segments()[0][:, 0].tolist() == [40.0, 100.0]
@@ -127,14 +127,14 @@ def test_two_variants_are_joined_by_a_line_that_is_no_interval():
 
 def test_an_empty_frame_is_an_empty_figure_not_a_crash():
     empty = pandas.DataFrame({"task": [], "row": [], "value": []})
-    figures_scores.score_bars(empty)
-    figures_scores.task_dots(empty)
+    charts.score_bars(empty)
+    charts.task_dots(empty)
 
 
 def test_profiles_have_a_line_an_encoder_and_a_band_where_there_is_one():
     rows = [("hindex", t, 1 - t / 100, 0.0, 1.0) for t in (0, 50, 100)]
     rows += [("vc1 (random)", t, 0.5, math.nan, math.nan) for t in (0, 50, 100)]
-    figure = figures_scores.performance_profiles(
+    figure = statistics.performance_profiles(
         pandas.DataFrame(rows, columns=["row", "threshold", "share", "low", "high"])
     )
     (axes,) = figure.axes
@@ -145,7 +145,7 @@ def test_profiles_have_a_line_an_encoder_and_a_band_where_there_is_one():
 
 def test_aggregates_are_a_panel_each_and_dots_at_the_numbers():
     frame = pandas.concat([bars().assign(statistic=name) for name in ("mean", "IQM", "optimality gap")])
-    panels = figures_scores.aggregate_panels(frame).axes
+    panels = statistics.aggregate_panels(frame).axes
     assert [axes.get_title() for axes in panels] == ["mean", "IQM", "optimality gap"]
     dots = sorted(float(line.get_xdata()[0]) for line in panels[1].lines if len(line.get_xdata()) == 1)
     assert dots == [40.0, 55.0, 90.0]
@@ -153,7 +153,7 @@ def test_aggregates_are_a_panel_each_and_dots_at_the_numbers():
 
 def test_pairs_are_named_and_drawn_with_intervals():
     pairs = pandas.DataFrame({"row": ["hindex"], "other": ["vc1"], "value": [0.8], "low": [0.6], "high": [0.9]})
-    figure = figures_scores.improvement_dots(pairs)
+    figure = statistics.improvement_dots(pairs)
     assert "hindex > vc1" in words(figure)
     assert [0.6, 0.9] in [list(line.get_xdata()) for line in figure.axes[0].lines]
 
@@ -166,7 +166,7 @@ def test_costs_and_their_stages():
         ],
         columns=["row", "frames_per_second", "memory_mb", "seconds"],
     )
-    figure = figures_costs.costs(table)
+    figure = costs.cost_bars(table)
     speed, time, memory = figure.axes
     assert [patch.get_width() for patch in speed.patches] == [24.0, 14.0]
     assert [patch.get_width() for patch in time.patches] == pytest.approx([1.0, 2.0, 0.5, 1.0])
@@ -175,11 +175,11 @@ def test_costs_and_their_stages():
 
 
 def test_the_probes_heat_map_shows_the_numbers():
-    probe = pandas.DataFrame(
+    table = pandas.DataFrame(
         [("hindex", "object position", 0.81), ("vc1", "object position", -0.2), ("hindex", "joints", 0.5)],
         columns=["title", "quantity", "r2"],
     )
-    shown = words(figures_costs.probe_heat_map(probe))
+    shown = words(probe.probe_heat_map(table))
     assert {"0.81", "-0.20", "0.50", "object position", "joints", "hindex", "vc1"} <= set(shown)
     assert "nan" not in shown
 
@@ -191,9 +191,9 @@ def test_no_letter_is_smaller_than_seven_points_and_none_leaves_the_figure(width
     cells = pandas.concat([frame.assign(task=task) for task in ("relocate-tomato_soup_can", "hammer")])
     aggregates = pandas.concat([frame.assign(statistic=name) for name in ("mean", "optimality gap")])
     for figure in (
-        figures_scores.score_bars(frame.assign(synthetic=True), width=width),
-        figures_scores.task_dots(cells, width=width),
-        figures_scores.aggregate_panels(aggregates, width=width),
+        charts.score_bars(frame.assign(synthetic=True), width=width),
+        charts.task_dots(cells, width=width),
+        statistics.aggregate_panels(aggregates, width=width),
     ):
         assert figure.get_figwidth() == width
         figure.draw_without_rendering()
@@ -209,7 +209,7 @@ def test_no_letter_is_smaller_than_seven_points_and_none_leaves_the_figure(width
 
 def test_drawing_leaves_the_users_settings_alone():
     before = dict(mpl.rcParams)
-    figures_scores.score_bars(bars())
+    charts.score_bars(bars())
     assert dict(mpl.rcParams) == before
 
 

@@ -12,7 +12,7 @@ import pytest
 from reports.build import build
 from reports.data.collect import NothingToReport, collect
 from reports.data.findings import Finding
-from reports.figures import scores as figures_scores
+from reports.figures import charts
 from reports.page import elements, inline_svg, sections
 from reports.page.page import Page, Section, render
 from reports.tables.table import Table
@@ -20,7 +20,7 @@ from reports.tables.table import Table
 VOID = {"meta", "link", "br", "hr", "img", "input", "source"}
 
 
-class Reader(HTMLParser):
+class PageReader(HTMLParser):
     """Checks that tags close in order; collects ids, addresses and text."""
 
     def __init__(self):
@@ -50,7 +50,7 @@ class Reader(HTMLParser):
 
 
 def read(html):
-    reader = Reader()
+    reader = PageReader()
     reader.feed(html)
     reader.close()
     return reader
@@ -130,7 +130,7 @@ def test_addresses_in_licences_become_links():
 
 
 def test_an_inline_figure_is_labelled_and_follows_the_page():
-    svg = inline_svg.inline(figures_scores.score_bars(bars()), "one", "A <title>", "What it shows")
+    svg = inline_svg.inline(charts.score_bars(bars()), "one", "A <title>", "What it shows")
     reader = read(svg)
     assert not reader.unbalanced
     assert not reader.open
@@ -144,7 +144,7 @@ def test_an_inline_figure_is_labelled_and_follows_the_page():
 
 
 def test_two_inline_figures_share_no_id():
-    figure = figures_scores.score_bars(bars())
+    figure = charts.score_bars(bars())
     check(example_page(*(inline_svg.inline(figure, key, "t", "d") for key in ("one", "two"))))
 
 

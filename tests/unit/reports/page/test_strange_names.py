@@ -12,10 +12,8 @@ from matplotlib.text import Text
 from reports.build import build
 from reports.data import load
 from reports.data.records import clean
-from reports.figures import scores as figures_scores
-from reports.figures import style
-from reports.page import elements
-from reports.page import writer as press
+from reports.figures import charts, specification, style
+from reports.page import elements, writer
 from reports.tables import table
 
 STRANGE = {
@@ -43,7 +41,7 @@ def scores(names):
 @pytest.mark.parametrize("name", [clean(name) for name in STRANGE.values()])
 def test_a_strange_name_is_drawn_as_it_is(name):
     frame = scores([name, "vc1"])
-    for figure in (figures_scores.score_bars(frame), figures_scores.task_dots(frame)):
+    for figure in (charts.score_bars(frame), charts.task_dots(frame)):
         shown = {text.get_text().replace("\n", "") for text in figure.findobj(Text)}
         wanted = {style.row_label(name).replace("\n", ""), style.short(name), f"\N{HAIR SPACE}{name}"}
         assert wanted & shown, shown
@@ -84,19 +82,18 @@ def test_a_link_leads_to_a_file_only():
 
 
 def test_folders_and_ids_of_suites_are_unlike_each_other():
-    names = press.own_names(["a.b", "a-b", "figures", "../x", "手", "足", "small-ycb-paper-r2"])
+    names = writer.folder_names(["a.b", "a-b", "figures", "../x", "手", "足", "small-ycb-paper-r2"])
     assert len({elements.identifier(name) for name in names}) == len(names)
     assert names[-1] == "small-ycb-paper-r2"
-    assert not [name for name in names if "/" in name or name.startswith(".") or name in press.RESERVED]
+    assert not [name for name in names if "/" in name or name.startswith(".") or name in writer.RESERVED]
 
 
 def test_a_command_on_the_page_runs_what_it_says(synthetic, write):
     from reports.data.collect import collect
-    from reports.figures.score_specifications import paper_command
 
     folder = write(synthetic.Run("vc1", "pen", 0, suite="small; touch stolen"))
     (suite,) = collect(folder).suites
-    assert "--preset 'small; touch stolen'" in paper_command(suite)
+    assert "--preset 'small; touch stolen'" in specification.find("success_rates").of(suite).command
 
 
 @pytest.mark.slow

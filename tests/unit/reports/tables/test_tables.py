@@ -6,9 +6,8 @@ import numpy as np
 import pandas
 import pytest
 
-from reports.analysis import background_shift as shift
+from reports.analysis import background_shift, coverage, learning, scores
 from reports.analysis import bootstrap as statistics
-from reports.analysis import coverage, learning, scores
 from reports.data import load
 from reports.tables import table, tables
 
@@ -83,7 +82,7 @@ def test_improvements_show_each_pair_once(comparison):
 
 def test_the_background_table_is_in_order_of_the_backgrounds(synthetic, write):
     shifted = [synthetic.Run("vc1", "door", seed, backgrounds=("10", "2")) for seed in range(2)]
-    table_of = shift.background_shift(load.load_episodes(load.load_runs(write(*shifted))))
+    table_of = background_shift.background_shift(load.load_episodes(load.load_runs(write(*shifted))))
     made = tables.background_table(table_of, synthetic=True)
     assert made.shown.columns.tolist() == ["task", "encoder", "own", "2", "10", "shifted, mean", "drop", "runs"]
     assert made.shown["runs"].tolist() == ["2"]
@@ -147,7 +146,7 @@ def test_a_probe_without_a_clock_shows_what_it_has(synthetic, tmp_path):
     [
         lambda: tables.cells_table(scores.Comparison((), (), "return_best", *[np.zeros((0, 0, 0))] * 3), "scores"),
         lambda: tables.aggregate_table(pandas.DataFrame(columns=["row", "statistic", "normaliser"])),
-        lambda: tables.background_table(pandas.DataFrame(columns=list(shift.COLUMNS))),
+        lambda: tables.background_table(pandas.DataFrame(columns=list(background_shift.COLUMNS))),
         lambda: tables.improvement_table(pandas.DataFrame(columns=["row", "other"])),
         lambda: tables.cost_table(pandas.DataFrame(columns=list(learning.COST_COLUMNS))),
         lambda: tables.coverage_table([]),

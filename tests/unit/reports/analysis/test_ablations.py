@@ -3,9 +3,10 @@
 import pandas
 import pytest
 
+from reports.analysis import ablations as variants_of
+from reports.analysis.ablations import ablation, compare_variants
+from reports.analysis.scores import cell_scores
 from reports.data import load
-from reports.figures import ablations as figures_ablations
-from reports.figures.ablations import ablation, cell_scores, compare_variants
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def cells(table):
 
 
 def test_stages_are_compared_on_the_tasks_that_all_have(runs):
-    table = ablation(runs, figures_ablations.stages())
-    names = [variant.name for variant in figures_ablations.stages()]
+    table = ablation(runs, variants_of.stages())
+    names = [variant.name for variant in variants_of.stages()]
     assert cells(table) == sorted((name, "hammer") for name in names)
     assert dict(zip(table["row"], table["title"], strict=True)) == {
         "no stage (rrl)": "rrl (random)",
@@ -40,17 +41,17 @@ def test_stages_are_compared_on_the_tasks_that_all_have(runs):
 def test_a_task_whose_own_momentum_is_zero_needs_no_variant_for_it(runs):
     door = runs[runs["task"] == "door"]
     assert door["ema_momentum"].eq(0).all()  # the paper's momentum of door
-    zero, _ = figures_ablations.third_stage()
+    zero, _ = variants_of.third_stage()
     assert zero.select(door).all()
 
 
 def test_an_ablation_without_one_of_its_variants_is_none(runs):
-    assert ablation(runs, figures_ablations.second_stage()) is None
-    assert compare_variants(runs[runs["encoder"] == "rrl"], figures_ablations.stages()) is None
+    assert ablation(runs, variants_of.second_stage()) is None
+    assert compare_variants(runs[runs["encoder"] == "rrl"], variants_of.stages()) is None
 
 
 def test_scores_of_variants_are_shares_of_the_better_one(runs):
-    comparison = compare_variants(runs, figures_ablations.adapted_parameters(still=False))
+    comparison = compare_variants(runs, variants_of.adapted_parameters(still=False))
     table = cell_scores(comparison)
     means = runs[runs["task"] == "hammer"].groupby("title")["return_best"].mean()
     share = 100 * means["hindex+adapt-all (builtin)"] / means["hindex (builtin)"]
@@ -60,7 +61,7 @@ def test_scores_of_variants_are_shares_of_the_better_one(runs):
 
 
 def test_one_seed_has_no_interval(runs):
-    comparison = compare_variants(runs[runs["seed"] == 0], figures_ablations.adapted_parameters(still=False))
+    comparison = compare_variants(runs[runs["seed"] == 0], variants_of.adapted_parameters(still=False))
     table = cell_scores(comparison)
     assert table["seeds"].eq(1).all()
     assert table[["low", "high"]].isna().to_numpy().all()
@@ -70,7 +71,7 @@ def test_of_two_weights_the_commoner_is_taken(synthetic, write):
     made = [synthetic.Run("hindex", "pen", seed) for seed in range(2)]
     made += [synthetic.Run("hindex", "pen", 0, label="(random)")]
     made += [synthetic.Run("hindex", "pen", seed, "adapt-all") for seed in range(2)]
-    table = ablation(load.load_runs(write(*made)), figures_ablations.adapted_parameters(still=False))
+    table = ablation(load.load_runs(write(*made)), variants_of.adapted_parameters(still=False))
     assert set(table["weights_label"]) == {"(builtin)"}
     assert isinstance(table, pandas.DataFrame)
 
@@ -82,15 +83,15 @@ def test_adaptation_without_stage_3_is_told_from_adaptation_with_it(synthetic, w
         variant=runs["variant"].replace("adapt-all", "adapt-all+ema-0"),
         ema_momentum=runs["ema_momentum"].where(runs["variant"] != "adapt-all", 0.0),
     )
-    table = ablation(still, figures_ablations.adapted_parameters())
+    table = ablation(still, variants_of.adapted_parameters())
     assert sorted(table["variant"]) == ["adapt-all+ema-0", "ema-0"]
-    assert ablation(still, figures_ablations.adapted_parameters(still=False)) is None
-    with_stage_3 = ablation(runs, figures_ablations.second_stage(still=False))
+    assert ablation(still, variants_of.adapted_parameters(still=False)) is None
+    with_stage_3 = ablation(runs, variants_of.second_stage(still=False))
     assert sorted(with_stage_3["variant"]) == ["", "adapt-none"]
 
 
 def test_variants_say_which_weights_they_stand_on(runs):
-    named = figures_ablations.labelled(runs, figures_ablations.stages())
+    named = variants_of.labelled(runs, variants_of.stages())
     assert [variant.name for variant in named] == [
         "no stage (rrl) (random)",
         "stage 1 (builtin)",
@@ -98,4 +99,4 @@ def test_variants_say_which_weights_they_stand_on(runs):
         "stages 1, 2, 3 (builtin)",
     ]
     assert set(ablation(runs, named)["row"]) == {variant.name for variant in named}
-    assert figures_ablations.labelled(runs[:0], named) == named
+    assert variants_of.labelled(runs[:0], named) == named
