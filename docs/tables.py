@@ -1,7 +1,7 @@
-"""Write the tables of these pages from the cards that ship, so that page and card cannot differ.
+"""Write the tables of these pages from the cards that ship and the registered figures, so that they cannot differ.
 
 ``python docs/tables.py`` rewrites whatever stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->`` in
-the pages beside it; ``--check`` changes nothing and exits with 1 where a page differs. Needs the standard library only.
+the pages beside it; ``--check`` changes nothing and exits with 1 where a page differs.
 """
 
 from __future__ import annotations
@@ -73,7 +73,15 @@ def stage2_table() -> str:
     return _markdown(heading, rows)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"experts": experts_table, "stage2": stage2_table}
+def figures_table() -> str:
+    """Return the figures of the report: one row per registered specification."""
+    from reports.figures.specification import figures
+
+    rows = [(f"`{one.name}`", one.title, f"`bench {one.command}`") for one in figures()]
+    return _markdown(("figure", "shows", "runs it needs"), rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"experts": experts_table, "stage2": stage2_table, "figures": figures_table}
 
 
 def renewed(page: str) -> str:
@@ -94,8 +102,8 @@ def wilson(successes: int, episodes: int) -> tuple[float, float]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Rewrite the pages, or with ``--check`` say which of them differ from the cards."""
-    parser = argparse.ArgumentParser(description="Write the tables of docs/*.md from the cards that ship.")
+    """Rewrite the pages, or with ``--check`` say which of them differ from their sources."""
+    parser = argparse.ArgumentParser(description="Write the tables of docs/*.md from their sources.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where a page differs")
     check = parser.parse_args(arguments).check
     differ = False
@@ -106,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         differ = True
         if check:
-            sys.stderr.write(f"{path.name}: a table differs from the cards; run `python docs/tables.py`\n")
+            sys.stderr.write(f"{path.name}: a table differs from its source; run `python docs/tables.py`\n")
         else:
             path.write_text(after, encoding="utf-8")
     return int(check and differ)

@@ -24,7 +24,7 @@ from .tables.suite_tables import SectionTables, shared_tables, suite_tables
 
 PAGE = "report.html"
 
-MOST_TOLD = 20
+MOST_LISTED = 20
 """Folders of a kind that the summary names one by one."""
 
 
@@ -35,13 +35,13 @@ class Report:
     Attributes:
         page: the page's path.
         drawn: titles of the figures.
-        lacking: titles of the figures without runs.
+        missing: titles of the figures without runs.
         summary: what was left out and why, one line each, then one paragraph.
     """
 
     page: Path
     drawn: tuple[str, ...]
-    lacking: tuple[str, ...]
+    missing: tuple[str, ...]
     summary: str
 
 
@@ -58,7 +58,7 @@ def build(
         processes: that draw.
 
     Raises:
-        ConfigError: there is no figure of a name.
+        ConfigError: a figure has another name.
         NothingToReport: there is no run, or none of that suite.
         OutputError: `out` cannot be written.
     """
@@ -85,19 +85,19 @@ def build(
         ]
         parts += _shared_sections(material, shared)
     prepared = [one for part in (*contents, shared) for one in part.prepared]
-    missing = sections.not_run_section(prepared)
+    not_run = sections.not_run_section(prepared)
     page = Page(
         title=f"H-InDex Bench: {folder.name}",
         heading="Visual representations in dexterous manipulation",
         kicker="H-InDex Bench report",
         lede=_lede(material),
-        sections=[sections.findings_section(findings, material), *parts, *([missing] if missing else [])],
+        sections=[sections.findings_section(findings, material), *parts, *([not_run] if not_run else [])],
         version=package_version(),
     )
     write_bytes(target / PAGE, render(page).encode())
     drawn = tuple(one.title for _, one in prepared if one.drawn)
-    lacking = tuple(one.title for _, one in prepared if not one.drawn)
-    return Report(target / PAGE, drawn, lacking, _summary(material, drawn, lacking, findings))
+    missing = tuple(one.title for _, one in prepared if not one.drawn)
+    return Report(target / PAGE, drawn, missing, _summary(material, drawn, missing, findings))
 
 
 @dataclass
@@ -125,7 +125,7 @@ class _Part:
 
 
 def _suite_sections(suite: Suite, part: _Part, of: int) -> list[Section]:
-    """The sections of one suite of so many."""
+    """Return the sections of one suite of so many."""
     tables = suite_tables(suite)
 
     def key(name: str) -> str:
@@ -144,7 +144,7 @@ def _suite_sections(suite: Suite, part: _Part, of: int) -> list[Section]:
 
 
 def _shared_sections(material: Material, part: _Part) -> list[Section]:
-    """What belongs to no suite: probe, Stage 2, encoders, machines."""
+    """Return the sections that belong to no suite: probe, Stage 2, encoders, machines."""
     tables = shared_tables(material)
     bodies = {name: part.body(name, material, tables) for name in SHARED_SECTIONS}
     return [
@@ -183,13 +183,13 @@ def _count(number: int, noun: str, before: str = "") -> str:
     return f"{before}{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _summary(material: Material, drawn: Sequence[str], lacking: Sequence[str], findings: Sequence[Finding]) -> str:
+def _summary(material: Material, drawn: Sequence[str], missing: Sequence[str], findings: Sequence[Finding]) -> str:
     runs = sum(len(suite.runs) for suite in material.suites)
     used = sum(int(suite.runs["used"].sum()) for suite in material.suites)
     suites = ", ".join(suite.name for suite in material.suites)
     words = f"{used} of {_count(runs, 'run')} usable, of {suites}. {_count(len(drawn), 'figure')} drawn"
-    words += f", {len(lacking)} not run yet (the page has the commands)" if lacking else ""
+    words += f", {len(missing)} not run yet (the page has the commands)" if missing else ""
     words += f". {_count(len(findings), 'finding')}, first on the page" if findings else ""
-    told = [finding for finding in findings if finding.items]
-    left_out = [line for one in told for line in (f"{one.text}:", *(f"  {item}" for item in one.lines(MOST_TOLD)))]
+    listed = [finding for finding in findings if finding.items]
+    left_out = [line for one in listed for line in (f"{one.text}:", *(f"  {item}" for item in one.lines(MOST_LISTED)))]
     return "\n".join([*left_out, f"{words}."])

@@ -45,7 +45,7 @@ def momenta() -> tuple[Variant, ...]:
 
 
 def adapted_parameters(*, still: bool = True) -> tuple[Variant, ...]:
-    """Figures 6c and 7: Stage 2 on all parameters, or on BatchNorm's affine ones alone.
+    """Return figures 6c and 7: Stage 2 on all parameters, or on BatchNorm's affine ones alone.
 
     Args:
         still: without Stage 3, as `bench ablate adaptation` runs them; else with each task's own momentum.
@@ -73,7 +73,7 @@ def third_stage() -> tuple[Variant, ...]:
 
 
 def ablation(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> pandas.DataFrame | None:
-    """The runs of an ablation, on the tasks that all variants have; `row` becomes the variant's name.
+    """Return the runs of an ablation, on the tasks that all variants have; `row` becomes the variant's name.
 
     Args:
         runs: of one suite, see `load_runs`. Of several rows of one encoder, those on the weights that most
@@ -99,7 +99,7 @@ def ablation(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> pandas.Da
 
 
 def labelled(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
-    """The variants, named with their weights where these are not official, such as ``stage 1 (builtin)``."""
+    """Return the variants, named with their weights where these are not official, such as ``stage 1 (builtin)``."""
     used = runs[runs["used"]]
     named = []
     for variant in variants:
@@ -128,12 +128,12 @@ def compare_variants(runs: pandas.DataFrame, variants: tuple[Variant, ...]) -> C
 
 
 def _hindex(runs: pandas.DataFrame) -> pandas.Series:
-    """Hindex with its own Stage 2, whatever its momentum."""
+    """Return Hindex with its own Stage 2, whatever its momentum."""
     return (runs["encoder"] == "hindex") & ~runs["variant"].str.contains("adapt")
 
 
 def _adapted(tag: str, still: bool) -> Select:
-    """Runs of hindex with this tag for Stage 2, none for its own; with Stage 3 as its card has it, or without."""
+    """Select runs of hindex with this tag for Stage 2, none for its own, with Stage 3 as its card has it or without."""
 
     def select(runs: pandas.DataFrame) -> pandas.Series:
         tags = runs["variant"].map(lambda variant: {part for part in variant.split("+") if part})

@@ -1,4 +1,4 @@
-"""The background shift: what a finished policy loses when only the looks of the scene change.
+"""The background shift: what a finished policy loses when only the appearance of the scene changes.
 
 Source: H-InDex, Figure 12 and Table 3.
 """
@@ -25,7 +25,7 @@ ALL_SHIFTED = "mean"
 
 
 def paired_episodes(episodes: pandas.DataFrame) -> pandas.DataFrame:
-    """Episodes under a shifted background beside those of the same run and seed under its own.
+    """Pair episodes under a shifted background with those of the same run and seed under its own.
 
     Only initial states that both have are kept. Episodes that `bench eval` ran under the run's own background count as
     its own; those of the training's last evaluation go first.
@@ -48,7 +48,7 @@ def paired_episodes(episodes: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def background_shift(episodes: pandas.DataFrame) -> pandas.DataFrame:
-    """Returns under a run's own background and under each shifted one: a row a task, encoder and background.
+    """Return returns under the own background and each shifted one: one row per task, encoder and background.
 
     Columns: `suite`, `task`, `row`, `background` (``mean``: over all shifted ones), `runs`, `episodes` (pairs),
     `return_own`, `return_shifted` (means over runs of their means), `drop` (in per cent of `return_own`; NaN where that

@@ -1,6 +1,6 @@
 """The statistics of the reports: aggregates over tasks, and how far to trust them.
 
-Scores are arrays (runs, tasks), one an encoder, NaN where a task has fewer runs than another. Every aggregate takes any
+Scores are arrays (runs, tasks), one per encoder, NaN where a task has fewer runs than others. Every aggregate takes any
 leading axes (..., runs, tasks), so that thousands of resamples are one call.
 
 Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
@@ -25,7 +25,7 @@ REPETITIONS = 2000
 CONFIDENCE = 0.95
 
 NOTHING = 1e-9
-"""The share of the largest return below which a best mean return counts as not positive."""
+"""Return the share of the largest return below which a best mean return counts as not positive."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Normaliser:
     fallback: npt.NDArray[np.bool_]
 
     def __call__(self, returns: Scores) -> Scores:
-        """Scores (..., runs, tasks) of returns; NaN on a task where no encoder differs from another."""
+        """Return scores (..., runs, tasks) of returns; NaN on a task where no encoder differs from another."""
         span = self.high - self.low
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = FULL_SCORE * (returns - self.low[..., None, :]) / span[..., None, :]
@@ -72,7 +72,7 @@ class Estimate:
 
 
 def task_means(scores: Scores) -> Scores:
-    """Mean over the runs of each task: (..., runs, tasks) -> (..., tasks)."""
+    """Return mean over the runs of each task: (..., runs, tasks) -> (..., tasks)."""
     valid = ~np.isnan(scores)
     count = valid.sum(axis=-2)
     total = np.where(valid, scores, 0.0).sum(axis=-2)
@@ -81,12 +81,12 @@ def task_means(scores: Scores) -> Scores:
 
 
 def mean(scores: Scores) -> Scores:
-    """The paper's average: over runs, then over the tasks that have any."""
+    """Return the paper's average: over runs, then over the tasks that have any."""
     return task_means(task_means(scores)[..., None])[..., 0]
 
 
 def interquartile_mean(scores: Scores) -> Scores:
-    """Mean of the middle half of all runs of all tasks, pooled; tasks with more runs weigh more.
+    """Return mean of the middle half of all runs of all tasks, pooled; tasks with more runs weigh more.
 
     Equal to ``scipy.stats.trim_mean(scores, 0.25, axis=None)``.
     """
@@ -100,18 +100,18 @@ def interquartile_mean(scores: Scores) -> Scores:
 
 
 def optimality_gap(scores: Scores, target: float = FULL_SCORE) -> Scores:
-    """How far runs stay below `target` on average, runs above it counting as there."""
+    """Return how far runs stay below `target` on average, runs above it counting as there."""
     return target - _pooled_mean(np.minimum(scores, target))
 
 
 def performance_profile(scores: Scores, thresholds: Scores) -> Scores:
-    """Share of runs that score more than each threshold: (..., runs, tasks), (K,) -> (..., K)."""
+    """Return share of runs that score more than each threshold: (..., runs, tasks), (K,) -> (..., K)."""
     above = [_pooled_mean(np.where(np.isnan(scores), np.nan, scores > threshold)) for threshold in thresholds]
     return np.stack(above, axis=-1)
 
 
 def probability_of_improvement(first: Scores, second: Scores) -> Scores:
-    """Chance that a run of `first` beats one of `second` on the same task, ties half, averaged over shared tasks.
+    """Return the chance that a run of `first` beats one of `second` on the same task, ties half, over shared tasks.
 
     Args:
         first: (..., runs, tasks).
@@ -123,7 +123,7 @@ def probability_of_improvement(first: Scores, second: Scores) -> Scores:
 
 
 def normaliser(returns: Scores, fallback: npt.NDArray[np.bool_] | None = None) -> Normaliser:
-    """The normaliser of a comparison.
+    """Return the normaliser of a comparison.
 
     Args:
         returns: (..., encoders, runs, tasks), of the encoders compared.
@@ -156,7 +156,7 @@ def bootstrap(
     confidence: float = CONFIDENCE,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """A statistic of one or several score arrays with stratified bootstrap intervals (tasks stay, runs are redrawn).
+    """Return a statistic of one or several score arrays with stratified bootstrap intervals: runs are redrawn by task.
 
     The plain percentile interval is too short with few runs: the bootstrap's variance is that of the sample, not of
     the population. The corrected one multiplies its deviations from the estimate by ``sqrt(n / (n - 1))``, which mends
@@ -185,7 +185,7 @@ def bootstrap(
 
 
 def _variances(arrays: Sequence[Scores], statistic: Statistic) -> tuple[Scores, Scores]:
-    """Jackknife variances of a statistic by array and task with two runs or more, (C, ...), and their runs (C,)."""
+    """Return jackknife variances by array and task with two runs or more, (C, ...), and their runs (C,)."""
     variances, counts = [], []
     for number, array in enumerate(arrays):
         cells = np.argwhere(~np.isnan(array) & ((~np.isnan(array)).sum(axis=0) > 1))
@@ -203,7 +203,7 @@ def _variances(arrays: Sequence[Scores], statistic: Statistic) -> tuple[Scores, 
 
 
 def few_runs(variances: Scores, counts: Scores, tail: float) -> tuple[Scores, Scores]:
-    """What to multiply the bootstrap's deviations by, and the effective degrees of freedom.
+    """Return what to multiply the bootstrap's deviations by, and the effective degrees of freedom.
 
     Args:
         variances: (C, ...) independent parts of the statistic's variance, estimated without bias.
@@ -221,5 +221,5 @@ def few_runs(variances: Scores, counts: Scores, tail: float) -> tuple[Scores, Sc
 
 
 def _pooled_mean(values: Scores) -> Scores:
-    """Mean of all runs of all tasks: (..., runs, tasks) -> (...)."""
+    """Return mean of all runs of all tasks: (..., runs, tasks) -> (...)."""
     return task_means(values.reshape(*values.shape[:-2], -1, 1))[..., 0]

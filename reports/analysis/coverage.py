@@ -63,7 +63,7 @@ def simulate_coverage(
     seed: int = 0,
     episodes: int = 0,
 ) -> list[Coverage]:
-    """Coverage of the 95 % intervals of `mean`, by the number of runs.
+    """Return coverage of the 95 % intervals of `mean`, by the number of runs.
 
     Every case is an invented encoder: true task scores uniform in 20 to 90, standard deviations over runs log-normal
     (median 8, a factor of 1.8). The redrawn runs are shared between cases, so a case costs one product of matrices.
@@ -102,13 +102,13 @@ def simulate_coverage(
 
 @cache
 def suite_coverage(tasks: int) -> tuple[Coverage, ...]:
-    """Coverage of the intervals of suites of so many tasks, simulated once a process."""
+    """Return coverage of the intervals of suites of so many tasks, simulated once per process."""
     return tuple(simulate_coverage(tasks=tasks))
 
 
 @cache
 def one_task_coverage() -> tuple[Coverage, ...]:
-    """Coverage of the intervals of a single task, simulated once a process."""
+    """Return coverage of the intervals of a single task, simulated once per process."""
     return tuple(
         one
         for distribution in ONE_TASK
@@ -118,14 +118,14 @@ def one_task_coverage() -> tuple[Coverage, ...]:
 
 
 def one_task_range(fewest: int, most: int) -> tuple[float, float]:
-    """Lowest and highest simulated coverage on one task of corrected intervals from so many to so many seeds."""
+    """Return lowest and highest simulated coverage on one task of corrected intervals from so many to so many seeds."""
     below = max((count for count in ONE_TASK_SEEDS if count <= fewest), default=ONE_TASK_SEEDS[0])
     shares = [one.corrected for one in one_task_coverage() if below <= one.runs <= max(most, below)]
     return min(shares), max(shares)
 
 
 def invent(distribution: str, shape: tuple[int, int, int], generator: np.random.Generator) -> tuple[Scores, Scores]:
-    """Scores (cases, runs, tasks) of runs without the noise of episodes, and the true means over tasks (cases,)."""
+    """Return scores (cases, runs, tasks) without the noise of episodes, and the true means over tasks (cases,)."""
     cases, _, tasks = shape
     true = generator.uniform(20.0, 90.0, (cases, 1, tasks))
     spread = 8.0 * np.exp(0.6 * generator.standard_normal((cases, 1, tasks)))

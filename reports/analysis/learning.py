@@ -22,7 +22,7 @@ COST_COLUMNS = (
 
 
 def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE) -> pandas.DataFrame:
-    """How fast every run learned: one row a run that is used.
+    """Return how fast every run learned: one row per used run.
 
     Columns: `suite`, `task`, `row`, `seed`, `mean_return` (area under the learning curve from cloning on, by
     trapezoids over environment steps, divided by these steps), `steps` (of the whole curve) and `steps_to_success` (at
@@ -43,7 +43,7 @@ def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE)
 
 
 def sample_efficiency(speed: pandas.DataFrame, rows: Sequence[str]) -> pandas.DataFrame:
-    """How fast encoders learn, over the tasks.
+    """Return how fast encoders learn, over the tasks.
 
     Args:
         speed: of `learning_speed`, of one suite.
@@ -77,7 +77,7 @@ def sample_efficiency(speed: pandas.DataFrame, rows: Sequence[str]) -> pandas.Da
 def curve_bands(
     curves: pandas.DataFrame, value: Literal["return", "success"] = "return", *, repetitions: int = 1000, seed: int = 0
 ) -> pandas.DataFrame:
-    """Learning curves with 95 % bands over seeds: one row a row, task and evaluation.
+    """Learning curves with 95 % bands over seeds: one row per row, task and evaluation.
 
     An evaluation that only some seeds have reached is left out, so that the mean is always over the same runs.
 
@@ -98,7 +98,7 @@ def curve_bands(
 
 
 def costs(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """What a row's runs cost on one machine; machines are kept apart, for their times do not compare.
+    """Return what a row's runs cost on one machine; machines are kept apart, for their times do not compare.
 
     Columns: `row`, `device`, `cpu`, `runs`, `frames_per_second` (median over runs, rollouts only), `wall_minutes` (mean
     measured time of a run), `seconds` (the same by stage, a dict), `memory_mb`, `gpu_memory_mb` (highest peak of any).

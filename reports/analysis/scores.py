@@ -71,13 +71,13 @@ class Comparison:
 
 
 def task_order(names: Sequence[str]) -> tuple[str, ...]:
-    """Task names in the paper's order, unknown ones last."""
+    """Return task names in the paper's order, unknown ones last."""
     known = list(CARDS)
     return tuple(sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name)))
 
 
 def row_order(runs: pandas.DataFrame) -> tuple[str, ...]:
-    """Rows of these runs: the paper's encoders first, official weights before others, variants after their encoder."""
+    """Return rows in order: the paper's encoders first, official weights before others, variants after their encoder."""
     first = runs.drop_duplicates("row")[["row", "encoder", "variant", "weights_label"]].to_dict("records")
     place = {name: number for number, name in enumerate(PAPER_ORDER)}
 
@@ -89,7 +89,7 @@ def row_order(runs: pandas.DataFrame) -> tuple[str, ...]:
 
 
 def main_rows(runs: pandas.DataFrame) -> tuple[str, ...]:
-    """Rows of the main comparison: encoders as they are, without changed stage settings, that see images."""
+    """Return rows of the main comparison: encoders as they are, without changed stage settings, that see images."""
     sees = runs["card"].map(lambda card: card.get("feature_dim") != 0) & (runs["encoder"] != "state")
     return row_order(runs[runs["used"] & sees & (runs["variant"] == "")])
 
@@ -140,7 +140,7 @@ def aggregates(
     repetitions: int = statistics.REPETITIONS,
     seed: int = 0,
 ) -> pandas.DataFrame:
-    """Mean, interquartile mean and optimality gap of every row, with intervals.
+    """Return mean, interquartile mean and optimality gap of every row, with intervals.
 
     Args:
         comparison: of `compare`.
@@ -200,7 +200,7 @@ def cell_scores(comparison: Comparison, *, seed: int = 0) -> pandas.DataFrame:
 def profiles(
     comparison: Comparison, thresholds: Scores = THRESHOLDS, *, repetitions: int = 500, seed: int = 0
 ) -> pandas.DataFrame:
-    """Performance profiles: the share of runs that score more than a threshold.
+    """Return performance profiles: the share of runs that score more than a threshold.
 
     Columns: `row`, `threshold`, `share` and the intervals of an `Estimate` as in `aggregates`.
     """
@@ -224,7 +224,7 @@ def profiles(
 def improvements(
     comparison: Comparison, *, repetitions: int = statistics.REPETITIONS, seed: int = 0
 ) -> pandas.DataFrame:
-    """Probability that a run of `row` beats one of `other` on the same task, for every pair of rows with shared tasks.
+    """Return the probability that a run of `row` beats one of `other` on the same task, for pairs with shared tasks.
 
     Columns: `row`, `other`, the numbers of an `Estimate` as in `aggregates`, and `tasks` (how many they share).
     """

@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def stage2_numbers(adaptations: pandas.DataFrame) -> pandas.DataFrame:
-    """One row a task of an adaptation, with 95 % intervals over held-out episodes.
+    """Return one row per task of an adaptation, with 95 % intervals over held-out episodes.
 
     Args:
         adaptations: see `reports.data.load.load_adaptations`; those whose card has no such numbers are left out.
@@ -87,7 +87,7 @@ def _by_task(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _all_but_the_mode(card: Mapping[str, Any], task: str) -> str:
-    """What two adaptations have in common that differ in nothing but what of the encoder is trained."""
+    """Return what two adaptations have in common that differ in nothing but what of the encoder is trained."""
     training = {name: value for name, value in card["training"].items() if name not in ("seconds", "sessions")}
     parts = [task, card["encoder"]["weights_sha256"], card["data"]["sha256"], card["heads"]]
     return json.dumps([*parts, card["perceptual_network"], training], sort_keys=True)

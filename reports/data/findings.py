@@ -51,13 +51,13 @@ class Finding:
     items: tuple[str, ...] = ()
 
     def lines(self, most: int) -> list[str]:
-        """The items, or the first of them and how many more there are."""
+        """Return the items, or the first of them and how many more there are."""
         more = len(self.items) - most
         return [*self.items[:most], *([f"and {more} more"] if more > 0 else [])]
 
 
 def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Finding]:
-    """Findings about the runs of `reports.data.load.load_runs`, worst first; empty where all is well.
+    """Return findings about the runs of `reports.data.load.load_runs`, worst first; empty where all is well.
 
     Args:
         runs: of any number of suites.
@@ -76,7 +76,7 @@ def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Find
 
 
 def refused_folders(places: Sequence[tuple[Path, str]]) -> list[Finding]:
-    """The finding on folders that could not be searched for runs, see `reports.data.reading.find`."""
+    """Return the finding on folders that could not be searched for runs, see `reports.data.reading.find`."""
     if not places:
         return []
     items = tuple(f"{clean(str(path))} ({why})" for path, why in places)

@@ -37,7 +37,7 @@ ADAPTATION_COLUMNS = (
 
 
 def load_runs(folder: Path | str) -> pandas.DataFrame:
-    """One row per run folder below `folder`, sorted by suite, task, title and seed.
+    """Return one row per run folder below `folder`, sorted by suite, task, title and seed.
 
     Columns:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
@@ -62,7 +62,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         unstable: episodes that the simulation gave up on.
         backgrounds: names of the shifted backgrounds that were evaluated, a tuple.
         wall_seconds, seconds, frames_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
-            dict), frames a second in rollouts, peaks.
+            dict), frames per second in rollouts, peaks.
         device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.
         video, pictures, path: the film or None; ``{"start": path, "strip": path, ...}``; the folder.
         episode_table, steps_at: the evaluation episodes (a table or None) and environment steps by iteration (a dict).
@@ -89,7 +89,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
 
 
 def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per evaluation of each of these `runs`, unfinished ones included.
+    """Return one row per evaluation of each of these `runs`, unfinished ones included.
 
     Columns: `LABELS` as in `load_runs`, then `iteration` (-1 untrained, 0 cloned), `steps` (environment steps of
     training until then), `return`, `success` and `episodes` (means over so many on the training scene).
@@ -106,7 +106,7 @@ def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """One row per evaluation episode of each of these `runs`, shifted backgrounds included.
+    """Return one row per evaluation episode of each of these `runs`, shifted backgrounds included.
 
     Columns: `LABELS` as in `load_runs`, then `iteration`, `background` (``default`` is the training scene),
     `episode_seed`, `return`, `success` and `length`.
@@ -120,7 +120,7 @@ def load_episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def load_probe(folder: Path | str) -> pandas.DataFrame:
-    """One row per quantity that a probe read from an encoder's features: ``probe/<title>/<task>.json`` below `folder`.
+    """Return one row per quantity that a probe read from features: ``probe/<title>/<task>.json`` below `folder`.
 
     Columns: `task`, `title`, `encoder` (name alone), `quantity`, `dimensions` (names), `r2` with its `low` and `high`,
     `clock_r2` (from the time in the episode alone; NaN in files that do not record it), `constant` (the quantity does
@@ -130,7 +130,7 @@ def load_probe(folder: Path | str) -> pandas.DataFrame:
 
 
 def load_adaptations(folder: Path | str) -> pandas.DataFrame:
-    """One row per Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
+    """Return one row per Stage 2 result below `folder`: ``adapt/<task>/<title>/card.json`` and what lies beside it.
 
     Columns: `task`, `title`, `encoder` (name alone), `card` (dict), `batchnorm` and `pretrained` (paths or None),
     `metrics`, `strip` (paths or None), `keypoints` (a tuple of paths), `synthetic`, `path` and `problem`.
@@ -139,7 +139,7 @@ def load_adaptations(folder: Path | str) -> pandas.DataFrame:
 
 
 def load_published() -> pandas.DataFrame:
-    """Numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
+    """Return numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
 
     Columns: `task`, `encoder`, `quantity`, `value`, `source` (with the page).
     """
@@ -149,13 +149,13 @@ def load_published() -> pandas.DataFrame:
 
 
 def suites(runs: pandas.DataFrame) -> list[str]:
-    """The suites, that with most usable runs first; they are never pooled."""
+    """Return the suites, that with most usable runs first; they are never pooled."""
     counted = runs.groupby("suite")["used"].sum()
     return sorted(counted.index, key=lambda suite: (-counted[suite], suite))
 
 
 def _suffix(runs: pandas.DataFrame) -> pandas.Series:
-    """What tells titles apart by hash where one stands for two weights or, on one task, for two adaptations of them.
+    """Return what tells titles apart by hash where one has two weights or, on one task, two adaptations of them.
 
     Official weights may have a file for every task: then hashes are compared within a task. Where that splits one
     task's runs, the rarer hash gets the suffix; a title with two weights over the suite gets it on all.
@@ -186,26 +186,26 @@ def _has_a_file_a_task(card: dict[str, Any]) -> bool:
 
 
 def _outdated(runs: pandas.DataFrame) -> list[bool]:
-    """Runs of an earlier results version of their task than that of a finished run in the same suite."""
+    """Return runs of an earlier results version of their task than that of a finished run in the same suite."""
     finished = runs["task_version"].where(runs["status"] == "finished")
     latest = finished.groupby([runs["suite"], runs["task"]]).transform("max")
     return list(runs["task_version"] < latest)
 
 
 def _used(runs: pandas.DataFrame) -> list[bool]:
-    """The first finished run of each row, task and seed of a suite that is not outdated."""
+    """Return the first finished run of each row, task and seed of a suite that is not outdated."""
     finished = runs[(runs["status"] == "finished") & ~runs["outdated"]]
     first = ~finished.duplicated(["suite", "task", "row", "seed"])
     return list(first.reindex(runs.index, fill_value=False))
 
 
 def readable(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The runs whose files could be read and are as their manifest says, where there is one."""
+    """Return the runs whose files could be read and are as their manifest says, where there is one."""
     return runs[~runs["status"].isin(LEFT_OUT)]
 
 
 def _episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """The episodes of all readable runs below each other, with the index of the run in column `run`."""
+    """Return the episodes of all readable runs below each other, with the index of the run in column `run`."""
     import pandas
 
     parts = [table.assign(run=run) for run, table in readable(runs)["episode_table"].items() if len(table)]

@@ -37,7 +37,7 @@ class Problem(BenchError):
 
 
 def read_record(path: Path, kind: type[R]) -> R | None:
-    """The object in a JSON file, checked; None where there is no file.
+    """Return the object in a JSON file, checked; None where there is no file.
 
     Raises:
         Problem: it is no regular file, no JSON, no object, or a field does not fit.
@@ -47,7 +47,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file as it is; empty where there is no file.
+    """Return the object in a JSON file as it is; empty where there is no file.
 
     Raises:
         Problem: it is no regular file, no JSON or no object.
@@ -63,7 +63,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_record(text: str, kind: type[R], name: str) -> R:
-    """The object in JSON text, checked; `name` is where it stands.
+    """Return the object in JSON text, checked; `name` is where it stands.
 
     Raises:
         Problem: it is no JSON, no object, or a field does not fit.
@@ -73,7 +73,7 @@ def parse_record(text: str, kind: type[R], name: str) -> R:
 
 
 def read_text(path: Path) -> str | None:
-    """The text of a file; None where there is none.
+    """Return the text of a file; None where there is none.
 
     Raises:
         Problem: it is no regular file, too large, or no UTF-8.
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file.
+    """Return whether there is a file.
 
     Raises:
         Problem: what is there is no regular file, such as a folder, a pipe or a link to nothing.
@@ -134,7 +134,7 @@ class Places:
 
 
 def find(root: Path) -> Places:
-    """Everything below a folder that a report reads, in order of path; links to folders are not followed."""
+    """Return everything below a folder that a report reads, in order of path; links to folders are not followed."""
     runs: list[Path] = []
     probes: list[Path] = []
     adaptations: list[Path] = []

@@ -21,7 +21,7 @@ MOST_ENTRIES = 200
 
 
 def clean(text: str, most: int = LONGEST) -> str:
-    r"""Text that is safe to show: one line, printable; control and invisible characters become escapes.
+    r"""Return text that is safe to show: one line, printable; control and invisible characters become escapes.
 
     >>> clean("a\nb\x1b[31m")
     'a\\nb\\x1b[31m'
@@ -51,7 +51,7 @@ Setting = Whole | Number | Flag | Text | None
 
 
 class Record(BaseModel):
-    """An object in a file; fields it does not name are dropped."""
+    """Return an object in a file; fields it does not name are dropped."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -230,7 +230,7 @@ class Probe(Record):
 
 
 class Mean(Record):
-    """A mean with its interval."""
+    """Return a mean with its interval."""
 
     mean: Number
     low: Number
@@ -295,7 +295,7 @@ class AdaptationCard(Record):
 
 
 def first_fault(error: ValidationError) -> str:
-    """What a validation found first, on one line: ``learner.iterations: input should be a valid integer``."""
+    """Return what a validation found first, on one line: ``learner.iterations: input should be a valid integer``."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     where = ".".join(str(part) for part in faults[0]["loc"])
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""

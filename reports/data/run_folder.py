@@ -44,7 +44,7 @@ COLUMNS = (
 
 
 def empty_row(path: Path) -> RunRow:
-    """A row that knows only where the run lies: ``OUT/<suite>/<task>/<encoder>/seed-<n>``."""
+    """Return a row that knows only where the run lies: ``OUT/<suite>/<task>/<encoder>/seed-<n>``."""
     suite, task, encoder_folder, seed = map(clean, path.parts[-4:])
     title = title_of(encoder_folder)
     nothing: RunRow = dict.fromkeys(COLUMNS)
@@ -63,7 +63,7 @@ def empty_row(path: Path) -> RunRow:
 
 
 def read_run(path: Path) -> RunRow:
-    """The row of a run folder.
+    """Return the row of a run folder.
 
     A finished run whose files no longer match its manifest has the status `altered` and no numbers; a folder that
     cannot be read is `unreadable` and says why in `problem`.
@@ -84,7 +84,7 @@ def read_run(path: Path) -> RunRow:
 
 
 def read_episodes(path: Path) -> pandas.DataFrame:
-    """The evaluation episodes in a file, none where there is no file; an episode that is there twice counts once.
+    """Return the evaluation episodes in a file, none without a file; repeated episodes count once.
 
     Columns: as `benchmark.store.episodes.COLUMNS`.
 
@@ -109,7 +109,7 @@ def read_episodes(path: Path) -> pandas.DataFrame:
 
 
 def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
-    """What the files hold, each read and checked once."""
+    """Return what the files hold, each read and checked once."""
     path = folder.path
     stored_identity = read_object(path / IDENTITY)
     with naming(IDENTITY):
@@ -135,7 +135,7 @@ def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
 
 
 def _metrics(path: Path) -> list[records.Metrics]:
-    """The lines of the metrics; what follows the last newline is left out, as its writer was killed."""
+    """Return the lines of the metrics; what follows the last newline is left out, as its writer was killed."""
     *lines, _ = (read_text(path) or "").split("\n")
     return [parse_record(line, records.Metrics, f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
 
@@ -144,17 +144,17 @@ def _plain(record: records.Record) -> RunRow:
     return record.model_dump(exclude_unset=True)
 
 
-def _who(row: RunRow, told: records.IdentityEncoder, encoder: records.Encoder) -> RunRow:
-    """The weights and the card; folders from before `encoder.json` tell the first in their identity."""
+def _who(row: RunRow, identity: records.IdentityEncoder, encoder: records.Encoder) -> RunRow:
+    """Return the weights and the card; folders from before `encoder.json` have the weights in their identity."""
     weights = encoder.weights or records.Weights()
     adaptation = encoder.adaptation or records.Adaptation()
     label = weights.label if "label" in weights.model_fields_set else row["weights_label"]
     return {
         **(_plain(encoder.parts) if encoder.parts else {}),
-        "weights_kind": weights.kind or told.weights or "",
-        "weights_sha256": weights.sha256 or told.weights_sha256 or "",
+        "weights_kind": weights.kind or identity.weights or "",
+        "weights_sha256": weights.sha256 or identity.weights_sha256 or "",
         "weights_label": label or "",
-        "adaptation_sha256": adaptation.sha256 or told.adaptation_sha256 or "",
+        "adaptation_sha256": adaptation.sha256 or identity.adaptation_sha256 or "",
         "adaptation": _plain(adaptation),
         "card": _plain(encoder.card) if encoder.card else {},
     }
@@ -196,7 +196,7 @@ def _progress(metrics: Sequence[records.Metrics]) -> RunRow:
 
 
 def _costs(metrics: Sequence[records.Metrics]) -> RunRow:
-    """Seconds by stage over the whole run, speed of the rollouts, and peak memory."""
+    """Return seconds by stage over the whole run, speed of the rollouts, and peak memory."""
     seconds: dict[str, float] = {}
     frames = rolling = 0.0
     for line in metrics:
@@ -216,7 +216,7 @@ def _costs(metrics: Sequence[records.Metrics]) -> RunRow:
 
 
 def _pictures(path: Path) -> RunRow:
-    """The pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
+    """Return the pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
     pictures = {clean(file.stem): file for file in sorted((path / "frames").glob("*.png")) if file.is_file()}
     video = path / "video.mp4"
     return {"pictures": pictures, "video": video if video.is_file() else None}

@@ -39,12 +39,12 @@ _SETTINGS: Mapping[str, str] = {
 
 
 def scaled_down(suite: Suite) -> str:
-    """What a reader has to know of the suite's scale, in words; empty for the paper's own settings."""
+    """Return what a reader has to know of the suite's scale, in words; empty for the paper's own settings."""
     return {"quickstart": REHEARSAL, "small": SMALL}.get(suite.preset, "")
 
 
 def settings_table(suite: Suite) -> pandas.DataFrame:
-    """Settings of this suite's runs beside the paper's on the same tasks, a row each; ranges where tasks differ.
+    """Return settings of this suite's runs beside the paper's on the same tasks, a row each; ranges where tasks differ.
 
     Columns: ``setting``, ``here``, ``paper``.
     """
@@ -61,7 +61,7 @@ def settings_table(suite: Suite) -> pandas.DataFrame:
 
 
 def _paper(task: str) -> dict[str, Any]:
-    """The paper's settings of a task, with every number filled in."""
+    """Return the paper's settings of a task, with every number filled in."""
     return configure("paper", task=task, encoder="rrl").resolve(CARDS[task]).model_dump(mode="json")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from ..analysis import ablations as variants_of
 from ..analysis import scores
-from ..analysis.ablations import Variant, Variants, first_comparison
+from ..analysis.ablations import Variant, Variants, first_comparison, labelled
 from ..data.collect import Suite
 from .charts import score_bars, task_dots
 from .encoder_styles import EncoderStyle, ramp
@@ -46,6 +46,11 @@ def _by_task(ways: Sequence[Variants], suite: Suite) -> Drawing | None:
     return Drawing(partial(task_dots, cells, label="normalised score", variants=_variant_styles(found[0])))
 
 
+def _missing(ways: Sequence[Variants], suite: Suite) -> str:
+    """Name the variants; those that were run say on which weights."""
+    return f"a task with runs of all of: {'; '.join(one.name for one in labelled(suite.runs, ways[-1]()))}"
+
+
 def _variant_styles(variants: Sequence[Variant]) -> dict[str, EncoderStyle]:
     """Return styles by name: from pale to the full method's colour."""
     return dict(zip((variant.name for variant in variants), ramp(len(variants)), strict=True))
@@ -66,7 +71,7 @@ def _register(
         title=title,
         caption=caption,
         command=f"ablate {ablation} --seed 0,1,2",
-        missing=f"a task with runs of all of: {'; '.join(variant.name for variant in ways[0]())}",
+        missing=partial(_missing, ways),
     )(partial(prepare, ways))
 
 

@@ -61,7 +61,7 @@ def batchnorm(material: Material) -> Drawing | None:
     return Drawing(partial(affine_distributions, values, note=f"{title} on {task}"))
 
 
-@style.drawn
+@style.styled
 def keypoint_grid(pictures: pandas.DataFrame, *, width: float = COLUMN, most: int = 24) -> Figure:
     """Draw frames with the keypoints that Stage 2 found, some for every task: Figure 10.
 
@@ -80,7 +80,7 @@ def keypoint_grid(pictures: pandas.DataFrame, *, width: float = COLUMN, most: in
     return drawn
 
 
-@style.drawn
+@style.styled
 def affine_distributions(values: pandas.DataFrame, *, width: float = COLUMN, note: str = "") -> Figure:
     """Draw histograms of BatchNorm's scales and offsets by depth before and after Stage 2, with fits: Figure 11.
 

@@ -73,7 +73,7 @@ def returns_kept(suite: Suite) -> Drawing | None:
     return Drawing(partial(background_returns, table, note="same initial states"))
 
 
-@style.drawn
+@style.styled
 def background_grid(pictures: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """Draw the same first frame under each background: the upper half of Figure 12.
 
@@ -87,13 +87,13 @@ def background_grid(pictures: pandas.DataFrame, *, width: float = COLUMN) -> Fig
     return drawn
 
 
-@style.drawn
+@style.styled
 def background_returns(returns: pandas.DataFrame, *, width: float = COLUMN, note: str | None = None) -> Figure:
     """Draw the return kept under each background, per cent of the training scene's: the lower half of Figure 12.
 
     Args:
         returns: columns `task`, `row`, `background` (its name), `value` (per cent of the return on the training
-            scene), maybe `low`, `high`, `seeds` and `synthetic`; a panel a task.
+            scene), maybe `low`, `high`, `seeds` and `synthetic`; one panel per task.
         width: in inches.
         note: the line above the axes; by default what the seeds allow to say of the intervals.
     """
@@ -139,7 +139,7 @@ def _shown_background(name: str) -> str:
 
 
 def background_name(number: int) -> str:
-    """A background's number and what one sees.
+    """Return a background's number and what one sees.
 
     >>> background_name(3)
     '3 granite'

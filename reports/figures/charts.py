@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@style.drawn
+@style.styled
 def score_bars(
     scores: pandas.DataFrame,
     *,
@@ -75,9 +75,11 @@ def score_bars(
         _whisker(axes, place, bar)
         _value(axes, place, bar, _span(frame, 0.0)[1])
     if "published" in frame:
-        told = frame["published"].notna().to_numpy()
-        if told.any():
-            axes.plot(frame["published"][told], places[told], "D", mfc=PAPER, mec=INK, ls="", ms=4.2, label="published")
+        known = frame["published"].notna().to_numpy()
+        if known.any():
+            axes.plot(
+                frame["published"][known], places[known], "D", mfc=PAPER, mec=INK, ls="", ms=4.2, label="published"
+            )
             axes.legend(loc="lower right")
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
@@ -85,13 +87,13 @@ def score_bars(
     axes.set_ylim(-0.6, len(frame) - 0.4)
     axes.set_xlabel(label)
     cut = _limit(axes, frame, None, room=0.2)
-    told = interval_note(seeds_of(frame)) if note is None else note
-    style.subtitle(figure, f"{told}; {CUT}" if cut and told else told)
+    line = interval_note(seeds_of(frame)) if note is None else note
+    style.subtitle(figure, f"{line}; {CUT}" if cut and line else line)
     style.stamp(figure, scores)
     return figure
 
 
-@style.drawn
+@style.styled
 def task_dots(
     scores: pandas.DataFrame,
     *,
@@ -149,22 +151,22 @@ def task_dots(
     axes.set_ylim(-0.7, len(tasks) - 0.3)
     axes.set_xlabel(label)
     usual = mean_note if variants else interval_note
-    told = usual(seeds_of(frame)) if note is None else note
+    line = usual(seeds_of(frame)) if note is None else note
     cut = _limit(axes, frame, limits)
     style.legend_below(figure, handles)
-    style.subtitle(figure, f"{told}; {CUT}" if cut and told else told)
+    style.subtitle(figure, f"{line}; {CUT}" if cut and line else line)
     style.stamp(figure, scores)
     return figure
 
 
 def task_label(task: str, *, short: bool = False) -> str:
-    """A task's name for an axis: words, and ``rel.`` for ``relocate`` where room is short."""
+    """Return a task's name for an axis: words, and ``rel.`` for ``relocate`` where room is short."""
     words = task.replace("-", " ").replace("_", " ")
     return style.short(words.replace("relocate ", "rel. ") if short else words, LONGEST_LINE)
 
 
 def legend_rows(rows: Sequence[str], width: float) -> int:
-    """Lines that a legend below a figure of this width takes."""
+    """Return lines that a legend below a figure of this width takes."""
     if not rows:
         return 0
     return -(-len(rows) // style.legend_columns(rows, width))
@@ -185,7 +187,7 @@ def _whisker(axes: Axes, place: float, bar: Mapping[str, Any]) -> None:
 
 
 def _value(axes: Axes, place: float, bar: Mapping[str, Any], limit: float) -> None:
-    """The number behind the bar and its interval, so that nobody has to read it off."""
+    """Return the number behind the bar and its interval, so that nobody has to read it off."""
     ends = [bar["value"], bar.get("high", math.nan), bar.get("published", math.nan)]
     furthest = max(0.0, *(end for end in ends if end is not None and math.isfinite(end)))
     beyond = furthest >= limit
@@ -215,7 +217,7 @@ def _limit(axes: Axes, frame: pandas.DataFrame, limits: tuple[float, float] | No
 
 
 def _span(frame: pandas.DataFrame, room: float) -> tuple[float, float]:
-    """Lowest and highest end of an axis from zero on that shows all values and not too long intervals."""
+    """Return lowest and highest end of an axis from zero on that shows all values and not too long intervals."""
     values = [frame[name].dropna().to_numpy(float) for name in ("value", "published") if name in frame]
     shown = np.concatenate([np.zeros(1), *values])
     low, high = float(shown.min()), float(shown.max())

@@ -29,7 +29,7 @@ STAGE_COLOUR = KNOWN["rrl"].colour
     "costs",
     section="cost",
     title="Cost of an encoder",
-    caption="Frames a second while rolling out (median over runs), minutes of a run by stage (mean), and peak memory "
+    caption="Frames per second while rolling out (median over runs), minutes per run by stage (mean), and peak memory "
     "(highest).",
     command=PAPER_RUNS,
     missing=NO_RUNS,
@@ -45,7 +45,7 @@ def costs(suite: Suite) -> Drawing | None:
     return Drawing(partial(cost_bars, table), f"On {cpu} ({device}); other machines are in the table.")
 
 
-@style.drawn
+@style.styled
 def cost_bars(table: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """Draw frames per second, wall time by stage and peak memory, one line per encoder.
 

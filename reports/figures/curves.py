@@ -92,7 +92,7 @@ def _curves(suite: Suite, quantity: Literal["return", "success"]) -> Drawing | N
     return Drawing(draw, one_task_words())
 
 
-@style.drawn
+@style.styled
 def learning_curves(
     curves: pandas.DataFrame,
     *,
@@ -100,13 +100,13 @@ def learning_curves(
     width: float = COLUMN,
     coverage: tuple[float, float] | None = None,
 ) -> Figure:
-    """Evaluation over environment steps, one panel a task: Figure 4.
+    """Draw evaluations over environment steps, one panel per task: Figure 4.
 
     From three seeds on, a line is the mean of the seeds and the band its 95 % interval; with fewer, every seed is a
     thin line of its own, and the figure says so. Runs that did not finish are thin lines that end in a cross.
 
     Args:
-        curves: one row an evaluation, as `reports.data.load.load_curves` gives, of one suite: `suite`, `task`, `row`,
+        curves: one row per evaluation, as `reports.data.load.load_curves` gives, of one suite: `suite`, `task`, `row`,
             `seed`, `used`, `status`, `iteration`, `steps`, and `return` or `success` (0 to 1).
         quantity: what is drawn.
         width: in inches; two panels side by side in one column, four on both.
@@ -192,7 +192,7 @@ def _seeds(axes: Axes, seeds: pandas.DataFrame, encoder_style: EncoderStyle, qua
 
 
 def _dress(axes: Axes, task: str, quantity: str, bands: pandas.DataFrame, *, short: bool) -> None:
-    """Names and ticks; the lines set the axis, and bands are drawn up to half its span beyond them."""
+    """Return names and ticks; the lines set the axis, and bands are drawn up to half its span beyond them."""
     axes.set_title(task_label(task, short=short))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -209,6 +209,6 @@ def _dress(axes: Axes, task: str, quantity: str, bands: pandas.DataFrame, *, sho
 
 
 def _return_label(value: float, position: int | None = None) -> str:
-    """Thousands as 12k; what is smaller as it is."""
+    """Return thousands as 12k; what is smaller as it is."""
     del position
     return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"

@@ -123,7 +123,7 @@ def ramp(count: int, towards: str = KNOWN["hindex"].colour) -> list[EncoderStyle
 
 
 def tint(colour: str, amount: float) -> str:
-    """The colour mixed with white, 0 for itself and 1 for white."""
+    """Return the colour mixed with white, 0 for itself and 1 for white."""
     red, green, blue = (channel + (1 - channel) * amount for channel in to_rgb(colour))
     return to_hex((red, green, blue))
 

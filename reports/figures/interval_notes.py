@@ -10,7 +10,7 @@ ENOUGH_SEEDS = 3
 
 
 def interval_note(seeds: Sequence[float], kind: str = "interval") -> str:
-    """One line on the intervals of a figure, honest about few seeds.
+    """Return one line on the intervals of a figure, honest about few seeds.
 
     Args:
         seeds: how many seeds each thing drawn rests on; empty where that is not known.
@@ -31,7 +31,7 @@ def interval_note(seeds: Sequence[float], kind: str = "interval") -> str:
 
 
 def one_task_note(note: str, coverage: tuple[float, float] | None) -> str:
-    """The same for intervals of single tasks, which cover less than they are called.
+    """Return the same for intervals of single tasks, which cover less than they are called.
 
     Args:
         note: of `interval_note` or `band_note`.
@@ -47,7 +47,7 @@ def one_task_note(note: str, coverage: tuple[float, float] | None) -> str:
 
 
 def mean_note(seeds: Sequence[float]) -> str:
-    """The same for means that are drawn without intervals.
+    """Return the same for means that are drawn without intervals.
 
     >>> mean_note([2, 3]), mean_note([1])
     ('mean over 2 to 3 seeds', '1 seed')
@@ -61,7 +61,7 @@ def mean_note(seeds: Sequence[float]) -> str:
 
 
 def band_note(seeds: Sequence[int]) -> str:
-    """The same for learning curves, whose seeds are drawn one by one where there are too few for a band.
+    """Return the same for learning curves, whose seeds are drawn one by one where there are too few for a band.
 
     Args:
         seeds: how many seeds each line rests on.

@@ -36,7 +36,7 @@ MOST_FRAMES = 24
 
 
 def read_picture(path: Path, height: int) -> Picture | None:
-    """An RGB picture (height, width, 3) no higher than `height` pixels; None where it cannot be read."""
+    """Return an RGB picture (height, width, 3) no higher than `height` pixels; None where it cannot be read."""
     try:
         with Image.open(path) as file:
             if file.width * file.height > MOST_PIXELS or file.width > 4 * MOST_FRAMES * file.height:
@@ -51,14 +51,14 @@ def read_picture(path: Path, height: int) -> Picture | None:
 
 
 def strip_frames(strip: Picture) -> list[Picture]:
-    """The square frames that stand side by side in a film strip, the first of them where there are very many."""
+    """Return the square frames that stand side by side in a film strip, the first of them where there are very many."""
     side = strip.shape[0]
     count = min(MOST_FRAMES, max(1, strip.shape[1] // side))
     return [strip[:, k * side : (k + 1) * side] for k in range(count)]
 
 
 def jpeg(picture: Picture, quality: int = 82) -> bytes:
-    """The picture as a JPEG file."""
+    """Return the picture as a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
     return buffer.getvalue()

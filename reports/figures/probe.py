@@ -41,7 +41,7 @@ def probe(material: Material) -> Drawing | None:
     return Drawing(partial(probe_heat_map, found)) if len(found) else None
 
 
-@style.drawn
+@style.styled
 def probe_heat_map(probe: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """Draw R² by quantity and encoder.
 

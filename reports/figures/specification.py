@@ -69,7 +69,8 @@ class FigureSpecification:
         title: what it shows, with the paper's number where it has one.
         caption: how to read it, in plain words.
         command: arguments of ``bench`` that make the runs it needs, without preset and folder.
-        missing: what is missing where there are no such runs; completes "Missing: ...".
+        missing: what is missing where there are no such runs, or a function of the source that says it; completes
+            "Missing: ...".
         prepare: selects and computes what is drawn, from a `Suite` or from the `Material`.
         wide: whether it is also drawn across both columns, for wide screens.
         tables: names of tables with the same numbers.
@@ -80,7 +81,7 @@ class FigureSpecification:
     title: str
     caption: str
     command: str
-    missing: str
+    missing: str | Callable[..., str]
     prepare: Callable[..., Drawing | None]
     wide: bool = False
     tables: tuple[str, ...] = ()
@@ -92,7 +93,8 @@ class FigureSpecification:
         preset = f" --preset {quote(source.preset)}" if isinstance(source, Suite) else ""
         caption = self.caption if drawing is None else f"{self.caption} {drawing.caption}".rstrip()
         command = f"bench {self.command}{preset} --out {folder}"
-        return PreparedFigure(self, caption, command, None if drawing is None else drawing.draw)
+        missing = self.missing if isinstance(self.missing, str) else self.missing(source)
+        return PreparedFigure(self, caption, command, missing, None if drawing is None else drawing.draw)
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,14 @@ class PreparedFigure:
         specification: of the figure.
         caption: the whole of it.
         command: that makes the runs it needs.
+        missing: what it needs.
         draw: renders it; None where there are no runs for it.
     """
 
     specification: FigureSpecification
     caption: str
     command: str
+    missing: str
     draw: Draw | None
 
     @property
@@ -132,14 +136,14 @@ def figure(
     title: str,
     caption: str,
     command: str,
-    missing: str,
+    missing: str | Callable[..., str],
     wide: bool = False,
     tables: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Drawing | None]], Callable[..., Drawing | None]]:
     """Register the decorated function as the `prepare` of a `FigureSpecification`, which has these fields.
 
     Raises:
-        ValueError: there is no such section, or another figure has this name.
+        ValueError: the section does not exist, or another figure has this name.
     """
 
     def register(prepare: Callable[..., Drawing | None]) -> Callable[..., Drawing | None]:
@@ -154,9 +158,10 @@ def figure(
 
 
 def figures() -> tuple[FigureSpecification, ...]:
-    """Return all registered figures, those of one module in order of definition."""
+    """Return all registered figures by section, those of one module in order of definition."""
     _import_modules()
-    return tuple(_REGISTERED.values())
+    sections = [*SUITE_SECTIONS, *SHARED_SECTIONS]
+    return tuple(sorted(_REGISTERED.values(), key=lambda one: sections.index(one.section)))
 
 
 def figures_of(section: str, names: Iterable[str] = ()) -> list[FigureSpecification]:
@@ -169,7 +174,7 @@ def find(name: str) -> FigureSpecification:
     """Return the figure of this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no figure has this name.
     """
     available = {one.name: one for one in figures()}
     if name not in available:

@@ -98,7 +98,7 @@ def _fewest_seeds(suite: Suite) -> dict[str, int]:
     return {row: int(seeds[seeds > 0].min()) for row, seeds in rows}
 
 
-@style.drawn
+@style.styled
 def performance_profiles(profiles: pandas.DataFrame, *, width: float = COLUMN, note: str | None = None) -> Figure:
     """Draw the share of runs that score above a threshold, one line with its band per encoder.
 
@@ -134,7 +134,7 @@ def performance_profiles(profiles: pandas.DataFrame, *, width: float = COLUMN, n
     return figure
 
 
-@style.drawn
+@style.styled
 def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, note: str | None = None) -> Figure:
     """Draw one panel per statistic (mean, interquartile mean, optimality gap), one dot with its interval per encoder.
 
@@ -167,7 +167,7 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
     return figure
 
 
-@style.drawn
+@style.styled
 def improvement_dots(pairs: pandas.DataFrame, *, width: float = COLUMN, note: str | None = None) -> Figure:
     """Draw the probability that one encoder's run beats another's on the same task, one line per pair.
 

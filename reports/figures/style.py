@@ -114,7 +114,7 @@ RC: dict[Any, Any] = {
 }
 
 
-def drawn(function: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(function: Callable[P, Figure]) -> Callable[P, Figure]:
     """Run a function that draws under this style, whatever the user's settings, which stay as they are."""
 
     @functools.wraps(function)
@@ -139,7 +139,7 @@ def _settings() -> Iterator[None]:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, with a layout that keeps labels apart."""
+    """Return an empty figure of a size in inches, with a layout that keeps labels apart."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -151,7 +151,7 @@ def settle(figure: Figure) -> None:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = None) -> None:
-    """One legend under all panels, in as many columns as fit the width, or as said."""
+    """Return one legend under all panels, in as many columns as fit the width, or as said."""
     if handles:
         names = [str(handle.get_label()) for handle in handles]
         columns = columns or legend_columns(names, figure.get_figwidth())
@@ -161,7 +161,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
 
 
 def legend_columns(names: Sequence[str], width: float) -> int:
-    """Columns of a legend of these names that fit a width in inches, filled column by column."""
+    """Return columns of a legend of these names that fit a width in inches, filled column by column."""
     names = [short(name) for name in names]
     for columns in range(len(names), 1, -1):
         rows = -(-len(names) // columns)
@@ -172,14 +172,14 @@ def legend_columns(names: Sequence[str], width: float) -> int:
 
 
 def subtitle(figure: Figure, words: str) -> None:
-    """A small grey line above the panels: what the figure has to say of itself."""
+    """Return a small grey line above the panels: what the figure has to say of itself."""
     if words:
         letters = int(figure.get_figwidth() * 72 / (0.54 * SMALL)) - SYNTHETIC_ROOM
         figure.suptitle(textwrap.fill(words, letters), x=0.01, ha="left", fontsize=SMALL, color=MUTED)
 
 
 def short(name: str, most: int = LONGEST_NAME) -> str:
-    """A name of so many letters at most: the middle of a longer one is left out.
+    """Return a name of so many letters at most: the middle of a longer one is left out.
 
     >>> short("a_very_long_name_of_an_encoder", 13)
     'a_very…ncoder'
@@ -191,7 +191,7 @@ def short(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def row_label(row: str) -> str:
-    """An encoder's name for an axis, on a second line what a long name has no room for."""
+    """Return an encoder's name for an axis, on a second line what a long name has no room for."""
     if len(row) <= LONG_NAME:
         return row
     begin, space, end = row.rpartition(" ")
@@ -202,7 +202,7 @@ def row_label(row: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number beside a bar: one decimal, or three digits and a power of ten where it is large.
+    """Return a number beside a bar: one decimal, or three digits and a power of ten where it is large.
 
     >>> number(93.14), number(1234567.0)
     ('93.1', '1.23e+06')
@@ -211,7 +211,7 @@ def number(value: float) -> str:
 
 
 def row_height(rows: Sequence[str], one_line: float = 0.19) -> float:
-    """Inches that a line of a chart takes: more where a name has two lines."""
+    """Return inches that a line of a chart takes: more where a name has two lines."""
     return max(one_line, 0.27) if any(len(row) > LONG_NAME for row in rows) else one_line
 
 
@@ -237,7 +237,7 @@ def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``<name>.png`` (200 dots an inch, white ground) and ``<name>.pdf``."""
+    """Write ``<name>.png`` (200 dots per inch, white ground) and ``<name>.pdf``."""
     with _settings():
         for suffix, ground in ((".png", "white"), (".pdf", "none")):
             # Without a date the same numbers give the same file.
@@ -248,7 +248,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG document of matplotlib's, text as text."""
+    """Return the figure as an SVG document of matplotlib's, text as text."""
     buffer = io.StringIO()
     with _settings():
         figure.savefig(buffer, format="svg", metadata={"Date": None})

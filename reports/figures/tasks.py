@@ -48,7 +48,7 @@ def tasks(suite: Suite) -> Drawing | None:
     return Drawing(partial(task_strips, pandas.DataFrame(rows)), f"Trajectories by {by}.")
 
 
-@style.drawn
+@style.styled
 def task_strips(pictures: pandas.DataFrame, *, width: float = PAGE) -> Figure:
     """Draw one line per task: its first frame, its goal and a film strip of one trajectory: Figure 3.
 
@@ -80,7 +80,7 @@ def task_strips(pictures: pandas.DataFrame, *, width: float = PAGE) -> Figure:
 
 
 def _spread(frames: list[Picture], count: int) -> list[Picture]:
-    """So many of the frames, evenly spaced."""
+    """Return so many of the frames, evenly spaced."""
     if not frames:
         return []
     return [frames[round(place)] for place in np.linspace(0, len(frames) - 1, count)]

@@ -28,7 +28,7 @@ LONG_TABLE = 15
 
 
 def table(frame: pandas.DataFrame, *, caption: str = "", best: NDArray[np.bool_] | None = None) -> str:
-    """A sortable table: the frame's columns in order, the first as row headers; missing values are dashes.
+    """Return a sortable table: the frame's columns in order, the first as row headers; missing values are dashes.
 
     A column is one of numbers where every cell is a number or begins with one, as in ``93.1 ± 2.0``.
 
@@ -48,23 +48,23 @@ def table(frame: pandas.DataFrame, *, caption: str = "", best: NDArray[np.bool_]
         cells = [_cell(value, k, numeric[k], bool(bold[k])) for k, value in enumerate(values)]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     kind = "sortable filtered" if len(frame) >= LONG_TABLE else "sortable"
-    told = f"<caption>{caption}</caption>" if caption else ""
+    heading = f"<caption>{caption}</caption>" if caption else ""
     label = escape(_plain(caption)[:80], quote=True) or "numbers"
     body = "\n".join(lines)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {label}">'
-        f'<table class="{kind}">{told}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+        f'<table class="{kind}">{heading}<thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
     )
 
 
 def table_of(made: Table, files: Sequence[str]) -> str:
-    """One of the report's tables, with links to its files."""
+    """Return one of the report's tables, with links to its files."""
     caption = f"{escape(made.full_caption)}{file_links(files)}"
     return table(made.shown, caption=caption, best=made.best)
 
 
 def figure(picture: str, caption: str, *, narrow: str = "", full: bool = False, files: Sequence[str] = ()) -> str:
-    """A figure with its caption.
+    """Return a figure with its caption.
 
     Args:
         picture: HTML of the figure.
@@ -79,13 +79,13 @@ def figure(picture: str, caption: str, *, narrow: str = "", full: bool = False, 
 
 
 def file_links(files: Sequence[str]) -> str:
-    """Links to files beside the page, called by their kind."""
+    """Return links to files beside the page, called by their kind."""
     links = (f'<a href="{quote(name)}">{Path(name).suffix[1:].upper()}</a>' for name in files)
     return f' <span class="files">{" · ".join(links)}</span>' if files else ""
 
 
 def film(video: Path, poster: bytes, caption: str) -> str:
-    """A video that lies inside the page.
+    """Return a video that lies inside the page.
 
     Args:
         video: an MP4.
@@ -102,14 +102,14 @@ def film(video: Path, poster: bytes, caption: str) -> str:
 
 
 def definitions(pairs: Mapping[str, str]) -> str:
-    """A list of names and values; values are HTML, empty ones are left out."""
+    """Return a list of names and values; values are HTML, empty ones are left out."""
     return (
         "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in pairs.items() if value) + "</dl>"
     )
 
 
 def linked(text: str) -> str:
-    """Plain words with their web addresses as links."""
+    """Return plain words with their web addresses as links."""
     return re.sub(
         r"https?://[^\s<>\"]+[^\s<>\".,;)]",
         lambda found: f'<a href="{found[0]}">{found[0]}</a>',
@@ -118,7 +118,7 @@ def linked(text: str) -> str:
 
 
 def identifier(*parts: str) -> str:
-    """An id of letters, digits and dashes.
+    """Return an id of letters, digits and dashes.
 
     >>> identifier("small-ycb", "Fig. 4")
     'small-ycb-fig-4'
@@ -140,7 +140,7 @@ def _cell(value: Any, place: int, numeric: bool, bold: bool) -> str:
 
 
 def number(value: float, digits: int | None = None) -> str:
-    """A number to read: three or so digits, thousands apart, a true minus.
+    """Return a number to read: three or so digits, thousands apart, a true minus.
 
     >>> number(12345.6), number(0.0421), number(-3.0, 1)
     ('12,346', '0.042', '−3.0')
@@ -167,7 +167,7 @@ def _is_numeric(values: pandas.Series) -> bool:
 
 
 def _leading_number(text: str) -> str:
-    """The number that a cell begins with, empty where it begins with something else or runs on into letters."""
+    """Return the number that a cell begins with, empty where it begins with something else or runs on into letters."""
     found = re.match(rf"([-{MINUS}]?\d+(?:,\d{{3}})*(?:\.\d+)?)(?=$|[ %\[(/])", text)
     return found[1].replace(MINUS, "-").replace(",", "") if found else ""
 

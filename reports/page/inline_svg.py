@@ -34,7 +34,7 @@ _NUMBERS = re.compile(r"(-?\d+\.\d\d)\d+")
 
 
 def inline(figure: Figure, key: str, title: str, description: str) -> str:
-    """An ``<svg>`` element of a figure.
+    """Return an ``<svg>`` element of a figure.
 
     Args:
         figure: drawn and laid out.
@@ -67,7 +67,7 @@ def inline(figure: Figure, key: str, title: str, description: str) -> str:
 
 
 def dark_colours() -> str:
-    """CSS declarations that lift the colours of encoders which would drown in a dark page."""
+    """Return CSS declarations that lift the colours of encoders which would drown in a dark page."""
     known = {encoder_style.colour for encoder_style in encoder_styles.KNOWN.values()} | set(
         encoder_styles.OTHER_COLOURS
     )
@@ -76,7 +76,7 @@ def dark_colours() -> str:
 
 
 def _as_jpeg(found: re.Match[str]) -> str:
-    """The same picture as a JPEG where it is opaque and gets smaller by it."""
+    """Return the same picture as a JPEG where it is opaque and gets smaller by it."""
     try:
         with Image.open(io.BytesIO(base64.b64decode(found[1]))) as picture:
             opaque = picture.mode == "RGB" or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
@@ -89,7 +89,7 @@ def _as_jpeg(found: re.Match[str]) -> str:
 
 
 def _small_pattern(found: re.Match[str]) -> str:
-    """A tile of four points with one stripe or dot, for matplotlib's of 72 points with hundreds."""
+    """Return a tile of four points with one stripe or dot, for matplotlib's of 72 points with hundreds."""
     rect, path = re.findall(r"<(?:rect|path)[^>]*>", found[0])[:2]
     ground, ink = (re.search(r"(?:fill|stroke)(?:: |=\")(#\w{6})", part) for part in (rect, path))
     if ground is None or ink is None:
@@ -107,7 +107,7 @@ def _small_pattern(found: re.Match[str]) -> str:
 
 
 def _without_empty_groups(text: str) -> str:
-    """Groups without attributes do nothing; their contents stay."""
+    """Return groups without attributes do nothing; their contents stay."""
     kept: list[bool] = []
 
     def visit(found: re.Match[str]) -> str:
@@ -127,7 +127,7 @@ def _without_family(found: re.Match[str]) -> str:
 
 
 def _own_tag(tag: str, key: str, used: set[str]) -> str:
-    """A tag with short numbers and the page's font and colours; ids that are `used` get the figure's key in front.
+    """Return a tag with short numbers and the page's font and colours; `used` ids get the figure's key in front.
 
     The other ids go.
     """
@@ -150,7 +150,7 @@ def _variable(colour: str) -> str:
 
 
 def _lift(colour: str) -> str:
-    """The colour mixed with white until it can be told from a dark ground."""
+    """Return the colour mixed with white until it can be told from a dark ground."""
     lifted = colour
     for step in range(1, 20):
         if _contrast(lifted, _DARK_GROUND) >= _LEGIBLE:

@@ -57,7 +57,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as one HTML document that needs nothing beside it."""
+    """Return the page as one HTML document that needs nothing beside it."""
     css = _asset("page.css").replace("/* dark colours of encoders */", dark_colours())
     return Template(_asset("page.html")).substitute(
         title=escape(page.title),

@@ -49,7 +49,7 @@ LOUD = ("altered", "unreadable", "diverged", "outdated", "weights", "stand-in", 
 
 
 def findings_section(findings: Sequence[Finding], material: Material) -> Section:
-    """What a reader has to know first, in plain words."""
+    """Return what a reader has to know first, in plain words."""
     rows = [_finding(finding) for finding in findings]
     if material.others:
         left_out = ", ".join(material.others)
@@ -63,7 +63,7 @@ def findings_section(findings: Sequence[Finding], material: Material) -> Section
 
 
 def settings_section(suite: Suite, key: str) -> Section:
-    """What was scaled down: the suite's settings beside the paper's."""
+    """Return what was scaled down: the suite's settings beside the paper's."""
     words = settings.scaled_down(suite)
     notice = f'<div class="notice"><p>{_words(words)}</p></div>' if words else ""
     changed = (
@@ -78,7 +78,7 @@ def settings_section(suite: Suite, key: str) -> Section:
 
 
 def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section | None:
-    """One film per task and encoder; None where no run has one.
+    """Return one film per task and encoder; None where no run has one.
 
     Films are taken by turns over the tasks until the budget is spent; the page says what it left out.
     """
@@ -108,7 +108,7 @@ def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section 
 
 
 def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, Any]], int]:
-    """The first seed's run with a film of every task and row, within a budget of bytes.
+    """Return the first seed's run with a film of every task and row, within a budget of bytes.
 
     Returns:
         The runs, and how many films the budget left out.
@@ -129,7 +129,7 @@ def choose_films(runs: pandas.DataFrame, budget: int) -> tuple[list[dict[str, An
 
 
 def encoders_section(material: Material) -> Section:
-    """One card per encoder and weights: architecture, origin, licence, citation; as the run folders record them."""
+    """Return one card per encoder and weights: architecture, origin, licence, citation, as run folders record them."""
     runs = [run for suite in material.suites for run in readable(suite.runs).to_dict("records")]
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: (run["variant"] != "", str(run["row"]))):
@@ -140,7 +140,7 @@ def encoders_section(material: Material) -> Section:
 
 
 def machines_section(material: Material) -> Section:
-    """Where the runs were made: machines and versions."""
+    """Return where the runs were made: machines and versions."""
     counts: dict[str, int] = {}
     for suite in material.suites:
         for machine in suite.runs["machine"]:
@@ -186,7 +186,7 @@ def runs_section(suite: Suite, key: str) -> Section:
 
 
 def not_run_section(prepared: Sequence[tuple[str, PreparedFigure]]) -> Section | None:
-    """Figures without runs by the command that would make them.
+    """Return figures without runs by the command that would make them.
 
     Args:
         prepared: all of them, each with the name of its suite, empty where there is one suite only or none.
@@ -198,17 +198,17 @@ def not_run_section(prepared: Sequence[tuple[str, PreparedFigure]]) -> Section |
         asked.setdefault(one.title, []).append(suite)
         if not one.drawn:
             missing.setdefault(one.command, {}).setdefault(one.title, []).append(suite)
-            needs[one.title] = one.specification.missing
+            needs[one.title] = one.missing
     if not missing:
         return None
     rows = []
     for command, titles in missing.items():
-        told = []
+        needed = []
         for title, suites in titles.items():
             where = "" if suites == asked[title] else f" in {', '.join(suites)}"
-            told.append(f"<p><strong>{escape(title)}.</strong> Missing: {escape(needs[title] + where)}.</p>")
-        rows.append(f'<li>{"".join(told)}<pre tabindex="0">{escape(command)}</pre></li>')
-    words = "Nothing is drawn for these: there are no runs, and numbers are never invented. Each command makes them."
+            needed.append(f"<p><strong>{escape(title)}.</strong> Missing: {escape(needs[title] + where)}.</p>")
+        rows.append(f'<li>{"".join(needed)}<pre tabindex="0">{escape(command)}</pre></li>')
+    words = "These figures have no runs yet. Each command makes the runs it is listed with."
     body = f'<p class="intro">{words}</p><ul class="todo">{"".join(rows)}</ul>'
     return Section("not-run-yet", "Not run yet", body)
 
@@ -255,6 +255,6 @@ def _sources(sources: Sequence[Any]) -> str:
 
 
 def _words(text: str) -> str:
-    """Escaped words whose backticks mark code."""
+    """Return escaped words whose backticks mark code."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if k % 2 else part for k, part in enumerate(parts))

@@ -29,7 +29,7 @@ class SectionTables:
 
 
 def suite_tables(suite: Suite) -> Mapping[str, SectionTables]:
-    """Tables of one suite by the section that they stand in; a theme without numbers has none."""
+    """Return tables of one suite by the section that they stand in; a theme without numbers has none."""
     comparison, synthetic = suite.comparison, suite.synthetic
     found: dict[str, SectionTables] = {}
     success = tables.cells_table(scores.compare(suite.runs, measure="success_best"), "returns", synthetic)
@@ -73,7 +73,7 @@ def suite_tables(suite: Suite) -> Mapping[str, SectionTables]:
 
 
 def shared_tables(material: Material) -> Mapping[str, SectionTables]:
-    """Tables that belong to no suite by the section that they stand in: of the probe and of Stage 2."""
+    """Return tables that belong to no suite by the section that they stand in: of the probe and of Stage 2."""
     found: dict[str, SectionTables] = {}
     probe, numbers = material.probe, stage2_numbers(material.adaptations)
     if len(probe) and (probe["problem"] == "").any():
@@ -86,11 +86,11 @@ def shared_tables(material: Material) -> Mapping[str, SectionTables]:
 
 @cache
 def coverage(tasks: int) -> Table:
-    """How often the intervals of suites of so many tasks hold the truth."""
+    """Return how often the intervals of suites of so many tasks hold the truth."""
     return tables.coverage_table(suite_coverage(tasks))
 
 
 @cache
 def one_task() -> Table:
-    """How often those of a single task do."""
+    """Return how often those of a single task do."""
     return tables.one_task_table(one_task_coverage())

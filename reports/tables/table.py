@@ -37,7 +37,7 @@ class Table:
         name: of its files, without ending.
         caption: what it holds and how to read it.
         shown: cells as a reader sees them, strings; the first column heads the rows.
-        data: the numbers behind it, one observation a row.
+        data: the numbers behind it, one observation per row.
         best: (rows, columns) of `shown`, which cells to set in bold; None for no bold.
         synthetic: whether any number in it is invented.
     """
@@ -55,14 +55,14 @@ class Table:
         return f"SYNTHETIC: {self.caption}" if self.synthetic else self.caption
 
     def csv(self) -> str:
-        """The numbers as CSV; empty fields where there is no number."""
+        """Return the numbers as CSV; empty fields where there is no number."""
         frame = self.data.assign(**({"synthetic": True} if self.synthetic else {}))
         texts = [name for name in frame.columns if not is_numeric_dtype(frame[name])]
         frame = frame.assign(**{name: frame[name].map(_no_formula) for name in texts})
         return str(frame.rename(columns=_no_formula).to_csv(index=False))
 
     def latex(self) -> str:
-        r"""What is shown as a LaTeX table, for ``\usepackage{booktabs}``."""
+        r"""Return what is shown as a LaTeX table, for ``\usepackage{booktabs}``."""
         cells = [[escape(str(cell)) for cell in row] for row in self.shown.to_numpy(object)]
         if self.best is not None:
             marked = zip(cells, self.best, strict=True)
@@ -89,17 +89,17 @@ class Table:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX sets it."""
+    """Return text as LaTeX sets it."""
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
 def _row_start(line: str) -> str:
-    """A row that LaTeX does not take for options of the row end before it, as it would take [ and *."""
+    """Return a row that LaTeX does not take for options of the row end before it, as it would take [ and *."""
     return f"{{}}{line}" if line.startswith(("[", "*")) else line
 
 
 def _no_formula(cell: Any) -> Any:
-    """A text that a spreadsheet does not run: names come from folders, and ``=`` begins a formula."""
+    """Return a text that a spreadsheet does not run: names come from folders, and ``=`` begins a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 

@@ -25,7 +25,7 @@ DIGITS = 1
 
 
 def cells_table(comparison: Comparison, what: Literal["scores", "returns"], synthetic: bool = False) -> Table:
-    """Tasks down, encoders across: mean ± standard deviation over seeds; scores are also averaged over tasks."""
+    """Return tasks down, encoders across: mean ± standard deviation over seeds; scores are also averaged over tasks."""
     of_success = comparison.measure.startswith("success")
     scored = what == "scores"
     values = comparison.scores if scored else comparison.returns * (100 if of_success else 1)
@@ -61,7 +61,7 @@ def cells_table(comparison: Comparison, what: Literal["scores", "returns"], synt
 
 
 def _averages(scores: statistics.Scores) -> tuple[list[str], npt.NDArray[np.bool_]]:
-    """Averages over tasks as shown, and (1, encoders) which is best; those over fewer tasks say so and cannot be."""
+    """Return averages over tasks as shown, and (1, encoders) which is best; those over fewer tasks cannot be."""
     average, counts = statistics.mean(scores), (~np.isnan(statistics.task_means(scores))).sum(axis=1)
     partial = counts < counts.max()
     pairs = zip(average, counts, strict=True)
@@ -70,7 +70,7 @@ def _averages(scores: statistics.Scores) -> tuple[list[str], npt.NDArray[np.bool
 
 
 def aggregate_table(aggregates: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """Mean, interquartile mean and optimality gap with intervals corrected for few seeds."""
+    """Return mean, interquartile mean and optimality gap with intervals corrected for few seeds."""
     rows = []
     for row, group in aggregates.groupby("row", sort=False):
         first = group.iloc[0]
@@ -89,7 +89,7 @@ def aggregate_table(aggregates: pandas.DataFrame, synthetic: bool = False) -> Ta
 
 
 def improvement_table(improvements: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """Probability of improvement of encoders over each other, every pair once; the CSV has both directions."""
+    """Return probability of improvement of encoders over each other, every pair once; the CSV has both directions."""
     rows, seen = [], set()
     for pair in improvements.to_dict("records"):
         if (pair["other"], pair["row"]) not in seen:
@@ -104,7 +104,7 @@ def improvement_table(improvements: pandas.DataFrame, synthetic: bool = False) -
 
 
 def efficiency_table(efficiency: pandas.DataFrame, success_rate: float, synthetic: bool = False) -> Table:
-    """Area under the learning curve and steps to a success rate."""
+    """Return area under the learning curve and steps to a success rate."""
     rows = [
         [
             *(line["row"], _number(line["area_score"]), f"{100 * line['reached']:.0f} %"),
@@ -122,7 +122,7 @@ def efficiency_table(efficiency: pandas.DataFrame, success_rate: float, syntheti
 
 
 def background_table(shift: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """The paper's Table 3: return under the training background and each shifted one, and the drop."""
+    """Return the paper's Table 3: return under the training background and each shifted one, and the drop."""
     numbers = [name for name in dict.fromkeys(shift["background"]) if name != ALL_SHIFTED]
     numbers.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
     rows = []
@@ -142,7 +142,7 @@ def background_table(shift: pandas.DataFrame, synthetic: bool = False) -> Table:
 
 
 def cost_table(costs: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """Frames a second, time and memory by encoder and machine."""
+    """Return frames per second, time and memory by encoder and machine."""
     rows = []
     for line in costs.to_dict("records"):
         total = sum(line["seconds"].values())
@@ -153,12 +153,12 @@ def cost_table(costs: pandas.DataFrame, synthetic: bool = False) -> Table:
     columns = ["encoder", "machine", "frames/s", "minutes a run", "encoding", "GB", "GB on GPU", "runs"]
     stages = pandas.DataFrame([{f"seconds_{k}": v for k, v in one.items()} for one in costs["seconds"]])
     data = pandas.concat([costs.drop(columns="seconds"), stages.set_index(costs.index)], axis=1)
-    caption = "Cost by encoder: frames a second in rollouts (median over runs), measured time, peak memory."
+    caption = "Cost by encoder: frames per second in rollouts (median over runs), measured time, peak memory."
     return Table("costs", caption, pandas.DataFrame(rows, columns=columns), data, None, synthetic)
 
 
 def probe_table(probe: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """What features tell, by quantity and encoder: R² averaged over the tasks that have the quantity.
+    """Return what features reveal, by quantity and encoder: R² averaged over the tasks that have the quantity.
 
     The clock stands beside them where it was recorded: what the time in the episode alone tells. It is the same for
     every encoder that was probed on the same frames.
@@ -205,7 +205,7 @@ def stage2_table(numbers: pandas.DataFrame, synthetic: bool = False) -> Table:
 
 
 def weights_table(runs: pandas.DataFrame) -> Table:
-    """Where each row's weights come from, and what their licence permits."""
+    """Return where each row's weights come from, and what their licence permits."""
     rows, data = [], []
     runs = readable(runs)
     for row in row_order(runs):
@@ -218,8 +218,8 @@ def weights_table(runs: pandas.DataFrame) -> Table:
         about = {"row": row, "kind": kinds, "adaptation": adapted, "licence": licence, "commercial_use": commercial}
         about["sha256"] = " ".join(sorted(set(group["weights_sha256"]) - {""}))
         about["adaptation_sha256"] = " ".join(sorted(set(group["adaptation_sha256"]) - {""}))
-        told = ("architecture", "parameters", "feature_dim", "feature", "citation")
-        about |= {name: card.get(name) for name in told}
+        facts = ("architecture", "parameters", "feature_dim", "feature", "citation")
+        about |= {name: card.get(name) for name in facts}
         data.append(about | {"deviations": "; ".join(card.get("deviations") or ())})
     columns = ["encoder", "network", "weights", "sha256", "adaptation", "licence", "commercial use"]
     caption = "Weights: where they come from, and their licence as its authors state it. Not legal advice."
@@ -228,7 +228,7 @@ def weights_table(runs: pandas.DataFrame) -> Table:
 
 
 def coverage_table(coverage: Sequence[Coverage]) -> Table:
-    """How often the 95 % intervals of a suite's mean hold the truth, by simulation."""
+    """Return how often the 95 % intervals of a suite's mean hold the truth, by simulation."""
     rows = [
         [one.distribution, str(one.runs), f"{100 * one.plain:.1f} %", f"{100 * one.corrected:.1f} %"]
         for one in coverage
@@ -244,7 +244,7 @@ def coverage_table(coverage: Sequence[Coverage]) -> Table:
 
 
 def one_task_table(coverage: Sequence[Coverage]) -> Table:
-    """How often the corrected 95 % intervals of a single task hold the truth, by simulation: seeds across."""
+    """Return how often the corrected 95 % intervals of a single task hold the truth, by simulation: seeds across."""
     counts = sorted({one.runs for one in coverage})
     cells: dict[tuple[str, int], dict[int, float]] = {}
     for one in coverage:
@@ -266,7 +266,7 @@ def one_task_table(coverage: Sequence[Coverage]) -> Table:
 
 
 def _deviations(values: statistics.Scores) -> statistics.Scores:
-    """Standard deviation over runs, ddof 1: (E, R, T) -> (E, T), NaN below two runs."""
+    """Return standard deviation over runs, ddof 1: (E, R, T) -> (E, T), NaN below two runs."""
     counts = (~np.isnan(values)).sum(axis=1)
     squares = (values - statistics.task_means(values)[:, None, :]) ** 2
     variances = statistics.task_means(squares) * counts / np.where(counts > 1, counts - 1, np.nan)
@@ -274,7 +274,7 @@ def _deviations(values: statistics.Scores) -> statistics.Scores:
 
 
 def _best(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """(rows, columns) which cells hold their row's highest number, where there are two or more."""
+    """Return (rows, columns) which cells hold their row's highest number, where there are two or more."""
     known = ~np.isnan(means)
     highest = np.where(known, means, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     return np.asarray(known & (means == highest) & (known.sum(axis=1, keepdims=True) > 1))
@@ -291,7 +291,7 @@ def _number(value: float, digits: int = DIGITS) -> str:
 
 
 def _with_margin(value: float, margin: float) -> str:
-    """An R² and by how much it exceeds the clock's."""
+    """Return an R² and by how much it exceeds the clock's."""
     shown = _number(value, 2)
     return shown if math.isnan(margin) else f"{shown} ({round(margin, 2) + 0.0:+.2f})"
 
@@ -315,7 +315,7 @@ def _hashes(column: pandas.Series) -> str:
 
 
 def _licence(kind: str, card: dict[str, Any]) -> tuple[str, str]:
-    """The licence of a row's weights, and whether it permits commercial use; a card names that of official ones."""
+    """Return the licence of a row's weights and whether it permits commercial use; cards name that of official ones."""
     if kind in ("random", "none"):
         return NOTHING, NOTHING
     if kind == "builtin":

@@ -243,7 +243,7 @@ def evaluation(
 
 
 def metrics(run: Run, rows: list[dict[str, object]], random: np.random.Generator) -> list[dict[str, object]]:
-    """A line an iteration, with the keys of the runner's."""
+    """One line per iteration, with the keys of the runner's."""
     own = [row for row in rows if row["background"] == episodes.OWN_BACKGROUND]
     last = max(int(row["iteration"]) for row in own)
     speed = {"state": 900.0, "vc1": 14.0, "mvp": 31.0}.get(run.encoder, 24.0) * random.uniform(0.9, 1.1)

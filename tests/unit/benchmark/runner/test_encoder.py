@@ -21,7 +21,7 @@ from encoders.weights import licences
 def planned(*overrides, preset="quickstart", task="door", encoder="hindex", **options):
     config = configure(preset, list(overrides), task=task, encoder=encoder, **options)
     found = stages.plan(config)
-    return found, stages.title(config, found)
+    return found, str(stages.title_parts(config, found))
 
 
 def put(cache, encoder, filename):

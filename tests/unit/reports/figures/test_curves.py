@@ -11,7 +11,7 @@ from reports.figures.curves import learning_curves
 
 
 def curves(seeds, *, task="door", row="hindex", status="finished"):
-    """One row an evaluation of invented runs: the return of seed s at iteration i is 10 * i + s."""
+    """One row per evaluation of invented runs: the return of seed s at iteration i is 10 * i + s."""
     steps = [(seed, iteration) for seed in seeds for iteration in range(4)]
     return pandas.DataFrame(
         {

@@ -11,7 +11,7 @@ from reports.figures import specification, style
 from reports.figures.specification import Drawing
 
 
-@style.drawn
+@style.styled
 def one_line(runs, *, width=style.COLUMN):
     figure = style.canvas(width, 1.0)
     figure.add_subplot().plot(runs["seed"], runs["return_best"])
@@ -49,7 +49,7 @@ def test_a_figure_without_runs_is_listed_with_its_command(registry, synthetic, w
     register(prepare=lambda suite: None)
     folder = write(synthetic.Run("rrl", "pen", 0))
     made = build(folder, tmp_path / "out", figures=["best_returns"])
-    assert made.lacking == ("Best returns",)
+    assert made.missing == ("Best returns",)
     html = made.page.read_text()
     assert "Missing: a run of anybody." in html
     assert f"bench run --preset small --out {folder}" in html

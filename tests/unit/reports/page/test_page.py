@@ -179,7 +179,7 @@ def test_every_file_that_the_page_links_to_is_there(report):
 def test_a_figure_without_runs_is_listed_with_a_command_and_never_drawn(report):
     text = report.page.read_text()
     missing = text[text.index('id="not-run-yet"') :]
-    assert "Figure 8: without and with Stage 2" in report.lacking
+    assert "Figure 8: without and with Stage 2" in report.missing
     assert "bench ablate adaptation" in missing
     assert "bench probe" in missing
     assert not list(report.page.parent.rglob("fig08*"))
@@ -223,7 +223,7 @@ def test_runs_that_are_all_broken_make_a_page_of_findings(synthetic, write, tmp_
     check(html := made.page.read_text())
     assert "cannot be read" in html
     assert "not finished" in html
-    assert "Figure 1: normalised average score" in made.lacking
+    assert "Figure 1: normalised average score" in made.missing
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_a_damaged_stage_2_result_is_a_finding(synthetic, write, tmp_path):
     (folder / "adapt" / "pen" / "hindex (builtin)" / "batchnorm.safetensors").write_bytes(b"nothing of the kind")
     made = build(folder, tmp_path / "out")
     assert "a Stage 2 result that cannot be read" in made.page.read_text().replace("A Stage", "a Stage")
-    assert any(title.startswith("Figure 11") for title in made.lacking)
+    assert any(title.startswith("Figure 11") for title in made.missing)
     assert any(title.startswith("Figure 10") for title in made.drawn)
 
 
