@@ -77,7 +77,7 @@ def task_order(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def row_order(runs: pandas.DataFrame) -> tuple[str, ...]:
-    """Return rows in order: the paper's encoders first, official weights before others, variants after their encoder."""
+    """Return rows in order: paper's encoders first, official weights before others, variants after their encoder."""
     first = runs.drop_duplicates("row")[["row", "encoder", "variant", "weights_label"]].to_dict("records")
     place = {name: number for number, name in enumerate(PAPER_ORDER)}
 
