@@ -1,18 +1,15 @@
-"""The configuration of a run: one frozen tree, three presets, dotted overrides.
+"""The configuration of a run: every setting, what it determines, and its default.
 
 Numbers that differ between tasks stand in the task cards; what is left out here (None) is taken from there.
 """
 
 from __future__ import annotations
 
-import copy
-import difflib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 import encoders
 from encoders.errors import EncoderError
@@ -35,22 +32,12 @@ from .bounded import (
 )
 from .device_names import device_name
 from .errors import ConfigError
+from .marks import COMPARED, IDENTITY, OPTION, OUTCOME, SPEED, Configuration, Part
+from .overrides import parse
+from .presets import PresetName, preset_settings
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PresetName = Literal["quickstart", "small", "paper"]
-
-RANDOM_ALLOWED = ("quickstart",)
-"""Presets under which an encoder without weights runs on random ones, and is called so everywhere."""
-
-BUILTIN_REFUSED = ("paper",)
-"""Presets under which the weights that ship with the package are taken only if they are asked for."""
-
-OPTIONS = (
-    *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
-    *("device", "precision", "workers", "objects", "background"),
-)
-"""Settings that are options of their own on the command line."""
 
 NAMED_SOURCES = ("expert", "imported")
 """Sources of demonstrations that are no path."""
@@ -62,12 +49,6 @@ DEMONSTRATION_SEED = 2_000_000_000
 def usable_cores() -> int:
     """Cores that this process may use: those of a cluster's allotment, not of the whole node."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Part(BaseModel):
-    """A part of the configuration: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 PartT = TypeVar("PartT", bound=Part)
@@ -122,7 +103,7 @@ class DemonstrationSettings(Part):
         until: whether the expert acts to the ``horizon`` or only until the step that meets the ``success`` rule.
     """
 
-    source: str = "expert"
+    source: Annotated[str, OUTCOME, COMPARED] = "expert"
     episodes: Episodes | None = None
     successful_only: bool = True
     first_seed: Seed = DEMONSTRATION_SEED
@@ -159,7 +140,7 @@ class EvaluationSettings(Part):
     every: Repeats = 1
     untrained: bool = False
     seeds: Literal["held_out", "training"] = "held_out"
-    video: bool = True
+    video: Annotated[bool, SPEED] = True
 
 
 class AdaptationSettings(Part):
@@ -208,8 +189,10 @@ class EMASettings(Part):
     streams: Slots | None = None
 
 
-class RunConfig(Part):
+class RunConfig(Configuration):
     """One run: an encoder on a task with a seed.
+
+    Settings that are not COMPARED are told apart by the runs' titles or by the plain part of the suite's name.
 
     Attributes:
         encoder: a registered name, or ``path/to/file.py:Class``.
@@ -231,31 +214,31 @@ class RunConfig(Part):
         scene: the scene's own options, such as ``scene.tank_height``; the released rollouts' by default.
     """
 
-    preset: PresetName = "quickstart"
-    task: str
-    encoder: str
-    seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED)] = 0
-    weights: str = "auto"
-    normalise: Literal["auto", "imagenet", "unit", "native"] = "auto"
-    adapt: Literal["auto", "none", "affine", "all"] = "auto"
-    adapted: Literal["auto", "official", "own"] = "auto"
-    adaptation: AdaptationSettings = AdaptationSettings()
-    physics: Literal["paper", "native"] = "paper"
-    reward: Literal["paper", "dense"] = "paper"
-    objects: Pack = "builtin"
-    background: Annotated[int, Field(ge=0, le=10)] = 0
-    scene: dict[str, float] = {}
-    device: Annotated[str, AfterValidator(device_name)] = "auto"
-    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"
-    compiled: bool = False
-    torch_threads: Threads = Field(default_factory=usable_cores)
-    workers: Processes = Field(default_factory=lambda: min(usable_cores(), 16))
-    egl_device: DeviceNumber | None = None
-    demonstrations: DemonstrationSettings = DemonstrationSettings()
-    rollout: RolloutSettings = RolloutSettings()
-    learner: LearnerSettings = LearnerSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    ema: EMASettings = EMASettings()
+    preset: Annotated[PresetName, IDENTITY, OPTION] = "quickstart"
+    task: Annotated[str, IDENTITY, OPTION]
+    encoder: Annotated[str, OUTCOME, OPTION]
+    seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED), IDENTITY, OPTION] = 0
+    weights: Annotated[str, OUTCOME, OPTION] = "auto"
+    normalise: Annotated[Literal["auto", "imagenet", "unit", "native"], IDENTITY, OPTION] = "auto"
+    adapt: Annotated[Literal["auto", "none", "affine", "all"], IDENTITY, OPTION] = "auto"
+    adapted: Annotated[Literal["auto", "official", "own"], OUTCOME, OPTION] = "auto"
+    adaptation: Annotated[AdaptationSettings, OUTCOME, COMPARED] = AdaptationSettings()
+    physics: Annotated[Literal["paper", "native"], IDENTITY] = "paper"
+    reward: Annotated[Literal["paper", "dense"], IDENTITY, COMPARED] = "paper"
+    objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
+    background: Annotated[int, Field(ge=0, le=10), IDENTITY, COMPARED, OPTION] = 0
+    scene: Annotated[dict[str, float], IDENTITY, COMPARED] = Field(default_factory=dict)
+    device: Annotated[str, AfterValidator(device_name), OUTCOME, OPTION] = "auto"
+    precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], OUTCOME, COMPARED, OPTION] = "auto"
+    compiled: Annotated[bool, OUTCOME, COMPARED] = False
+    torch_threads: Annotated[Threads, IDENTITY] = Field(default_factory=usable_cores)
+    workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: Annotated[DeviceNumber | None, SPEED] = None
+    demonstrations: Annotated[DemonstrationSettings, IDENTITY, COMPARED] = DemonstrationSettings()
+    rollout: Annotated[RolloutSettings, IDENTITY, COMPARED] = RolloutSettings()
+    learner: Annotated[LearnerSettings, IDENTITY, COMPARED] = LearnerSettings()
+    evaluation: Annotated[EvaluationSettings, IDENTITY, COMPARED] = EvaluationSettings()
+    ema: Annotated[EMASettings, IDENTITY] = EMASettings()
 
     @property
     def slots(self) -> int:
@@ -305,33 +288,6 @@ class RunConfig(Part):
         return _filled(ema, streams=card.ema_streams if self.preset == "paper" else self.rollout.slots)
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "quickstart": {
-        "demonstrations": {"episodes": 3, "until": "success"},
-        "rollout": {"horizon": 25, "slots": 4},
-        "learner": {"iterations": 2, "trajectories_per_iteration": 4, "value_batch_size": 16},
-        "evaluation": {"episodes": 4, "every": 2},
-    },
-    "small": {
-        "rollout": {"slots": 10},
-        "learner": {"iterations": 20, "trajectories_per_iteration": 20},
-        "adaptation": {"steps": 3000, "batch": 8},
-        "evaluation": {"episodes": 10, "every": 5, "untrained": True},
-    },
-    "paper": {
-        "objects": "ycb",
-        "precision": "float32",
-        "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
-        "adaptation": {
-            **{"size": 224, "steps": 100_000, "batch": 8, "learning_rate": 1e-4, "cool_down": 0.0},
-            "camera": "released",
-        },
-        "rollout": {"slots": 25, "quality": "paper"},
-        "evaluation": {"seeds": "training"},
-    },
-}
-
-
 def configure(preset: str, overrides: Sequence[str] = (), **values: Any) -> RunConfig:
     """A run's configuration from a preset, ``key.subkey=value`` overrides and the command line's options.
 
@@ -343,91 +299,7 @@ def configure(preset: str, overrides: Sequence[str] = (), **values: Any) -> RunC
     Raises:
         ConfigError: an unknown preset or key, or a value of the wrong type or range.
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown preset '{preset}': {_nearest(preset, PRESETS)}")
-    tree: dict[str, Any] = copy.deepcopy(PRESETS[preset])
-    tree |= values | {"preset": preset}
-    for override in overrides:
-        _apply(tree, override)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    dotted, separator, text = override.partition("=")
-    if not separator or not dotted:
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set learner.step_size=0.02")
-    if dotted.strip() in OPTIONS:
-        raise ConfigError(f"--set {override}: give --{dotted.strip()} {text} instead")
-    *path, last = dotted.strip().split(".")
-    node = tree
-    for key in path:
-        branch = node.setdefault(key, {})
-        if not isinstance(branch, dict):
-            raise ConfigError(f"--set {override}: '{key}' is a value, not a group of settings")
-        node = branch
-    try:
-        node[last] = json.loads(text)
-    except RecursionError:
-        raise ConfigError(f"--set {override[:40]}...: nested too deep; expected KEY=VALUE") from None
-    except ValueError:  # no JSON, or a number of thousands of digits
-        node[last] = text
-
-
-def _explain(error: ValidationError) -> str:
-    """The first complaint in one line, with the nearest key where the key is unknown."""
-    first, *others = error.errors()
-    dotted = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(others)} more)" if others else ""
-    if first["type"] == "extra_forbidden":
-        *path, wrong = [str(part) for part in first["loc"]]
-        return f"there is no setting '{_short(dotted)}': {_nearest(wrong, _keys(path), '.'.join(path))}{more}"
-    words = _in_words(first["type"], first.get("ctx", {}), dotted) or first["msg"].removeprefix("Value error, ")
-    return f"setting '{dotted}': {words[0].lower()}{words[1:]}, got {_short(repr(first['input']))}{more}"
-
-
-def _in_words(kind: str, bounds: Mapping[str, Any], dotted: str) -> str:
-    """Return what a setting should be, for the kinds of complaint whose own words are Python's; else nothing."""
-    for start, words in {
-        "int_": "should be a whole number",
-        "float_": "should be a number",
-        "finite_number": "should be a number",
-        "bool_": "should be true or false",
-        "tuple_type": "should be a list, such as [256, 256]",
-        "model_": f"is a group of settings; give one of them, as {dotted}.NAME=VALUE",
-        "dict_": f"is a group of settings; give one of them, as {dotted}.NAME=VALUE",
-        "string_type": "should be a text",
-    }.items():
-        if kind.startswith(start):
-            return words
-    limits = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-    if kind in limits:
-        relation = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}[limits[kind]]
-        return f"should be {relation} {bounds[limits[kind]]}"
-    return f"should be {bounds['expected']}" if kind == "literal_error" else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
-
-
-def _keys(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for key in path:
-        annotation = model.model_fields[key].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
-
-
-def _nearest(wrong: str, right: Mapping[str, Any] | Sequence[str], prefix: str = "") -> str:
-    near = difflib.get_close_matches(wrong, list(right), n=1)
-    if near:
-        return f"did you mean '{prefix}.{near[0]}'?" if prefix else f"did you mean '{near[0]}'?"
-    return f"available: {', '.join(right)}"
+    return parse(RunConfig, {**preset_settings(preset), **values, "preset": preset}, overrides)
 
 
 def _moves_statistics(encoder: str) -> bool:

@@ -17,8 +17,9 @@ from tasks import experts
 from tasks.cards import Pack
 
 from ..bounded import Batch, DeviceNumber, Episodes, Iterations, Processes, Seed, Steps, Threads, Videos
-from ..config import Part, usable_cores
+from ..config import usable_cores
 from ..errors import ConfigError
+from ..marks import Part
 from ..store.identity import identity_hash
 from ..store.paths import user_path
 from .frames import FIRST_SEED, TOGETHER_SEED, FrameSettings

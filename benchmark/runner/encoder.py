@@ -23,8 +23,9 @@ from encoders.weights.checkpoint import ADAPTED, holds_layout, state_sha256
 
 from ..adapt.config import AdaptConfig
 from ..adapt.training import adapt, load_adapted
-from ..config import BUILTIN_REFUSED, RANDOM_ALLOWED, RunConfig, configure
+from ..config import RunConfig, configure
 from ..errors import ConfigError
+from ..presets import BUILTIN_REFUSED, RANDOM_ALLOWED
 from ..progress import Progress
 from ..store import atomic
 from ..store.titles import TitleParts

@@ -25,6 +25,7 @@ from ..dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline, clone_behaviou
 from ..demonstrations import sources
 from ..demonstrations.features import Pairs, demonstration_pairs
 from ..errors import FolderError
+from ..marks import IDENTITY, without
 from ..progress import Progress, Silent
 from ..rollout.simulators import Simulators
 from ..store.episodes import CLONED, REMEDY, UNTRAINED, own_evaluations
@@ -41,11 +42,6 @@ from .recorded import Recorded, recorded
 from .resume import Committed, resume
 
 BEFORE_EVERYTHING = UNTRAINED - 1
-NO_IDENTITY = {
-    *("workers", "egl_device", "device"),
-    *("encoder", "weights", "adapted", "adaptation", "precision", "compiled"),
-}
-"""Settings that change no number, and those whose outcome is in the encoder's own description."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +147,7 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """Everything that makes the numbers; speed-only settings are left out."""
-        config = self.config.model_dump(mode="json", exclude=NO_IDENTITY)
-        config["evaluation"].pop("video")
-        config["demonstrations"].pop("source")  # the content counts, not where it lay
+        config = self.config.model_dump(mode="json", exclude=without(RunConfig, IDENTITY))
         encoder, device = self.session.encoder.describe(), self.device.type
         if self.finished:  # what the machine decided then is no reason to do the run again
             encoder["precision"] = self.recorded.precision or encoder["precision"]

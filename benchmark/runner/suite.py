@@ -7,15 +7,9 @@ from typing import Any
 import tasks
 
 from ..config import NAMED_SOURCES, RunConfig, configure
+from ..marks import COMPARED, without
 from ..store.identity import identity_hash
 from ..store.provenance import RESULTS_VERSION
-
-# The cell's coordinates, what its title or the suite's name says already, and what changes no number.
-NOT_COMPARED = {
-    *("task", "encoder", "seed", "weights", "preset", "physics", "objects"),
-    *("normalise", "adapt", "adapted", "ema"),
-    *("device", "torch_threads", "workers", "egl_device"),
-}
 
 
 def suite_name(config: RunConfig) -> str:
@@ -36,11 +30,10 @@ def changed_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=NOT_COMPARED)
+    resolved = config.resolve(tasks.card(config.task)).model_dump(mode="json", exclude=without(RunConfig, COMPARED))
     if config.demonstrations.source not in NAMED_SOURCES:
         resolved["demonstrations"]["source"] = "file"  # its content is in the identity; where it lies does not count
     flat: dict[str, Any] = {}
     for part, value in resolved.items():
         flat |= {f"{part}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {part: value}
-    flat.pop("evaluation.video")
     return flat

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_OWN_OPTIONS = ("task", "seed", "normalise", "adapt", "objects", "background", "preset")
+from ..config import RunConfig
+from ..marks import OPTION, marked
+
 _EXPLANATIONS = {
     "results_version": "it was made by another version of this package",
     "weights_sha256": "its encoder had other weights: give them with --weights",
@@ -83,7 +85,7 @@ def _option(key: str, value: str) -> str:
     part, _, setting = key.partition(".")
     if part != "config" or not setting or value == "null":
         return ""
-    if setting in _OWN_OPTIONS:
+    if setting in marked(RunConfig, OPTION):
         return f"--{setting} {plain}"
     return f"--set {shlex.quote(f'{setting}={plain}')}"
 

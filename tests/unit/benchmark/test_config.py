@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import tasks
-from benchmark.config import HELD_OUT_SEED, PRESETS, LearnerSettings, RunConfig, configure
+from benchmark.config import HELD_OUT_SEED, LearnerSettings, RunConfig, configure
 from benchmark.errors import ConfigError
+from benchmark.presets import PRESETS
 
 
 def door(*overrides, preset="quickstart", **values):

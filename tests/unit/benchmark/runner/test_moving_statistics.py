@@ -9,8 +9,9 @@ import safetensors.numpy
 import torch
 
 import tasks
-from benchmark.config import PRESETS, configure
+from benchmark.config import configure
 from benchmark.errors import ConfigError
+from benchmark.presets import PRESETS
 from benchmark.progress import Silent
 from benchmark.rollout.simulators import Simulators
 from benchmark.runner import runner

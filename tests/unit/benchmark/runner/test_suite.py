@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmark.config import PRESETS, configure
+from benchmark.config import configure
+from benchmark.presets import PRESETS
 from benchmark.runner.suite import changed_settings, suite_name
 from benchmark.store.provenance import RESULTS_VERSION
 
