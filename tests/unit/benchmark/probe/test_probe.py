@@ -236,7 +236,7 @@ def test_random_weights_are_probed_only_when_asked_for():
     with pytest.raises(EncoderError, match="--weights random"):
         stages.plan(probing.asked("r3m", "pen"))
     config = probing.asked("r3m", "pen", weights="random")
-    assert stages.title(config, stages.plan(config)) == "r3m (random)"
+    assert str(stages.title_parts(config, stages.plan(config))) == "r3m (random)"
     # One --weights for a list with the control in it: the control has none.
     assert probing.asked("random", "pen", weights="some.pth").weights == "auto"
 

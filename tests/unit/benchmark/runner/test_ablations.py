@@ -12,7 +12,7 @@ from benchmark.runner.suite import suite_name
 
 def titles(name, **options):
     configs = runs_of(ablation(name), preset="quickstart", task_names=["hammer"], **options)
-    return [stages.title(config, stages.plan(config)) for config in configs]
+    return [str(stages.title_parts(config, stages.plan(config))) for config in configs]
 
 
 @pytest.mark.parametrize(
