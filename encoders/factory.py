@@ -55,10 +55,7 @@ def assemble(
         EncoderError: it cannot be built, or the device cannot be used.
     """
     encoder = construct(name, origin.path)
-    if origin.kind == "own":
-        origin = replace(origin, sha256=state_sha256(encoder.state_dict()))
-        if encoder.random_weights:
-            origin = replace(origin, kind="random", label="(random)")
+    origin = _hashed(origin, encoder)
     if normalise != "auto":
         encoder.normalisation = _normalisation(encoder, normalise)
     encoder.origin = origin
@@ -72,6 +69,24 @@ def assemble(
             f"encoder '{name}': device '{device}' cannot be used ({reason}); use --device cpu"
         ) from error
     return encoder, origin
+
+
+def hashed_origin(name: str, origin: WeightsOrigin) -> WeightsOrigin:
+    """Return an origin with the weights' hash; only an encoder that loads weights of its own is built for it.
+
+    Raises:
+        EncoderError: it cannot be built.
+    """
+    return _hashed(origin, construct(name, origin.path)) if origin.kind == "own" else origin
+
+
+def _hashed(origin: WeightsOrigin, encoder: Encoder) -> WeightsOrigin:
+    if origin.kind != "own":
+        return origin
+    digest = state_sha256(encoder.state_dict())
+    if encoder.random_weights:
+        return replace(origin, kind="random", label="(random)", sha256=digest)
+    return replace(origin, sha256=digest)
 
 
 def _normalisation(encoder: Encoder, how: str) -> Normalisation:

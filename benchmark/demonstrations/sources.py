@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import collect
 from tasks.errors import DemonstrationError
 
-from ..config import RunConfig, usable_cores
+from ..config import DemonstrationSettings, usable_cores
 from ..errors import ConfigError
 from ..store.paths import user_path
 
@@ -25,53 +26,54 @@ def imported_path(task: str) -> Path:
     return cache_dir() / "demonstrations" / f"{task}.npz"
 
 
-def locate(config: RunConfig) -> Path | None:
-    """The file that a configuration's demonstrations come from; None for the shipped expert.
+def locate(task: str, settings: DemonstrationSettings) -> Path | None:
+    """Return the file that demonstrations come from; None for the shipped expert.
 
     Raises:
         ConfigError: there is no such file, or no expert of this task.
     """
-    source = config.demonstrations.source
+    source = settings.source
     if source == "expert":
-        if config.task not in experts.shipped_names():
-            raise ConfigError(f"no expert of {config.task} is shipped; give demonstrations.source the path of a file")
+        if task not in experts.shipped_names():
+            raise ConfigError(f"no expert of {task} is shipped; give demonstrations.source the path of a file")
         return None
-    path = imported_path(config.task) if source == "imported" else user_path(source)
+    path = imported_path(task) if source == "imported" else user_path(source)
     if not os.path.isfile(path):
         raise ConfigError(
-            f"no demonstrations of {config.task} at {path}: run `bench demos import FILE --task {config.task}`, "
+            f"no demonstrations of {task} at {path}: run `bench demos import FILE --task {task}`, "
             "or clone the shipped expert with --set demonstrations.source=expert"
         )
     return path
 
 
-def gather(config: RunConfig) -> Demonstrations:
-    """The demonstrations of a resolved configuration.
+def gather(task: str, settings: DemonstrationSettings, options: Mapping[str, Any]) -> Demonstrations:
+    """Roll out the shipped expert, or read a file.
+
+    Args:
+        task: the task's name.
+        settings: of a resolved configuration.
+        options: of the task that is demonstrated in.
 
     Raises:
-        ConfigError: they are missing, of another task, or too few.
+        ConfigError: the demonstrations are missing, of another task or scene, or too few.
         TaskError: the file is broken.
     """
-    wanted = config.demonstrations
-    count = int(wanted.episodes or 1)
-    card = tasks.card(config.task)
-    options, horizon = config.demonstration_options(card), card.horizon
-    if wanted.scene == "released" and card.demonstration_horizon:
-        horizon = card.demonstration_horizon
-    path = locate(config)
-    if path is None:
-        return collect(
-            tasks.make(config.task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
-            experts.shipped(config.task),
-            episodes=count,
-            first_seed=wanted.first_seed,
-            horizon=horizon,
-            successful_only=wanted.successful_only,
-            until_success=wanted.until == "success",
-        )
-    found = load(path, config.task)
-    _check_scene(found, {name: options[name] for name in ("physics", "objects", *card.scene)}, path)
-    return found.first(count)
+    card, count = tasks.card(task), int(settings.episodes or 1)
+    path = locate(task, settings)
+    if path is not None:
+        loaded = load(path, task)
+        _check_scene(loaded, {name: options[name] for name in ("physics", "objects", *card.scene)}, path)
+        return loaded.first(count)
+    released = settings.scene == "released" and card.demonstration_horizon
+    return collect(
+        tasks.make(task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
+        experts.shipped(task),
+        episodes=count,
+        first_seed=settings.first_seed,
+        horizon=released or card.horizon,
+        successful_only=settings.successful_only,
+        until_success=settings.until == "success",
+    )
 
 
 def load(path: Path, task: str) -> Demonstrations:

@@ -37,7 +37,8 @@ from ..device import choose_device
 from ..errors import ConfigError, FolderError
 from ..limits import MOST_EPISODES
 from ..progress import Progress, Silent
-from ..runner.encoder import plan, prepare
+from ..runner.encoder import Plan, hashed_plan, prepare, title_parts
+from ..runner.identity import expected_encoder
 from ..store import atomic
 from ..store import provenance as versions
 from ..store.identity import identity_changes
@@ -133,7 +134,7 @@ def probe(
         settings: of all cells.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         overwrite: do anew the cells that are there.
-        progress: told how it goes.
+        progress: receives progress updates.
 
     Returns:
         The cells, by task and then by encoder.
@@ -146,26 +147,31 @@ def probe(
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
     _check(names, settings)
-    for name in names:
-        for task in task_names:
-            plan(asked(name, task, weights=weights, adapt=adapt, objects=settings.objects))
+    configs = {
+        (task, name): asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
+        for task in task_names
+        for name in names
+    }
+    plans = {asked_for: hashed_plan(config) for asked_for, config in configs.items()}
     check_writable(out)
     cells = []
     for task in task_names:
         frames: ProbeFrames | None = None
         for name in names:
-            config = asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
-            prepared = prepare(config.model_copy(update={"device": device}), user_path(out), where, progress)
-            encoder, title = prepared.encoder, prepared.title
-            encoders.check_encoder(encoder)
-            path, identity = cell_path(out, title, task), _identity(encoder, task, settings, where)
-            found = None if overwrite else _finished(path, identity)
-            if found is None:
+            config, chosen = configs[task, name], plans[task, name]
+            title = str(title_parts(config, chosen))
+            path = cell_path(out, title, task)
+            cell = None if overwrite else _finished(path, chosen, task, settings, where)
+            if cell is None:
+                config = config.model_copy(update={"device": device})
+                encoder = prepare(config, chosen, user_path(out), where, progress).encoder
+                encoders.check_encoder(encoder)
+                identity = _identity(encoder.describe(), task, settings, where)
                 progress.begin(f"{title} · {task}", settings.episodes * settings.frames * (2 if frames is None else 1))
                 frames = frames or _draw(task, settings, progress)
-                found = _measure(path, title, identity, encoder, frames, progress)
+                cell = _measure(path, title, identity, encoder, frames, progress)
                 progress.end()
-            cells.append(found)
+            cells.append(cell)
     return cells
 
 
@@ -201,27 +207,34 @@ def _check(names: Sequence[str], settings: ProbeSettings) -> None:
             raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")
 
 
-def _identity(encoder: Encoder, task: str, settings: ProbeSettings, device: torch.device) -> dict[str, Any]:
+def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, device: torch.device) -> dict[str, Any]:
+    """Return everything that determines a cell's results; for ``encoder`` see `encoders.Encoder.describe`."""
     return {
         "probe_version": PROBE_VERSION,
         "task": task,
         "task_results_version": tasks.card(task).results_version_with(settings.objects),
-        "encoder": encoder.describe(),
+        "encoder": encoder,
         "device": device.type,
         **asdict(settings),
     }
 
 
-def _finished(path: Path, identity: dict[str, Any]) -> Cell | None:
+def _finished(path: Path, chosen: Plan, task: str, settings: ProbeSettings, device: torch.device) -> Cell | None:
+    """Return a cell that is done, recognised without its encoder; None where there is none.
+
+    Raises:
+        FolderError: another probe is there, or the cell is damaged or altered.
+    """
     if not path.exists():
         return None
-    found = read(path)
+    cell = read(path)
     recorded = atomic.read_json(path, probe_folder.REMEDY).get("identity")
-    changes = identity_changes(recorded if isinstance(recorded, dict) else {}, identity)
-    if changes:
+    recorded = recorded if isinstance(recorded, dict) else {}
+    expected = _identity(expected_encoder(chosen, recorded.get("encoder")), task, settings, device)
+    if changes := identity_changes(recorded, expected):
         more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
         raise FolderError(f"{path} holds another probe: {changes[0]}{more}; use another --out, or --overwrite")
-    return found
+    return cell
 
 
 def _draw(task: str, settings: ProbeSettings, progress: Progress) -> ProbeFrames:

@@ -6,8 +6,9 @@ Source: H-InDex, Figure 12 and Table 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import imageio.v3 as imageio
 import torch
@@ -29,7 +30,12 @@ from ..store.run_folder import CHECKPOINT, CONFIG, EPISODES, IDENTITY, PICTURES,
 from ..store.runs import run_paths
 from ..store.titles import title_of
 from .checkpoint import unpack_policy
-from .context import Session, mean_scores
+from .context import RunContext, ready_encoder
+from .encoder import plan
+from .moving_statistics import attach_statistics
+
+if TYPE_CHECKING:
+    import pandas
 
 BACKGROUNDS = range(11)
 
@@ -90,7 +96,7 @@ def evaluate_backgrounds(
         episodes: a background; by default as many as the run's evaluations have.
         workers: simulation processes; by default the run's.
         device: torch's; by default the run's.
-        progress: told how it goes.
+        progress: receives progress updates.
 
     Raises:
         OutputError: there is no finished run.
@@ -100,134 +106,162 @@ def evaluate_backgrounds(
     store = RunFolder(folder)
     wrong = [number for number in backgrounds if number not in BACKGROUNDS]
     if wrong:
-        raise ConfigError(f"background {wrong[0]}: there are 0 to {BACKGROUNDS[-1]}")
-    progress = progress or Silent()
+        raise ConfigError(f"background {wrong[0]}: expected 0 to {BACKGROUNDS[-1]}")
+    machine = {name: value for name, value in (("workers", workers), ("device", device)) if value is not None}
     with store:
         store.reopen()
-        evaluator = _Evaluator(store, episodes, {"workers": workers, "device": device}, progress)
-        return evaluator.execute(list(dict.fromkeys(backgrounds)))
-
-
-class _Evaluator:
-    """A finished policy, looked at again."""
-
-    def __init__(self, store: RunFolder, episodes: int | None, machine: dict[str, Any], progress: Progress) -> None:
-        self.store, self.progress = store, progress
-        self.config = _config(store).model_copy(
-            update={name: value for name, value in machine.items() if value is not None}
-        )
-        self.episodes = episodes or self.config.evaluation.episodes
-        rows = store.episodes()
-        if rows.empty:
-            raise FolderError(f"{store.path / EPISODES} holds no evaluation; {REMEDY}")
-        self.rows = rows[rows["iteration"] == rows["iteration"].max()]
-        self.iteration = int(self.rows["iteration"].max())
-
-    def execute(self, backgrounds: list[int]) -> list[Shift]:
-        left = [number for number in backgrounds if not self._have(number)]
+        config = _config(store).model_copy(update=machine)
+        evaluated = _Evaluated(store, config, episodes or config.evaluation.episodes, _last_evaluation(store))
+        numbers = list(dict.fromkeys(backgrounds))
+        left = [number for number in numbers if not evaluated.has(number)]
         if left:
-            self._run(left)
-        return [self._shift(number, found=number not in left) for number in backgrounds]
+            _evaluate(evaluated, left, progress or Silent())
+        return [evaluated.shift(number, found=number not in left) for number in numbers]
 
-    def _run(self, backgrounds: list[int]) -> None:
-        config, store = self.config, self.store
-        self._check_task()
-        out = store.path.absolute().parents[3]
-        session = Session(config, out, self.progress)
-        recorded = self._recorded_encoder()
-        set_precision(session.encoder, recorded["precision"], compiled=recorded["compiled"])
-        session.attach_statistics()
-        if not same_identity(session.encoder.describe(), recorded):
-            raise ConfigError(
-                f"{store.path}: the encoder that would run now is not the run's (weights "
-                f"{str(session.encoder.describe()['weights_sha256'])[:12]}, the run had "
-                f"{str(recorded['weights_sha256'])[:12]}); give back the weights of the run"
-            )
-        checkpoint = self._checkpoint()
-        policy = self._policy(session, checkpoint)
-        horizon = int(config.rollout.horizon or 0)
-        self.progress.begin(
-            f"{title_of(store.path.absolute().parent.name)} · {config.task} · seed {config.seed} · backgrounds",
-            horizon * self.episodes * len(backgrounds),
-        )
-        for number in backgrounds:
-            self.progress.stage(f"background {number}")
-            self._load_statistics(session, checkpoint)  # so that backgrounds do not depend on those before them
-            with session.simulators(config.task_options() | {"background": number}) as simulators:
-                found = session.evaluate(
-                    simulators,
-                    policy,
-                    self.iteration,
-                    background=str(number),
-                    episodes=self.episodes,
-                    film=session.encoder.uses_images,
-                )
-            first = {f"{PICTURES}/background-{number:02d}.png": frame for frame in found.frames[:1]}
-            pictures = {name: imageio.imwrite("<bytes>", frame, extension=".png") for name, frame in first.items()}
-            store.add_evaluation(found.rows, pictures)
-            mean_return, success = mean_scores(found)
-            self.progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
-        self.progress.end()
 
-    def _check_task(self) -> None:
-        """Refuse to mix episodes of two versions of the task in one run."""
-        recorded = self.store.identity.get("task_results_version", 1)
-        current = tasks.card(self.config.task).results_version_with(self.config.objects)
-        if recorded != current:
-            raise ConfigError(
-                f"{self.store.path}: {self.config.task} with {self.config.objects} objects has results version "
-                f"{current}, the run had {recorded}; what is recorded still counts, new episodes need a new run"
-            )
+def _last_evaluation(store: RunFolder) -> pandas.DataFrame:
+    """Return the episodes of a run's last evaluation, under all backgrounds.
 
-    def _recorded_encoder(self) -> dict[str, Any]:
-        encoder = self.store.identity.get("encoder")
-        if not isinstance(encoder, dict) or not {"precision", "compiled", "weights_sha256"} <= encoder.keys():
-            raise FolderError(f"{self.store.path / IDENTITY} does not describe the run's encoder; {REMEDY}")
-        return encoder
+    Raises:
+        FolderError: there are none.
+    """
+    rows = store.episodes()
+    if rows.empty:
+        raise FolderError(f"{store.path / EPISODES} holds no evaluation; {REMEDY}")
+    return rows[rows["iteration"] == rows["iteration"].max()]
 
-    def _checkpoint(self) -> Tensors:
-        checkpoint = self.store.load_checkpoint()
-        if checkpoint is None:
-            raise FolderError(f"{self.store.path / CHECKPOINT} is missing; {REMEDY}")
-        return checkpoint[0]
 
-    def _load_statistics(self, session: Session, checkpoint: Tensors) -> None:
-        try:
-            session.streams.load(checkpoint)
-        except EncoderError as error:
-            raise FolderError(f"{self.store.path / CHECKPOINT} does not fit this run ({error}); {REMEDY}") from error
+@dataclass(frozen=True)
+class _Evaluated:
+    """A finished run and what its last evaluation had before.
 
-    def _policy(self, session: Session, checkpoint: Tensors) -> GaussianPolicy:
-        path = self.store.path / CHECKPOINT
-        try:
-            observations = int(checkpoint["policy.observation_shift"].shape[0])
-            policy = GaussianPolicy(
-                observations, session.card.action_dim, self.config.learner.policy_hidden, generator=torch.Generator()
-            )
-            unpack_policy(checkpoint, policy)
-        except (LookupError, ValueError) as error:
-            raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
-        return policy.to(session.device)
+    Attributes:
+        store: the folder, held.
+        config: of the run, with the device and workers that are asked for now.
+        episodes: how many are asked for per background.
+        rows: of the last evaluation.
+    """
+
+    store: RunFolder
+    config: RunConfig
+    episodes: int
+    rows: pandas.DataFrame
+
+    @property
+    def iteration(self) -> int:
+        """The iteration of the finished policy."""
+        return int(self.rows["iteration"].max())
+
+    def has(self, number: int) -> bool:
+        """Return whether there are enough episodes under a background."""
+        return int((self.rows["background"] == self._name(number)).sum()) >= self.episodes
+
+    def shift(self, number: int, found: bool) -> Shift:
+        """Return what the folder now has under a background."""
+        table = self.store.episodes()
+        table = table[(table["iteration"] == self.iteration) & (table["background"] == self._name(number))]
+        means = float(table["return"].mean()), float(table["success"].mean())
+        return Shift(number, len(table), *means, own=number == self.config.background, found=found)
 
     def _name(self, number: int) -> str:
         """The run's own evaluation stands for its background, if it has enough episodes."""
         enough = int((self.rows["background"] == OWN_BACKGROUND).sum()) >= self.episodes
         return OWN_BACKGROUND if number == self.config.background and enough else str(number)
 
-    def _have(self, number: int) -> bool:
-        return int((self.rows["background"] == self._name(number)).sum()) >= self.episodes
 
-    def _shift(self, number: int, found: bool) -> Shift:
-        table = self.store.episodes()
-        table = table[(table["iteration"] == self.iteration) & (table["background"] == self._name(number))]
-        return Shift(
-            number,
-            len(table),
-            float(table["return"].mean()),
-            float(table["success"].mean()),
-            number == self.config.background,
-            found,
+def _evaluate(evaluated: _Evaluated, backgrounds: Sequence[int], progress: Progress) -> None:
+    """Run the finished policy under backgrounds, and add the episodes to its folder."""
+    store, config = evaluated.store, evaluated.config
+    _check_task(store, config)
+    context = _context(store, config, progress)
+    checkpoint = _checkpoint(store)
+    policy = _policy(context, checkpoint, store.path / CHECKPOINT)
+    progress.begin(
+        f"{title_of(store.path.absolute().parent.name)} · {config.task} · seed {config.seed} · backgrounds",
+        int(config.rollout.horizon or 0) * evaluated.episodes * len(backgrounds),
+    )
+    for number in backgrounds:
+        progress.stage(f"background {number}")
+        # Anew for each, so that no background depends on those before it.
+        _load_statistics(context, checkpoint, store.path / CHECKPOINT)
+        with context.simulators(config.task_options() | {"background": number}) as simulators:
+            evaluation = context.evaluate(
+                simulators,
+                policy,
+                evaluated.iteration,
+                background=str(number),
+                episodes=evaluated.episodes,
+                film=context.encoder.uses_images,
+            )
+        first = {f"{PICTURES}/background-{number:02d}.png": frame for frame in evaluation.frames[:1]}
+        pictures = {name: imageio.imwrite("<bytes>", frame, extension=".png") for name, frame in first.items()}
+        store.add_evaluation(evaluation.rows, pictures)
+        mean_return, success = evaluation.mean_scores()
+        progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
+    progress.end()
+
+
+def _context(store: RunFolder, config: RunConfig, progress: Progress) -> RunContext:
+    """Load the run's encoder as it computed then.
+
+    Raises:
+        ConfigError: the encoder that is here now is another one.
+    """
+    recorded = _recorded_encoder(store)
+    config, card, device, prepared = ready_encoder(config, plan(config), store.path.absolute().parents[3], progress)
+    encoder = prepared.encoder
+    set_precision(encoder, recorded["precision"], compiled=recorded["compiled"])
+    statistics = attach_statistics(encoder, config.ema, config.slots)
+    if not same_identity(encoder.describe(), recorded):
+        raise ConfigError(
+            f"{store.path}: the encoder that would run now is not the run's (weights "
+            f"{str(encoder.describe()['weights_sha256'])[:12]}, the run had "
+            f"{str(recorded['weights_sha256'])[:12]}); give back the weights of the run"
         )
+    return RunContext(config, card, device, encoder, statistics, progress)
+
+
+def _check_task(store: RunFolder, config: RunConfig) -> None:
+    """Refuse to mix episodes of two versions of the task in one run."""
+    recorded = store.identity.get("task_results_version", 1)
+    current = tasks.card(config.task).results_version_with(config.objects)
+    if recorded != current:
+        raise ConfigError(
+            f"{store.path}: {config.task} with {config.objects} objects has results version {current}, the run had "
+            f"{recorded}; what is recorded still counts, new episodes need a new run"
+        )
+
+
+def _recorded_encoder(store: RunFolder) -> dict[str, Any]:
+    encoder = store.identity.get("encoder")
+    if not isinstance(encoder, dict) or not {"precision", "compiled", "weights_sha256"} <= encoder.keys():
+        raise FolderError(f"{store.path / IDENTITY} does not describe the run's encoder; {REMEDY}")
+    return encoder
+
+
+def _checkpoint(store: RunFolder) -> Tensors:
+    checkpoint = store.load_checkpoint()
+    if checkpoint is None:
+        raise FolderError(f"{store.path / CHECKPOINT} is missing; {REMEDY}")
+    return checkpoint[0]
+
+
+def _load_statistics(context: RunContext, checkpoint: Tensors, path: Path) -> None:
+    try:
+        context.statistics.load(checkpoint)
+    except EncoderError as error:
+        raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
+
+
+def _policy(context: RunContext, checkpoint: Tensors, path: Path) -> GaussianPolicy:
+    try:
+        observations = int(checkpoint["policy.observation_shift"].shape[0])
+        hidden = context.config.learner.policy_hidden
+        policy = GaussianPolicy(observations, context.card.action_dim, hidden, generator=torch.Generator())
+        unpack_policy(checkpoint, policy)
+    except (LookupError, ValueError) as error:
+        raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
+    return policy.to(context.device)
 
 
 def _config(store: RunFolder) -> RunConfig:

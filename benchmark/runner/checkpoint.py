@@ -1,38 +1,75 @@
-"""A learner as plain arrays, and back: everything that the next iteration depends on."""
+"""A learner, as plain arrays and back: everything that the next iteration depends on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 import torch
 
-from ..dapg import GaussianPolicy, ValueBaseline
+from ..config import LearnerSettings
+from ..dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline
 
 POLICY, BASELINE, GENERATOR = "policy.", "baseline.", "generator"
 
 
-def pack(policy: GaussianPolicy, baseline: ValueBaseline, generator: torch.Generator) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a checkpoint."""
-    arrays = {POLICY + name: tensor.cpu().numpy() for name, tensor in policy.state_dict().items()}
-    arrays |= {BASELINE + name: tensor.numpy() for name, tensor in baseline.state_tensors().items()}
-    return arrays | {GENERATOR: generator.get_state().numpy()}
+@dataclass
+class Learner:
+    """What DAPG changes.
+
+    Attributes:
+        policy: The policy.
+        baseline: The value baseline.
+        generator: CPU generator of minibatches.
+        guard: Counts updates that were not finite.
+        steps: Environment steps of training so far.
+    """
+
+    policy: GaussianPolicy
+    baseline: ValueBaseline
+    generator: torch.Generator
+    guard: NonFiniteGuard = field(default_factory=NonFiniteGuard)
+    steps: int = 0
 
 
-def unpack(
-    arrays: Mapping[str, npt.NDArray[Any]], policy: GaussianPolicy, baseline: ValueBaseline, generator: torch.Generator
-) -> None:
-    """Bring a learner back to where `pack` left it, bit for bit.
+def new_learner(
+    settings: LearnerSettings, observation_dim: int, action_dim: int, seed: int, device: torch.device
+) -> Learner:
+    """Return an untrained learner on a device, its first weights drawn from the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    policy = GaussianPolicy(observation_dim, action_dim, settings.policy_hidden, generator=generator).to(device)
+    baseline = ValueBaseline(
+        observation_dim,
+        settings.value_hidden,
+        learning_rate=settings.value_learning_rate,
+        weight_decay=settings.value_weight_decay,
+        generator=generator,
+        device=device,
+    )
+    return Learner(policy, baseline, generator)
+
+
+def pack(learner: Learner) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a checkpoint."""
+    arrays = {POLICY + name: tensor.cpu().numpy() for name, tensor in learner.policy.state_dict().items()}
+    arrays |= {BASELINE + name: tensor.numpy() for name, tensor in learner.baseline.state_tensors().items()}
+    return arrays | {GENERATOR: learner.generator.get_state().numpy()}
+
+
+def unpack(arrays: Mapping[str, npt.NDArray[Any]], learner: Learner) -> None:
+    """Bring a learner back to where `pack` left it, bit for bit; its counters are left alone.
 
     Raises:
-        ValueError: the arrays are not those of such a learner.
+        ValueError: The arrays are not those of such a learner.
     """
-    unpack_policy(arrays, policy)
-    _require_alike({GENERATOR: arrays[GENERATOR]} if GENERATOR in arrays else {}, {GENERATOR: generator.get_state()})
-    baseline.load_state_tensors(_part(arrays, BASELINE))
+    unpack_policy(arrays, learner.policy)
+    state = {GENERATOR: arrays[GENERATOR]} if GENERATOR in arrays else {}
+    _require_alike(state, {GENERATOR: learner.generator.get_state()})
+    learner.baseline.load_state_tensors(_part(arrays, BASELINE))
     try:
-        generator.set_state(torch.from_numpy(arrays[GENERATOR]))
+        learner.generator.set_state(torch.from_numpy(arrays[GENERATOR]))
     except RuntimeError as error:
         raise ValueError(f"{GENERATOR}: {error}") from error
 
@@ -41,7 +78,7 @@ def unpack_policy(arrays: Mapping[str, npt.NDArray[Any]], policy: GaussianPolicy
     """Bring a policy back to where `pack` left it, bit for bit.
 
     Raises:
-        ValueError: the arrays are not those of such a policy.
+        ValueError: The arrays are not those of such a policy.
     """
     expected = {POLICY + name: tensor for name, tensor in policy.state_dict().items()}
     _require_alike({name: array for name, array in arrays.items() if name.startswith(POLICY)}, expected)
@@ -55,9 +92,9 @@ def _require_alike(arrays: Mapping[str, npt.NDArray[Any]], expected: Mapping[str
     for name, tensor in expected.items():
         if name not in arrays:
             raise ValueError(f"{name} is missing")
-        found, wanted = arrays[name], tensor.detach().cpu().numpy()
-        if found.shape != wanted.shape or found.dtype != wanted.dtype:
-            raise ValueError(f"{name} is {found.shape} {found.dtype}, expected {wanted.shape} {wanted.dtype}")
+        array, like = arrays[name], tensor.detach().cpu().numpy()
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise ValueError(f"{name} is {array.shape} {array.dtype}, expected {like.shape} {like.dtype}")
 
 
 def _part(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,8 +1,9 @@
-"""A configuration made ready to roll out: the encoder with its stages, the scene, and the clock that they run on."""
+"""A run's parts on one device, and the two things that are done with them: roll out a policy, and evaluate it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 import tasks
-from encoders import check_encoder
+from encoders import Encoder, check_encoder
 from tasks.cards import TaskCard
 from tasks.rendering.render import Device
 
@@ -24,74 +25,138 @@ from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
 from ..rollout.simulators import Frames, SceneSettings, Simulators
 from ..rollout.trajectory import Trajectory
 from ..store.episodes import OWN_BACKGROUND
-from ..store.run_folder import cell_path, check_writable
-from .encoder import prepare
-from .moving_statistics import Role, Streams
+from .encoder import Plan, Prepared, prepare
+from .moving_statistics import MovingStatistics, Role
 from .policy_actor import PolicyActor, exploration_noise
-from .suite import suite_name
 
 
 class Evaluation(NamedTuple):
     """What the mean action did.
 
     Attributes:
-        rows: one per episode, with the columns of `benchmark.store.episodes`.
-        trajectories: the episodes.
-        frames: the first episode's, if they were asked for.
+        rows: One per episode, with the columns of `benchmark.store.episodes`.
+        trajectories: The episodes.
+        frames: Those of the first episode, if they were asked for.
     """
 
     rows: list[dict[str, Any]]
     trajectories: list[Trajectory]
     frames: list[Frames]
 
+    def mean_scores(self) -> tuple[float, float]:
+        """Return the mean return and the success rate."""
+        mean_return = np.mean([row["return"] for row in self.rows])
+        return float(mean_return), float(np.mean([row["success"] for row in self.rows]))
 
-class Session:
-    """What running episodes of a configuration needs, on one device.
 
-    Args:
-        config: what to run.
-        out: the folder of all runs.
-        progress: told how it goes.
+class ReadyEncoder(NamedTuple):
+    """A run's encoder, checked, and what was settled together with it.
 
     Attributes:
-        asked: the configuration as given.
-        config: the same with every number filled in.
-        card: the task's.
-        device: torch's.
-        encoder: after Stages 1 and 2, held to its contract.
-        title: the encoder's name as every table shows it.
-        record: what the run folder keeps about it.
-        path: the run folder.
-        streams: the moving statistics of Stage 3, once they are attached.
-        rule: when episodes end and succeed.
-        clock: where the time went since it was last replaced.
-
-    Raises:
-        BenchError, EncoderError, TaskError: something the user can mend.
+        config: The configuration with every number filled in.
+        card: The task's.
+        device: Where the encoder is.
+        prepared: The encoder, its title and its record.
     """
 
-    def __init__(self, config: RunConfig, out: Path, progress: Progress) -> None:
-        check_writable(out)
-        self.card: TaskCard = tasks.card(config.task)
-        self.asked, self.progress = config, progress
-        self.device = choose_device(config.device)
-        torch.set_num_threads(config.torch_threads)
-        prepared = prepare(config, out, self.device, progress)
-        self.encoder, self.title = prepared.encoder, prepared.title
-        self.config = config.model_copy(update={"adapt": prepared.plan.mode}).resolve(self.card)
-        if self.encoder.uses_images:
-            require_gl()
-        check_encoder(self.encoder)
-        memory.require_run(self.config, self.card, self.encoder.feature_dim if self.encoder.uses_images else 0)
-        self.record = prepared.record | {"ema": self.config.ema.model_dump(mode="json")}
-        self.path = cell_path(out, suite_name(config), config.task, self.title, config.seed)
-        self.rule = EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
-        self.clock = Clock()
+    config: RunConfig
+    card: TaskCard
+    device: torch.device
+    prepared: Prepared
 
-    def use_threads(self, count: int) -> None:
-        """Compute with so many threads of torch, whatever the configuration said."""
-        self.config = self.config.model_copy(update={"torch_threads": count})
-        torch.set_num_threads(count)
+
+def ready_encoder(config: RunConfig, chosen: Plan, out: Path, progress: Progress) -> ReadyEncoder:
+    """Load a run's encoder, adapt it where Stage 2 is the run's own, and hold it to its contract.
+
+    Args:
+        config: What to run.
+        chosen: Its encoder's plan.
+        out: The folder of all runs; an adaptation of the run's own is kept there.
+        progress: Receives progress updates.
+
+    Raises:
+        ConfigError: The settings contradict each other, or the run cannot fit into memory.
+        EncoderError: The encoder cannot be loaded or breaks its contract.
+        GraphicsError: The encoder needs images, and nothing can be rendered here.
+    """
+    card, device = tasks.card(config.task), choose_device(config.device)
+    torch.set_num_threads(config.torch_threads)
+    prepared = prepare(config, chosen, out, device, progress)
+    encoder = prepared.encoder
+    config = settled_config(config, chosen)
+    if encoder.uses_images:
+        require_gl()
+    check_encoder(encoder)
+    memory.require_run(config, card, encoder.feature_dim if encoder.uses_images else 0)
+    return ReadyEncoder(config, card, device, prepared)
+
+
+def settled_config(config: RunConfig, chosen: Plan) -> RunConfig:
+    """Return the configuration as a run records it: Stage 2 decided, and every number filled in.
+
+    Raises:
+        ConfigError: A scene option that the task does not have.
+    """
+    return config.model_copy(update={"adapt": chosen.mode}).resolve(tasks.card(config.task))
+
+
+def scene_settings(config: RunConfig, encoder: Encoder, device: torch.device, options: dict[str, Any]) -> SceneSettings:
+    """Return what the simulation workers of a run build, with these options of the task."""
+    return SceneSettings(
+        task=config.task,
+        options=options,
+        slots=config.slots,
+        images=encoder.uses_images,
+        quality=config.rollout.quality,
+        device=egl_device(config, device),
+    )
+
+
+def egl_device(config: RunConfig, device: torch.device) -> int | None:
+    """Return the EGL device that a run draws with: the one asked for, else the one that computes; None for any."""
+    return config.egl_device if config.egl_device is not None else device.index
+
+
+@dataclass
+class RunContext:
+    """The parts of a run that rollouts need.
+
+    Attributes:
+        config: The configuration with every number filled in.
+        card: The task's.
+        device: Torch's.
+        encoder: After Stages 1 and 2, in its final precision.
+        statistics: The moving statistics of Stage 3, attached to the encoder.
+        progress: Receives progress updates.
+        clock: Where the time went since the last call of `costs`.
+    """
+
+    config: RunConfig
+    card: TaskCard
+    device: torch.device
+    encoder: Encoder
+    statistics: MovingStatistics
+    progress: Progress
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def rule(self) -> EpisodeRule:
+        """When episodes end and succeed."""
+        return EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
+
+    @property
+    def encode(self) -> Encode | None:
+        """From frames and their slots to features; None where the policy sees the state."""
+        return self.features if self.encoder.uses_images else None
+
+    def features(self, frames: Frames, slots: Sequence[int]) -> Array:
+        """Return the features (n, F) of frames (n, 224, 224, 3) uint8 of these slots; moves their statistics."""
+        self.statistics.select(slots)
+        return self.encoder.encode(frames).cpu().numpy()
+
+    def simulators(self, options: dict[str, Any]) -> Simulators:
+        """Open the slots in a scene with these options; the caller closes them."""
+        return Simulators(scene_settings(self.config, self.encoder, self.device, options), self.config.workers)
 
     def evaluation_seeds(self, episodes: int | None = None) -> list[int]:
         """Return the reset seeds of an evaluation's episodes, as many as configured by default."""
@@ -99,41 +164,12 @@ class Session:
         first = HELD_OUT_SEED if evaluation.seeds == "held_out" else self.config.seed
         return [first + k for k in range(episodes or evaluation.episodes)]
 
-    def attach_statistics(self) -> None:
-        """Let BatchNorm's statistics move as the configuration says; to be called once the precision is settled."""
-        self.streams = Streams(self.encoder, self.config.ema, self.config.slots)
-
-    def scene(self, options: dict[str, Any]) -> SceneSettings:
-        """What the simulation workers build, with these options of the task."""
-        config = self.config
-        return SceneSettings(
-            task=config.task,
-            options=options,
-            slots=config.slots,
-            images=self.encoder.uses_images,
-            quality=config.rollout.quality,
-            device=config.egl_device if config.egl_device is not None else self.device.index,
-        )
-
-    def simulators(self, options: dict[str, Any]) -> Simulators:
-        """The slots in a scene with these options, to be closed by the caller."""
-        return Simulators(self.scene(options), self.config.workers)
-
     def say_renderer(self, drawn_by: Device) -> None:
-        """Say what draws, above all when it is not what was asked for."""
-        asked = self.scene({}).device
+        """Name the renderer, above all when it is not the one that was asked for."""
+        asked = egl_device(self.config, self.device)
         kind = "software rendering on the CPU" if drawn_by.software else "GPU rendering"
         instead = f" (EGL device {asked} cannot be used)" if asked not in (None, drawn_by.number) else ""
         self.progress.say(f"{kind}: {drawn_by.name}, EGL device {drawn_by.number}{instead}")
-
-    @property
-    def encode(self) -> Encode | None:
-        """From frames and their slots to features; None where the policy sees the state."""
-        return self._features if self.encoder.uses_images else None
-
-    def _features(self, frames: Frames, slots: Sequence[int]) -> Array:
-        self.streams.select(slots)
-        return self.encoder.encode(frames).cpu().numpy()
 
     def roll(
         self,
@@ -144,20 +180,20 @@ class Session:
         noise_of: int | None,
         on_frame: Callable[[int, Frames], None] | None = None,
     ) -> list[Trajectory]:
-        """Episodes of a policy.
+        """Run episodes of a policy.
 
         Args:
-            simulators: the slots.
-            policy: what acts.
-            seeds: reset seeds, one per episode.
-            noise_of: the iteration whose exploration noise is added; None for the mean action, an evaluation.
-            on_frame: as in `rollout`.
+            simulators: The slots.
+            policy: Chooses the actions.
+            seeds: Reset seeds, one per episode.
+            noise_of: The iteration whose exploration noise is added; None for the mean action, an evaluation.
+            on_frame: As in `rollout`.
         """
         horizon = int(self.config.rollout.horizon or self.card.horizon)
         noise = None
         if noise_of is not None:
             noise = exploration_noise(self.config.seed, noise_of, len(seeds), (horizon, self.card.action_dim))
-        self.streams.begin(Role.EVALUATION if noise_of is None else Role.TRAINING)
+        self.statistics.begin(Role.EVALUATION if noise_of is None else Role.TRAINING)
         trajectories = rollout(
             simulators,
             seeds,
@@ -185,20 +221,20 @@ class Session:
         """Run the mean action on the evaluation's seeds.
 
         Args:
-            simulators: the slots.
-            policy: what acts.
-            iteration: which the rows name.
-            background: which the rows name.
-            episodes: how many; the configuration's by default.
-            film: whether the first episode's frames are kept.
+            simulators: The slots.
+            policy: Chooses the actions.
+            iteration: Recorded in the rows.
+            background: Recorded in the rows.
+            episodes: How many; the configuration's by default.
+            film: Whether the first episode's frames are kept.
         """
-        seeds = self.evaluation_seeds(episodes)
         frames: list[Frames] = []
 
         def keep(episode: int, frame: Frames) -> None:
             if episode == 0:
                 frames.append(frame.copy())
 
+        seeds = self.evaluation_seeds(episodes)
         trajectories = self.roll(simulators, policy, seeds, noise_of=None, on_frame=keep if film else None)
         rows = [
             {
@@ -214,16 +250,8 @@ class Session:
         return Evaluation(rows, trajectories, frames)
 
     def costs(self, seconds: dict[str, float]) -> dict[str, Any]:
-        """Time by stage since the last call, speed and peak memory."""
+        """Return time by stage since the last call, speed and peak memory."""
         clock, self.clock = self.clock, Clock()
         rolling = sum(clock.seconds.values())
         speed = clock.steps / rolling if rolling else None
         return {"seconds": clock.seconds | seconds, "steps_per_second": speed} | peak_memory(self.device)
-
-
-def mean_scores(evaluation: Evaluation) -> tuple[float, float]:
-    """Mean return and success rate of an evaluation's episodes."""
-    return (
-        float(np.mean([row["return"] for row in evaluation.rows])),
-        float(np.mean([row["success"] for row in evaluation.rows])),
-    )

@@ -18,7 +18,7 @@ from encoders.adapt import affine, shipped
 from encoders.adapt.files import read_affine
 from encoders.adapt.trunk import adaptable
 from encoders.cards import Card
-from encoders.factory import assemble
+from encoders.factory import assemble, hashed_origin
 from encoders.weights.checkpoint import ADAPTED, holds_layout, state_sha256
 
 from ..adapt.config import AdaptConfig
@@ -58,18 +58,26 @@ class Prepared:
     Attributes:
         encoder: after Stages 1 and 2.
         title: its name as every table shows it.
-        plan: how it came about.
-        record: the same in plain values, for the run folder.
+        record: where it came from, in plain values, for the run folder.
     """
 
     encoder: Encoder
     title: str
-    plan: Plan
     record: dict[str, Any]
 
 
+def hashed_plan(config: RunConfig) -> Plan:
+    """Decide as `plan` does, with the hash of the weights, which the plan of an encoder from outside lacks.
+
+    Raises:
+        EncoderError, ConfigError: as for `plan`.
+    """
+    chosen = plan(config)
+    return chosen._replace(origin=hashed_origin(chosen.encoder, chosen.origin))
+
+
 def plan(config: RunConfig) -> Plan:
-    """Decide which weights an encoder gets and who adapts it.
+    """Decide which weights an encoder gets and who adapts it; nothing is loaded.
 
     Raises:
         EncoderError: there is no such encoder, or its weights are not here; the message says what to do.
@@ -125,40 +133,39 @@ def ema_tags(config: RunConfig) -> list[str]:
     return ["-".join(["ema", *parts])] if parts else []
 
 
-def prepare(config: RunConfig, out: Path, device: torch.device, progress: Progress) -> Prepared:
-    """Load the encoder and adapt it, or find its adaptation.
+def prepare(config: RunConfig, chosen: Plan, out: Path, device: torch.device, progress: Progress) -> Prepared:
+    """Load a run's encoder and adapt it, or find its adaptation.
 
     Args:
         config: of the run.
-        out: the folder of all runs; an adaptation of one's own is kept there, beside the runs.
+        chosen: what `plan` decided.
+        out: the folder of all runs; an adaptation of the run's own is kept there, beside the runs.
         device: where the encoder goes.
-        progress: told how Stage 2 goes.
+        progress: receives progress updates of Stage 2.
 
     Raises:
         EncoderError, BenchError: something the user can mend.
     """
-    chosen = plan(config)
     normalise = "unit" if chosen.mode != "none" and config.normalise == "auto" else config.normalise
     encoder, origin = assemble(chosen.encoder, chosen.origin, device=device, normalise=normalise)
-    chosen = chosen._replace(origin=origin)
-    parts = title_parts(config, chosen)
-    named = str(parts)
-    about: dict[str, Any] | None = None
+    parts = title_parts(config, chosen._replace(origin=origin))
+    adaptation: dict[str, Any] | None = None
     if chosen.mode != "none":
-        about = {"mode": chosen.mode, "source": chosen.source, **_adapt(encoder, chosen, config, out, progress)}
+        adapted = _adapt(encoder, chosen, config, out, progress)
+        adaptation = {"mode": chosen.mode, "source": chosen.source, **adapted}
     elif config.adapt == "auto" and chosen.encoder != config.encoder:
-        progress.say(f"{named}: random weights are not adapted (Stage 2); --adapt affine does it all the same")
+        progress.say(f"{parts}: random weights are not adapted (Stage 2) unless you give --adapt affine")
     card = encoders.card(config.encoder)
     record = {
-        "title": named,
+        "title": str(parts),
         "parts": parts._asdict(),
         "name": config.encoder,
         "network": chosen.encoder,
         "weights": {"kind": origin.kind, "sha256": origin.sha256, "label": origin.label},
-        "adaptation": about,
+        "adaptation": adaptation,
         "card": asdict(card) if card else None,
     }
-    return Prepared(encoder, named, chosen, record)
+    return Prepared(encoder, str(parts), record)
 
 
 def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from encoders import Encoder
-from encoders.ema_batchnorm import attach
+from encoders.ema_batchnorm import EMAStatistics, attach
 
 from ..config import EMASettings
 from ..progress import Progress
@@ -33,11 +33,11 @@ LASTING = (Role.TRAINING, Role.EVALUATION)
 """Roles whose statistics are part of the checkpoint."""
 
 
-class Streams:
-    """The moving BatchNorm statistics of a run; where the momentum is 0, nothing at all.
+def attach_statistics(encoder: Encoder, settings: EMASettings, slots: int) -> MovingStatistics:
+    """Replace an encoder's BatchNorm layers by ones whose statistics move; with a momentum of 0, replace nothing.
 
     Args:
-        encoder: its BatchNorm layers are replaced; it must have been checked before.
+        encoder: changed in place; it must have been checked, and its precision settled, before.
         settings: of a resolved configuration.
         slots: environment slots.
 
@@ -48,13 +48,26 @@ class Streams:
     Differs: an episode's last image, on which nobody acts, is neither drawn nor encoded, so it moves no statistics;
         in the released code it does.
     """
+    streams = len(Role) * slots
+    attached = attach(encoder, momentum=settings.momentum or 0.0, scope=settings.scope, streams=streams)
+    return MovingStatistics(settings, slots, attached)
 
-    def __init__(self, encoder: Encoder, settings: EMASettings, slots: int) -> None:
+
+class MovingStatistics:
+    """The moving BatchNorm statistics of a run; see `attach_statistics`.
+
+    Args:
+        settings: of a resolved configuration.
+        slots: environment slots.
+        attached: the statistics in the encoder's layers, a stream per role and slot.
+    """
+
+    def __init__(self, settings: EMASettings, slots: int, attached: EMAStatistics) -> None:
         self.settings = settings
         self._momentum = settings.momentum or 0.0
         self._slots = slots
         self._role = Role.TRAINING
-        self._statistics = attach(encoder, momentum=self._momentum, scope=settings.scope, streams=len(Role) * slots)
+        self._statistics = attached
 
     def begin(self, role: Role) -> None:
         """Turn to a role; its streams begin anew if this is demanded at every call."""

@@ -40,7 +40,7 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
     for config in configs:
         checks: list[Callable[[], object]] = [
             partial(stages.plan, config),
-            partial(locate, config),
+            partial(locate, config.task, config.demonstrations),
             partial(check_objects, config),
             partial(check_memory, config),
         ]

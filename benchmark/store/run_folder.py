@@ -139,8 +139,8 @@ class RunFolder:
                 self._require_empty()
             elif found == "finished":
                 self.require_unaltered()
-            if found != "absent" and not same_identity(self.identity, identity):
-                raise FolderError(self._refusal(identity))
+            if found != "absent":
+                self.require_identity(identity)
             if found == "finished":
                 return found
             atomic.remove_partials(self.path)
@@ -307,6 +307,21 @@ class RunFolder:
                 "run's own; restore these files from a copy, or do the run again with --overwrite"
             )
 
+    def require_identity(self, identity: Mapping[str, Any]) -> None:
+        """Make sure that the folder holds the run of this identity.
+
+        Raises:
+            FolderError: it holds another one; the message says what differs, and how to go on with it.
+        """
+        if same_identity(self.identity, identity):
+            return
+        changes = identity_changes(self.identity, identity)
+        shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+        raise FolderError(
+            f"{self.path} holds a run of another identity ({shown}): {way_back(self.identity, identity)}; for the new "
+            "settings choose another --out, or --overwrite that run, whose results are then lost"
+        )
+
     def _write_manifest(self, pending: Mapping[str, str]) -> None:
         pictures = [f"{PICTURES}/{file.name}" for file in (self.path / PICTURES).glob("*.png")]
         facts = {"identity": identity_hash(self.identity)}
@@ -329,14 +344,6 @@ class RunFolder:
                     _delete(entry)
             _delete(self.path / IDENTITY)
             sync_folder(self.path)
-
-    def _refusal(self, identity: Mapping[str, Any]) -> str:
-        changes = identity_changes(self.identity, identity)
-        shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
-        return (
-            f"{self.path} holds a run of another identity ({shown}): {way_back(self.identity, identity)}; for the new "
-            "settings choose another --out, or --overwrite that run, whose results are then lost"
-        )
 
 
 def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -> Path:

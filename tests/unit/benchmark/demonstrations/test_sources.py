@@ -16,7 +16,11 @@ from tasks.errors import DemonstrationError
 
 def gathered(source, task="pen", episodes=2, preset="quickstart"):
     overrides = [f"demonstrations.source={source}", f"demonstrations.episodes={episodes}"]
-    return gather(configure(preset, overrides, task=task, encoder="state").resolve(tasks.card(task)))
+    return gather_for(configure(preset, overrides, task=task, encoder="state").resolve(tasks.card(task)))
+
+
+def gather_for(config):
+    return gather(config.task, config.demonstrations, config.demonstration_options(tasks.card(config.task)))
 
 
 def test_a_file_is_taken_as_it_is(demonstration_file):
@@ -117,4 +121,4 @@ def test_demonstrations_of_another_scene_are_refused(pouring_file, preset, said)
     lower = ["scene.tank_height=0.1"] if preset == "quickstart" else []
     config = configure(preset, overrides + lower, task="pour", encoder="state").resolve(tasks.card("pour"))
     with pytest.raises(ConfigError, match=said):
-        gather(config)
+        gather_for(config)

@@ -12,7 +12,7 @@ from benchmark.config import configure
 from benchmark.errors import ConfigError, FolderError, OutputError
 from benchmark.runner import backgrounds as evaluation
 from benchmark.runner.backgrounds import evaluate_backgrounds, run_folders
-from benchmark.runner.context import Session
+from benchmark.runner.context import RunContext
 from benchmark.runner.runner import run
 from benchmark.store.run_folder import RunFolder
 
@@ -69,7 +69,7 @@ def test_every_background_starts_from_the_same_states_and_looks_different(folder
 
 def test_what_is_there_is_not_run_again(folder, monkeypatch):
     before = evaluate_backgrounds(folder, [2])
-    monkeypatch.setattr(evaluation, "Session", None)
+    monkeypatch.setattr(evaluation, "ready_encoder", None)
     after = evaluate_backgrounds(folder, [0, 2])
     assert [shift.found for shift in after] == [True, True]
     assert after[1].mean_return == before[0].mean_return
@@ -86,7 +86,7 @@ def test_more_episodes_than_the_run_had_are_run_on_its_own_background_too(folder
 
 
 def test_killed_it_keeps_the_backgrounds_that_were_done(folder, monkeypatch):
-    original = Session.evaluate
+    original = RunContext.evaluate
 
     def dying(self, simulators, policy, iteration, **options):
         if options["background"] == "2":
@@ -94,7 +94,7 @@ def test_killed_it_keeps_the_backgrounds_that_were_done(folder, monkeypatch):
         return original(self, simulators, policy, iteration, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", dying)
+        patch.setattr(RunContext, "evaluate", dying)
         with pytest.raises(KeyboardInterrupt):
             evaluate_backgrounds(folder, [1, 2])
     assert RunFolder(folder).status == "finished"
@@ -170,7 +170,7 @@ def test_what_is_no_finished_run_is_refused(folder, tmp_path):
         evaluate_backgrounds(folder, [1])
     with pytest.raises(OutputError, match="is no folder"):
         run_folders(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="background 11: there are 0 to 10"):
+    with pytest.raises(ConfigError, match="background 11: expected 0 to 10"):
         evaluate_backgrounds(folder, [11])
 
 

@@ -105,7 +105,7 @@ def test_a_file_with_the_whole_stage_2_model_is_not_adapted_again(cache, tmp_pat
 
 def test_what_ships_replaces_scales_and_offsets_and_nothing_else(cache, tmp_path):
     config = configure("quickstart", task="door", encoder="hindex")
-    prepared = stages.prepare(config, tmp_path, torch.device("cpu"), Silent())
+    prepared = stages.prepare(config, stages.plan(config), tmp_path, torch.device("cpu"), Silent())
     plain, _ = build("hindex", weights="builtin")
     tensors = safetensors.torch.load_file(shipped.path("door"))
     assert sum(tensor.numel() for tensor in tensors.values()) == 53_120

@@ -14,10 +14,10 @@ from benchmark.errors import ConfigError
 from benchmark.presets import PRESETS
 from benchmark.progress import Silent
 from benchmark.rollout.simulators import Simulators
-from benchmark.runner import runner
+from benchmark.runner import learning
 from benchmark.runner.backgrounds import evaluate_backgrounds
-from benchmark.runner.context import Session
-from benchmark.runner.moving_statistics import Role, Streams
+from benchmark.runner.context import RunContext
+from benchmark.runner.moving_statistics import MovingStatistics, Role, attach_statistics
 from benchmark.runner.runner import run
 from benchmark.runner.suite import suite_name
 from benchmark.store.identity import file_hash
@@ -178,7 +178,7 @@ class Watched:
 
     def __init__(self, monkeypatch):
         self.calls = []
-        begin, encode = Streams.begin, Session._features
+        begin, encode = MovingStatistics.begin, RunContext.features
 
         def watched_begin(streams, role):
             self.calls.append((role, []))
@@ -189,8 +189,8 @@ class Watched:
             self.calls[-1][1].append((list(slots), frames.copy(), features))
             return features
 
-        monkeypatch.setattr(Streams, "begin", watched_begin)
-        monkeypatch.setattr(Session, "_features", watched_encode)
+        monkeypatch.setattr(MovingStatistics, "begin", watched_begin)
+        monkeypatch.setattr(RunContext, "features", watched_encode)
 
 
 class Process:
@@ -352,7 +352,7 @@ def test_statistics_are_part_of_the_identity(configured, tmp_path, monkeypatch):
         named.append(str(options["made_by"]))
         raise Interruption
 
-    monkeypatch.setattr(runner, "demonstration_pairs", ask)
+    monkeypatch.setattr(learning, "demonstration_pairs", ask)
     changes = [(), ("ema.momentum=0.1",), ("ema.momentum=0.2",), MOVING]
     for number, change in enumerate([*changes, (*MOVING, "ema.reset=never")]):
         with pytest.raises(Interruption):
@@ -377,7 +377,7 @@ def test_what_moves_is_said(configured, tmp_path):
 
 def test_restarting_is_for_the_present_role_only(normed):
     encoder, _ = build(normed)
-    streams = Streams(encoder, resolved(*MOVING, "ema.reset=never", task="pen").ema, slots=2)
+    streams = attach_statistics(encoder, resolved(*MOVING, "ema.reset=never", task="pen").ema, slots=2)
     frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
 
     def encode():

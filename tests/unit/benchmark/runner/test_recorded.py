@@ -8,7 +8,7 @@ import encoders.precision
 import encoders.precision_check
 from benchmark.config import configure
 from benchmark.errors import FolderError
-from benchmark.runner import recorded, runner
+from benchmark.runner import learning, recorded, runner
 from benchmark.runner.runner import run
 from benchmark.runner.sweep import sweep
 from benchmark.store.run_folder import RunFolder
@@ -54,8 +54,8 @@ def configured(demonstration_file):
 def kill(config, out):
     """Do a run until cloning is committed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "dapg_update", None)
-        patch.setattr(runner._Run, "_improve", lambda *arguments: (_ for _ in ()).throw(Killed))
+        patch.setattr(learning, "dapg_update", None)
+        patch.setattr(learning._Learning, "improve", lambda *arguments: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(config, out)
 

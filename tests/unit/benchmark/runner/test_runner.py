@@ -18,8 +18,7 @@ from benchmark.dapg import LearningDiverged
 from benchmark.dapg.policy import MIN_LOG_STD
 from benchmark.demonstrations.features import cache_path
 from benchmark.errors import OutputError
-from benchmark.runner import context as session
-from benchmark.runner import runner
+from benchmark.runner import context, learning
 from benchmark.runner.runner import run
 from benchmark.store.identity import file_hash
 from benchmark.store.run_folder import RunFolder
@@ -309,9 +308,9 @@ def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_en
         asked.append(cache_path(demonstrations, options["made_by"]))
         raise Interruption
 
-    monkeypatch.setattr(runner, "demonstration_pairs", ask)
-    monkeypatch.setattr(session, "Simulators", Undrawn)
-    monkeypatch.setattr(session, "require_gl", lambda: None)
+    monkeypatch.setattr(learning, "demonstration_pairs", ask)
+    monkeypatch.setattr(context, "Simulators", Undrawn)
+    monkeypatch.setattr(context, "require_gl", lambda: None)
     changes = [
         (),
         ("rollout.quality=paper",),
@@ -334,13 +333,13 @@ def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_en
 
 def spied_updates(monkeypatch):
     """The arguments of every update of a run."""
-    calls, original = [], runner.dapg_update
+    calls, original = [], learning.dapg_update
 
     def spy(policy, baseline, trajectories, demonstrations, **options):
         calls.append((trajectories, demonstrations, options))
         return original(policy, baseline, trajectories, demonstrations, **options)
 
-    monkeypatch.setattr(runner, "dapg_update", spy)
+    monkeypatch.setattr(learning, "dapg_update", spy)
     return calls
 
 
@@ -362,9 +361,9 @@ def test_the_update_gets_the_demonstrations_as_they_were_cloned(configured, demo
 
 
 def test_trajectories_have_noise_of_their_own_and_evaluations_none(configured, tmp_path, monkeypatch):
-    noises, original = [], session.PolicyActor
+    noises, original = [], context.PolicyActor
     monkeypatch.setattr(
-        session, "PolicyActor", lambda policy, noise=None: noises.append(noise) or original(policy, noise)
+        context, "PolicyActor", lambda policy, noise=None: noises.append(noise) or original(policy, noise)
     )
     run(configured("evaluation.every=1"), tmp_path)
     assert [noise is None for noise in noises] == [True, False, True, False, True]
@@ -454,7 +453,7 @@ def test_a_run_ends_the_same_wherever_it_was_interrupted(
     where, count, after, configured, uninterrupted, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        owner = runner.Simulators if where == "simulators.step" else RunFolder
+        owner = context.Simulators if where == "simulators.step" else RunFolder
         interrupt(patch, owner, where.rpartition(".")[2], count, after)
         with pytest.raises(Interruption):
             run(configured(), tmp_path)
@@ -500,7 +499,7 @@ def test_a_damaged_checkpoint_is_one_line(configured, tmp_path, monkeypatch):
 
 def skipping(monkeypatch, *iterations):
     """Make the updates of some iterations (from 1) come to nothing."""
-    original = runner.dapg_update
+    original = learning.dapg_update
 
     def update(policy, baseline, trajectories, demonstrations, *, iteration, **options):
         if iteration + 1 not in iterations:
@@ -508,7 +507,7 @@ def skipping(monkeypatch, *iterations):
         broken = [dataclasses.replace(each, rewards=np.full(len(each), np.nan)) for each in trajectories]
         return original(policy, baseline, broken, demonstrations, iteration=iteration, **options)
 
-    monkeypatch.setattr(runner, "dapg_update", update)
+    monkeypatch.setattr(learning, "dapg_update", update)
 
 
 def policy_of(path):

@@ -11,7 +11,7 @@ import encoders
 from benchmark.adapt.config import AdaptConfig
 from benchmark.adapt.training import adapt
 from benchmark.config import configure
-from benchmark.runner import runner
+from benchmark.runner import learning
 from benchmark.runner.runner import run
 from benchmark.store.identity import identity_hash
 
@@ -68,12 +68,12 @@ def test_cached_features_are_found(tmp_path, cache, monkeypatch):
     shutil.copytree(BEFORE / "cache", cache)
     kept = files(cache)
     made_with = json.loads((BEFORE / "made_with.json").read_text())
-    observe = runner.demonstration_pairs
+    observe = learning.demonstration_pairs
 
     def as_then(*arguments, made_by, **options):
         return observe(*arguments, made_by={**made_by, **made_with}, **options)
 
-    monkeypatch.setattr(runner, "demonstration_pairs", as_then)
+    monkeypatch.setattr(learning, "demonstration_pairs", as_then)
     run(configured(), tmp_path / "runs")
     assert files(cache) == kept
 
