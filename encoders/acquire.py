@@ -21,8 +21,7 @@ from .errors import EncoderError, WeightsInvalid, WeightsMissing
 from .weights import archives, licences
 from .weights import official as weights
 from .weights.download import CannotFetch, Progress, download, forget, held
-from .weights.files import expanded, file_sha256, sync
-from .weights.foreign_files import IS_A_FOLDER, why_unreadable
+from .weights.files import IS_A_FOLDER, expanded, file_sha256, sync, why_unreadable
 from .weights.official import cached_path
 
 Check = Callable[[Path], object]

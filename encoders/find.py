@@ -10,8 +10,7 @@ from . import registry
 from .cards import Card
 from .errors import EncoderError, WeightsMissing
 from .weights import licences
-from .weights.files import expanded, file_sha256
-from .weights.foreign_files import IS_A_FOLDER, why_unreadable
+from .weights.files import IS_A_FOLDER, expanded, file_sha256, why_unreadable
 from .weights.official import cached_path, checked_sha256
 from .weights.origin import WeightsOrigin
 

@@ -23,7 +23,3 @@ class ExpertError(TaskError):
 
 class DemonstrationError(TaskError):
     """Demonstrations could not be read, imported or collected."""
-
-
-class PickleError(TaskError):
-    """A pickle is broken, or holds more than plain arrays; nothing in it was run."""

@@ -9,10 +9,8 @@ import numpy as np
 import tasks
 from tasks.base import Task
 from tasks.demonstrations.dataset import Demonstrations
-from tasks.demonstrations.hdf5 import is_hdf5
-from tasks.demonstrations.published import import_dapg, import_hdf5
 from tasks.demonstrations.rollout import collect, replay
-from tasks.errors import PickleError, TaskError
+from tasks.errors import TaskError
 
 from ..config import DEMONSTRATION_SEED, usable_cores
 from ..errors import ConfigError
@@ -20,6 +18,8 @@ from ..store.cache import require_writable
 from ..store.paths import user_path
 from .commands import task_options
 from .sources import COLLECTING_SLOTS, imported_path, load
+from .third_party.hdf5 import is_hdf5
+from .third_party.published import import_dapg, import_hdf5
 
 MINARI_FILE = "main_data.hdf5"
 SAME_OBSERVATION = 1e-3
@@ -88,7 +88,7 @@ def _released_simulators(task: str, objects: str) -> tuple[Task, int]:
 
 def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:
     """Rollouts of the policy in a pickle, or its demonstrations replayed."""
-    from tasks.demonstrations.pickles import load_mjrl_policy
+    from .third_party.pickles import PickleError, load_mjrl_policy
 
     try:
         policy = load_mjrl_policy(file)
@@ -109,7 +109,7 @@ def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstr
     )
 
 
-def _why_neither(file: Path, not_demonstrations: TaskError, not_a_policy: PickleError) -> str:
+def _why_neither(file: Path, not_demonstrations: TaskError, not_a_policy: TaskError) -> str:
     """Why a pickle is of no use, in the words of the reader that it was meant for where that is clear."""
     demonstrations, policy = (str(error).removeprefix(f"{file}: ") for error in (not_demonstrations, not_a_policy))
     if policy.startswith("the policy is a list"):

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..errors import WeightsInvalid, WeightsMissing
 from . import convert, unwrapping
-from .foreign_files import why_unreadable
-from .unpickling import Opaque
+from .files import why_unreadable
+from .unpickling import Placeholder
 from .unwrapping import Found, unwrapped
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
@@ -108,7 +108,7 @@ def contents(path: Path) -> dict[object, object]:
             f"weights {path}: unknown type '{path.suffix}'; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
         )
     content: object = convert.tensors(path)
-    if isinstance(content, Opaque):
+    if isinstance(content, Placeholder):
         raise WeightsInvalid(f"weights {path}: {unwrapping.whole_module(content, path.name)}")
     if not isinstance(content, dict):
         raise WeightsInvalid(f"weights {path}: holds a {type(content).__name__}; expected a dict of named tensors")

@@ -25,13 +25,13 @@ from . import pickles
 from .cache import cache_dir
 from .files import file_sha256, sync
 from .sealed import check, header_bytes
-from .unpickling import Opaque, opaque
+from .unpickling import Placeholder
 
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
 LEFT_OUT = frozenset({"optimizer", "optimizers", "optimizer_states", "optim", "lr_schedulers", "scheduler", "scaler"})
-"""Entries of a checkpoint's outermost dict that are of no use without its training; `Opaque` stands for them."""
+"""Entries of a checkpoint's outermost dict that are of no use without its training; `Placeholder` stands for them."""
 
 _FORMAT = "2"
 """1 had no digest of its content: a conversion of then is made anew from the original."""
@@ -70,7 +70,7 @@ def tensors(path: Path) -> Any:
         return _load(converted, digest)
     content = pickles.read(path)
     if isinstance(content, dict):
-        content = {key: opaque("left out") if key in LEFT_OUT else value for key, value in content.items()}
+        content = {key: pickles.placeholder("left out") if key in LEFT_OUT else value for key, value in content.items()}
     try:
         _write(converted, content, digest, _MOST_GROWTH * path.stat().st_size)
         return _load(converted, digest)
@@ -168,7 +168,7 @@ def _felled(value: Any, name: str, found: dict[str, Tensor], names: dict[int, st
         return {"scalar": _kept(torch.from_numpy(np.asarray(value).reshape(1)), value, name, found, names)}
     if isinstance(value, Tensor):
         return {"tensor": _kept(value, value, name, found, names)}
-    if isinstance(value, Opaque):
+    if isinstance(value, Placeholder):
         return {"opaque": value.origin}
     if isinstance(value, Mapping):
         items = (
@@ -208,7 +208,7 @@ def _grown(tree: Any, file: Any) -> Any:
     if kind == "scalar":
         return file.get_tensor(inside).numpy()[0]
     if kind == "opaque":
-        return opaque(inside)
+        return pickles.placeholder(inside)
     if kind == "dict":
         return {_hashable(_grown(key, file)): _grown(item, file) for key, item in inside}
     return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](

@@ -11,11 +11,14 @@ import fcntl
 import hashlib
 import logging
 import os
+import stat
 import time
 from pathlib import Path
 from typing import IO, Any
 
 logger = logging.getLogger(__name__)
+
+IS_A_FOLDER = "is a folder"
 
 _CONTENTION = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 """What POSIX lets `lockf` say where another process holds the lock; anything else is no sign of another process."""
@@ -30,6 +33,22 @@ _known: dict[tuple[str, int, int, int, int], str] = {}
 def expanded(text: str | os.PathLike[str]) -> Path:
     """Return a path with ``~`` and ``~user`` replaced; as it is where no such home folder is known."""
     return Path(os.path.expanduser(text))
+
+
+def why_unreadable(path: Path) -> str:
+    """Say why a file cannot be read, without waiting for a pipe; empty if it can be."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return IS_A_FOLDER
+        if not stat.S_ISREG(mode):
+            return "is a pipe, a socket or a device"
+        with path.open("rb"):
+            return ""
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as error:  # a null byte in the name is a ValueError
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
 def file_sha256(path: Path) -> str:

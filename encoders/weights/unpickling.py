@@ -1,134 +1,347 @@
-"""An unpickler under which nothing runs: whatever a pickle names becomes a placeholder that only remembers.
+"""The one reader of pickles from strangers, of checkpoints and of demonstrations: nothing in them runs.
 
-No module is imported and no function or class of a pickle's choice is called. Names that only a hostile file would
-hold are refused; others, such as the optimiser or the settings beside a network's tensors, stay inert. What a small
-file can make it do is bounded by `encoders.weights.foreign_files`.
+No module is imported and nothing that a pickle names is called. Every class or function that it names becomes a
+`Placeholder`, and so do dictionaries and sets, so nothing is hashed before its size is known. `Plain` then makes plain
+values of what was read. A small file can take neither much memory nor much time.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import os
+import pickle
+import struct
+import sys
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
-from ..errors import WeightsInvalid
-from .foreign_files import BoundedUnpickler
+MOST_STEPS = 2_000_000
+"""Reads of a pickle, its placeholders and arguments; the largest honest files take some hundred thousand."""
+MOST_NAMES = 2_000
+"""Different classes and functions that a pickle names."""
+MOST_KEY_PARTS = 100
+"""Values in one key of a dictionary or member of a set; what stands in several places counts as often."""
+MOST_TUPLE_PARTS = 20_000
+"""The same over all keys that are tuples: their hashes can be made to collide, which takes quadratic time."""
+MOST_KEY_BITS = 64
+"""Integers in keys: larger ones can be made to collide, too."""
+MOST_INTEGER_BITS = 4096
+DEEPEST = 100
+"""Containers inside of containers."""
+MOST_VALUES = 10_000_000
+"""Values in what a pickle holds; what stands in several places counts as often."""
 
+DICT, SET, FROZENSET = "builtins.dict", "builtins.set", "builtins.frozenset"
+MAPPINGS = frozenset({DICT, "collections.OrderedDict"})
+OUTSIDE = "a reference to data outside of the pickle"
+"""The origin of placeholders for what a pickle refers to by an identifier: of a storage, in files of torch."""
+
+_STEPS_PER_PLACEHOLDER = 8  # by the memory that one takes
 _SHOWN = 160
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_CONTAINERS: dict[str, type] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-}
 _INERT_BUILTINS = frozenset(
-    {"bool", "bytes", "bytearray", "complex", "dict", "float", "getattr", "int", "list", "object", "slice", "str"}
-    | {"tuple", "type", "range", "long", "unicode", "xrange", "NoneType", "NotImplementedType", "Ellipsis"}
+    {"bool", "bytes", "bytearray", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "object"}
+    | {"range", "set", "slice", "str", "tuple", "type", "unicode", "xrange", "Ellipsis", "NoneType"}
+    | {"NotImplementedType"}
+)
+_INERT_MODULES = frozenset(
+    {"argparse", "array", "collections", "copyreg", "dataclasses", "datetime", "decimal", "enum", "fractions"}
+    | {"functools", "itertools", "logging", "math", "numbers", "operator", "pathlib", "random", "re", "string"}
+    | {"time", "typing", "uuid", "weakref", "zoneinfo", "_codecs"}
 )
 _INERT = frozenset({"types.SimpleNamespace", "io.BytesIO"})
-_REFUSED_PACKAGES = frozenset(
-    {"asyncio", "bdb", "cProfile", "code", "codeop", "commands", "ctypes", "distutils", "doctest", "ensurepip"}
-    | {"fileinput", "ftplib", "http", "idlelib", "imp", "importlib", "io", "lib2to3", "linecache", "marshal"}
-    | {"multiprocessing", "nt", "ntpath", "os", "pdb", "pickle", "pip", "pkgutil", "platform", "popen2", "posix"}
-    | {"posixpath", "profile", "pty", "pydoc", "requests", "runpy", "setuptools", "shelve", "shutil", "signal"}
-    | {"site", "smtplib", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "timeit", "trace", "types"}
-    | {"urllib", "venv", "webbrowser", "zipimport", "_io", "_pickle", "_posixsubprocess", "_socket", "cloudpickle"}
-)
-_REFUSED = frozenset(
-    {"torch.load", "torch.hub.load", "torch.jit.load", "numpy.load", "operator.attrgetter", "operator.methodcaller"}
-    | {"torch.hub.load_state_dict_from_url", "torch.utils.cpp_extension.load", "functools.reduce"}
-    | {"torch.serialization.load", "numpy.testing._private.utils.runstring"}
+_LOADERS = frozenset(
+    {"torch.load", "torch.serialization.load", "torch.jit.load", "torch.hub.load", "torch.utils.cpp_extension.load"}
+    | {"torch.hub.load_state_dict_from_url", "numpy.load", "numpy.testing._private.utils.runstring"}
 )
 
 
-MODULE = "module"
-"""The state that a placeholder of a whole pickled `torch.nn.Module` keeps."""
+class Refused(ValueError):
+    """A pickle holds what no honest one does; the message goes on from the name of the file."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message, which may hold text of the file, as a single line."""
+        super().__init__(" ".join(message.split()))
 
 
-class Opaque:
+class Placeholder:
     """Stands for whatever a pickle names: a class, the result of calling it, an object of it. Does nothing.
 
     Attributes:
         origin: the name in the pickle, such as ``torch.optim.adam.Adam``.
-        args: what the pickle called it with.
-        state: what the pickle set on it.
+        args: what the pickle calls it with.
+        state: what the pickle sets on it.
+        items: pairs of a mapping, or members of a set.
     """
 
-    __slots__ = ("args", "state")
-
+    __slots__ = ("args", "items", "state")
     origin = ""
-    args: tuple[Any, ...]
-    state: Any
 
-    def __new__(cls, *args: Any, **_: Any) -> Opaque:
-        """Keep the arguments; nothing is called with them."""
-        made = super().__new__(cls)
-        made.args = args
-        made.state = None
-        return made
+    def __init__(self, args: tuple[Any, ...] = (), state: Any = None) -> None:
+        self.args, self.state = args, state
+        self.items: list[Any] = []
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Take no entry."""
+        """Keep a pair of a mapping."""
+        self.items.append((key, value))
+
+    def add(self, member: Any) -> None:
+        """Keep a member of a set."""
+        self.items.append(member)
 
     def append(self, value: Any) -> None:
-        """Take no element."""
-
-    def extend(self, values: Any) -> None:
-        """Take no elements."""
-
-    def add(self, value: Any) -> None:
-        """Take no member."""
+        """Drop an element of a list of a named class."""
 
     def __repr__(self) -> str:
-        return f"Opaque({self.origin})"
+        return f"Placeholder({self.origin})"
 
 
-class Reader(BoundedUnpickler):
-    """An unpickler that makes a placeholder of every name, refuses hostile ones, and imports nothing.
+def kind(origin: str) -> type[Placeholder]:
+    """Return a class of placeholders with this origin."""
+    return type("Placeholder", (Placeholder,), {"__slots__": (), "origin": origin})
+
+
+_Dict, _Set, _FrozenSet, _Outside = kind(DICT), kind(SET), kind(FROZENSET), kind(OUTSIDE)
+
+
+class Unpickler(pickle._Unpickler):
+    """The standard library's unpickler in Python, with placeholders for all that it would import, call or hash.
+
+    The one in C would fill its memo and reserve memory before anything can be refused.
 
     Args:
         file: the pickle, seekable; it is left where the pickle ends.
-        stored: what stands for a reference to data outside of the pickle, from the reference's parts; None refuses.
+
+    Attributes:
+        references: the identifiers of what lies outside of the pickle, as they came.
     """
 
-    def __init__(self, file: IO[bytes], stored: Callable[[Any], Any] | None = None) -> None:
-        super().__init__(file)
-        self._stored = stored
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
-    def find_class(self, module: str, name: str) -> type:
-        """A standard container, or the placeholder of this name.
+    def __init__(self, file: IO[bytes]) -> None:
+        self._bounded = _Bounded(file)
+        super().__init__(self._bounded, encoding="latin1")
+        self._kinds: dict[str, type[Placeholder]] = {}
+        self.references: list[Any] = []
+
+    def find_class(self, module: str, name: str) -> type[Placeholder]:
+        """Return the class of the placeholders of a name.
 
         Raises:
-            WeightsInvalid: an honest checkpoint has no use for the name.
+            Refused: an honest file has no use for the name, or it is one too many.
         """
-        module = _PYTHON_2.get(module, module)
-        full = f"{module}.{name}"
-        if full in _CONTAINERS:
-            return _CONTAINERS[full]
-        strange = module == "builtins" and name not in _INERT_BUILTINS
-        hostile = module.partition(".")[0] in _REFUSED_PACKAGES and full not in _INERT
-        if strange or hostile or full in _REFUSED:
-            raise WeightsInvalid(f"holds more than tensors and settings: it names {full[:_SHOWN]}, which is refused")
-        kind: type[Opaque] = self.named(full, lambda: type("Opaque", (Opaque,), {"__slots__": (), "origin": full}))
-        return kind
+        origin = f"{_PYTHON_2.get(module, module)}.{name}"
+        if origin not in self._kinds:
+            if _is_hostile(origin):
+                raise Refused(f"names {origin[:_SHOWN]}, which is refused (nothing has run)")
+            if len(self._kinds) >= MOST_NAMES:
+                raise Refused(f"holds a pickle that names more than {MOST_NAMES:,} classes")
+            self._kinds[origin] = kind(origin)
+        return self._kinds[origin]
 
     def persistent_load(self, pid: Any) -> Any:
-        """The storage that a reference means.
+        """Return a placeholder of what a reference means; the class, where torch keeps a class's source beside it."""
+        if isinstance(pid, tuple) and pid[:1] == ("module",) and len(pid) > 1 and isinstance(pid[1], type):
+            return pid[1]
+        self.references.append(pid)
+        return _Outside((pid,))
+
+    def get_extension(self, code: int) -> None:
+        """Refuse: an extension code means what some process registered.
 
         Raises:
-            WeightsInvalid: there is nothing outside of this pickle.
+            Refused: always.
         """
-        if self._stored is None:
-            raise WeightsInvalid("holds more than tensors and settings: it refers to data outside of itself")
-        return self._stored(pid)
+        raise Refused(f"uses the extension code {code}")
+
+    def _place(self, named: Any, args: Any, items: Any = ()) -> None:
+        """Put a placeholder of a call on the stack, which keeps the arguments as they are."""
+        if not isinstance(named, type) or not isinstance(args, tuple):
+            raise Refused("holds a call of something without a name, or without arguments")
+        self._bounded.spend(_STEPS_PER_PLACEHOLDER + len(args))
+        made = named(args)
+        made.items.extend(items)
+        self.append(made)
+
+    def _call(self) -> None:
+        args = self.stack.pop()
+        self._place(self.stack.pop(), args)
+
+    def _call_with_names(self) -> None:
+        self.stack.pop()
+        self._call()
+
+    def _object(self) -> None:
+        named, *args = self.pop_mark()
+        self._place(named, tuple(args))
+
+    def _instance(self) -> None:
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
+        self._place(self.find_class(module, name), tuple(self.pop_mark()))
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self._place(_Dict, (), zip(items[::2], items[1::2], strict=True))
+
+    def _bytearray(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))
+
+    def _frame(self) -> None:
+        self.read(8)  # the length; the file is not read ahead
+
+    dispatch |= {
+        pickle.REDUCE[0]: _call,
+        pickle.NEWOBJ[0]: _call,
+        pickle.NEWOBJ_EX[0]: _call_with_names,
+        pickle.OBJ[0]: _object,
+        pickle.INST[0]: _instance,
+        pickle.EMPTY_DICT[0]: lambda self: self._place(_Dict, ()),
+        pickle.DICT[0]: _dict,
+        pickle.EMPTY_SET[0]: lambda self: self._place(_Set, ()),
+        pickle.FROZENSET[0]: lambda self: self._place(_FrozenSet, (), self.pop_mark()),
+        pickle.BYTEARRAY8[0]: _bytearray,
+        pickle.FRAME[0]: _frame,
+    }
 
 
-def opaque(origin: str, state: Any = None) -> Opaque:
-    """Return a placeholder of this name."""
-    kind: type[Opaque] = type("Opaque", (Opaque,), {"__slots__": (), "origin": origin})
-    made = kind()
-    made.state = state
-    return made
+def pairs(value: Any) -> list[tuple[Any, Any]]:
+    """Return the raw keys and values of a mapping's placeholder; none where it is something else."""
+    if not isinstance(value, Placeholder) or value.origin not in MAPPINGS:
+        return []
+    return [*((key, item) for key, item in _given(value)), *value.items]
+
+
+def entries(value: Any) -> dict[str, Any]:
+    """Return the raw values of a mapping's placeholder under those of its keys that are text."""
+    return {key: item for key, item in pairs(value) if isinstance(key, str)}
+
+
+def describe(value: Any) -> str:
+    """Say what a raw value is, for a message."""
+    origin = getattr(value, "origin", "") or type(value).__name__
+    return " ".join(f"a {origin.removeprefix('builtins.')[:_SHOWN]}".split())
+
+
+class Plain:
+    """Makes plain dicts, lists, tuples and sets of what `Unpickler` left, of each object one."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Any, int]] = {}
+        self._kept: list[Any] = []
+        self._depth = self._values = self._tuple_parts = 0
+
+    def other(self, value: Any) -> Any:
+        """Make something of a placeholder that is no container; subclasses may call this object for what is in it."""
+        raise NotImplementedError
+
+    def __call__(self, value: Any) -> Any:
+        """Return the plain value.
+
+        Raises:
+            Refused: it contains itself, or is deeper or, written out, larger than any honest one.
+        """
+        self._values += 1
+        if value is None or isinstance(value, (int, float, complex, str, bytes)):
+            if isinstance(value, int) and value.bit_length() > MOST_INTEGER_BITS:
+                raise Refused(f"holds a number of more than {MOST_INTEGER_BITS} bits")
+            return value
+        if id(value) in self._done:
+            copy, values = self._done[id(value)]
+            if copy is self:
+                raise Refused("holds a container that contains itself")
+            self._values += values
+        else:
+            before = self._values
+            self._done[id(value)] = self, 0
+            self._kept.append(value)  # its id is in use from here on
+            self._depth += 1
+            if self._depth > DEEPEST:
+                raise Refused(f"holds containers in containers, more than {DEEPEST} deep")
+            copy = self._copied(value)
+            self._depth -= 1
+            self._done[id(value)] = copy, self._values - before
+        if self._values > MOST_VALUES:
+            raise Refused(f"holds more than {MOST_VALUES:,} values when written out")
+        return copy
+
+    def _copied(self, value: Any) -> Any:
+        origin = getattr(value, "origin", "")
+        if isinstance(value, (list, tuple)):
+            return type(value)([self(item) for item in value])
+        if isinstance(value, Placeholder) and origin in MAPPINGS:
+            return {self._key(key): self(item) for key, item in pairs(value)}
+        if isinstance(value, Placeholder) and origin in (SET, FROZENSET):
+            members = [self._key(member) for member in (*_given(value), *value.items)]
+            return set(members) if origin == SET else frozenset(members)
+        return self.other(value)
+
+    def _key(self, key: Any) -> Any:
+        key = self(key)
+        todo, parts = [key], 0
+        while todo:
+            part = todo.pop()
+            parts += 1
+            if isinstance(part, (tuple, frozenset)):
+                if parts + len(todo) + len(part) > MOST_KEY_PARTS:
+                    raise Refused(f"holds the key of a dictionary with more than {MOST_KEY_PARTS} values in it")
+                todo.extend(part)
+            elif isinstance(part, complex) or (isinstance(part, int) and part.bit_length() > MOST_KEY_BITS):
+                raise Refused("holds a number too large for the key of a dictionary")
+        self._tuple_parts += parts if parts > 1 else 0
+        if self._tuple_parts > MOST_TUPLE_PARTS:
+            raise Refused(f"holds more than {MOST_TUPLE_PARTS:,} values in tuples that are keys")
+        return key
+
+
+def _given(value: Placeholder) -> Any:
+    """Return the members or pairs that a container is called with."""
+    given = value.args[0] if value.args else ()
+    if not isinstance(given, (list, tuple)):
+        raise Refused(f"holds a container made of {describe(given)}")
+    return given
+
+
+class _Bounded:
+    """A binary file that gives what was asked for, or refuses before it reserves memory for it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        place = file.tell()
+        self._left = file.seek(0, os.SEEK_END) - place
+        file.seek(place)
+        self._file, self._steps = file, 0
+
+    def spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MOST_STEPS:
+            raise Refused(f"holds a pickle of more than {MOST_STEPS:,} instructions")
+
+    def read(self, count: int) -> bytes:
+        self.spend(1)
+        if not 0 <= count <= self._left:
+            raise EOFError("it is cut short")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        self.spend(1)
+        line = self._file.readline()
+        self._left -= len(line)
+        return line
+
+
+def _is_hostile(origin: str) -> bool:
+    """Whether a pickle would name this to run something; nothing would run here, but the user should know."""
+    package, _, name = origin.partition(".")
+    if package == "builtins":
+        return name not in _INERT_BUILTINS
+    if origin in _LOADERS:
+        return True
+    return package in sys.stdlib_module_names and package not in _INERT_MODULES and origin not in _INERT

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .unpickling import MODULE, Opaque
+from .pickles import MODULE
+from .unpickling import Placeholder
 
 _DEEPEST = 2
 _MOST_PLACES = 32
@@ -87,17 +88,19 @@ def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
         yield Found(found.place, found.prefix + prefix, part)
 
 
-def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Opaque]]:
+def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Placeholder]]:
     """Entries of a checkpoint that are whole pickled modules, with their names."""
     return [
-        (str(name), value) for name, value in content.items() if isinstance(value, Opaque) and value.state == MODULE
+        (str(name), value)
+        for name, value in content.items()
+        if isinstance(value, Placeholder) and value.state == MODULE
     ]
 
 
 # What to tell the user.
 
 
-def whole_module(module: Opaque, file: str, place: tuple[str, ...] = ()) -> str:
+def whole_module(module: Placeholder, file: str, place: tuple[str, ...] = ()) -> str:
     """Explain what a whole pickled module is, and how to get its tensors."""
     return (
         f"holds a whole pickled object ({module.origin[:80]}){f' in {shown(place)}' if place else ''} and not named "

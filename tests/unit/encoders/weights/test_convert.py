@@ -22,7 +22,7 @@ from safetensors import safe_open
 import encoders
 from encoders.weights import convert, pickles
 from encoders.weights.files import file_sha256
-from encoders.weights.unpickling import Opaque
+from encoders.weights.unpickling import Placeholder
 
 HOME = Path(encoders.__file__).resolve().parents[1]
 
@@ -73,8 +73,8 @@ def same(found, expected):
         return list(found) == list(expected) and all(same(found[key], expected[key]) for key in expected)
     if isinstance(expected, (list, tuple)):
         return type(found) is type(expected) and all(map(same, found, expected))
-    if isinstance(expected, Opaque):
-        return isinstance(found, Opaque) and found.origin == expected.origin
+    if isinstance(expected, Placeholder):
+        return isinstance(found, Placeholder) and found.origin == expected.origin
     return type(found) is type(expected) and found == expected
 
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.demonstrations.third_party.pickles import PickleError, load_mjrl_policy, load_plain
+from benchmark.demonstrations.third_party.published import import_dapg
 from tasks.demonstrations.dataset import Demonstrations, Episode
 from tasks.demonstrations.npz import BrokenArchive, read_arrays
-from tasks.demonstrations.pickles import load_mjrl_policy, load_plain
-from tasks.demonstrations.published import import_dapg
-from tasks.errors import DemonstrationError, PickleError
+from tasks.errors import DemonstrationError
 
 MEBIBYTE = 2**20
 

@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 
+from benchmark.demonstrations.third_party.published import import_dapg
 from tasks.demonstrations.dataset import Demonstrations, Episode
-from tasks.demonstrations.published import import_dapg
 from tasks.demonstrations.rollout import collect, evaluate, replay
 from tasks.errors import DemonstrationError, TaskError
 from tasks.experts import Expert

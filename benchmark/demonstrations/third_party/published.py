@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DemonstrationError, PickleError
-from ..files import expanded
-from ..registry import card as card_of
-from .dataset import Demonstrations, Episode, FloatArray
+from encoders.weights.files import expanded, file_sha256
+from tasks.demonstrations.dataset import Demonstrations, Episode, FloatArray
+from tasks.errors import DemonstrationError
+from tasks.registry import card as card_of
+
 from .hdf5 import read_episodes
 from .pickles import load_plain
 
@@ -38,10 +38,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
     """
     _check_adroit(task_name, "DAPG")
     path = expanded(path)
-    try:
-        recorded = load_plain(path)
-    except PickleError as error:
-        raise DemonstrationError(str(error)) from error
+    recorded = load_plain(path)
     if not isinstance(recorded, (list, tuple)) or not all(isinstance(episode, dict) for episode in recorded):
         raise DemonstrationError(f"{path}: not a list of demonstrations; give a DAPG file such as door-v0_demos.pickle")
     return _imported("DAPG file", path, task_name, recorded, len(recorded), episodes)
@@ -50,7 +47,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
 def import_hdf5(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
     """Read a D4RL or Minari file of an Adroit task (``door-human-v1.hdf5``, ``main_data.hdf5``).
 
-    As `import_dapg` otherwise; see `tasks.demonstrations.hdf5` for the layouts.
+    As `import_dapg` otherwise; see `hdf5` for the layouts.
 
     Raises:
         DemonstrationError: h5py is not installed; or the file is broken, of another task or layout, too short, or does
@@ -85,20 +82,12 @@ def _imported(
         "source": source,
         "task": task_name,
         "file": Path(path).name,
-        "file_sha256": _sha256(Path(path)),
+        "file_sha256": file_sha256(Path(path)),
         "counts": {"in_file": in_file, "kept": wanted},
         "selection": f"the first {wanted} of the file",
         "replayed": False,
     }
     return Demonstrations(task_name, tuple(kept), metadata)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _state_sizes(task_name: str) -> dict[str, int]:

@@ -17,12 +17,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.demonstrations.third_party.pickles import PickleError, load_mjrl_policy, load_plain
 from encoders.errors import EncoderError
-from encoders.weights import foreign_files as of_encoders
 from encoders.weights.pickles import read
-from tasks.demonstrations import foreign_files as of_tasks
-from tasks.demonstrations.pickles import load_mjrl_policy, load_plain
-from tasks.errors import PickleError
 
 SECONDS = 20
 KILOBYTES = 1_500_000
@@ -139,11 +136,6 @@ def one_line(reader, path, error):
     assert "\n" not in refusal
     assert len(refusal) < 1000 + len(str(path))
     return refusal
-
-
-def test_both_copies_of_the_bounds_are_one():
-    ours, theirs = (Path(module.__file__).read_text() for module in (of_encoders, of_tasks))
-    assert ours == theirs
 
 
 @pytest.mark.usefixtures("bounded")

@@ -1,7 +1,6 @@
-"""Reading pickles that others made, without running anything in them.
+"""Demonstrations and policies of this field are published as pickles; here their arrays are read, and nothing runs.
 
-Published demonstrations and policies of this field are pickles, and loading a pickle runs whatever it asks for.
-`tasks.demonstrations.unpickling` says how that is kept from happening here.
+`encoders.weights.unpickling` says how: loading a pickle in the usual way runs whatever it asks for.
 """
 
 from __future__ import annotations
@@ -14,18 +13,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from ..errors import PickleError, TaskError
-from ..experts.policy import SCALE_EPSILON, Expert
-from ..files import expanded
-from .foreign_files import PlainCopy, TooMuch, why_unreadable
-from .torch_tensors import tensor_from
-from .unpickling import Reader, Stub, array_from, describe
+from encoders.weights.arrays import array
+from encoders.weights.files import expanded, why_unreadable
+from encoders.weights.pickles import Contents
+from encoders.weights.unpickling import Placeholder, Refused, Unpickler, describe, entries
+from tasks.errors import DemonstrationError, TaskError
+from tasks.experts.policy import SCALE_EPSILON, Expert
 
 _NEWER_SCALE_EPSILON = 1e-6
 _LARGEST_FILE = 2**30
 _MOST_LAYERS = 64
 _SHOWN = 160
+
+
+class PickleError(DemonstrationError):
+    """A pickle is broken, or holds more than plain arrays; nothing in it has run."""
 
 
 def load_plain(path: str | Path) -> Any:
@@ -40,24 +44,26 @@ def load_plain(path: str | Path) -> Any:
         PickleError: the pickle names anything else (the message says what), or is broken; nothing in it has run.
     """
     with _explained(path) as file:
-        return _Plain(file.getbuffer().nbytes)(Reader(file).load())
+        return _Arrays(file.getbuffer().nbytes)(Unpickler(file).load())
 
 
 def load_mjrl_policy(path: str | Path) -> Expert:
     """Read the arrays of a pickled mjrl policy: an ``MLP`` with tanh layers, of any torch version.
 
     Raises:
-        PickleError: the pickle names anything but parts of mjrl, torch and numpy, is broken, or is no such policy.
+        PickleError: the pickle is broken, or no such policy; nothing in it has run.
 
     Source: ``gaussian_mlp.py`` and ``fc_network.py`` of mjrl, and DexMV's copy (``tpi``); layouts ``fc0, fc1, ...`` and
     ``fc_layers``.
     """
     with _explained(path) as file:
-        return _expert(Reader(file, ("mjrl", "torch", "tpi")).load())
+        policy = Unpickler(file).load()
+        return _expert(policy, Contents(file.getbuffer().nbytes))
 
 
 @contextmanager
 def _explained(path: str | Path) -> Iterator[io.BytesIO]:
+    """Give the content of a file, and turn whatever goes wrong with it into one line."""
     unreadable = why_unreadable(expanded(path))
     if unreadable:
         raise PickleError(f"{path}: {unreadable}; give the path of a pickle")
@@ -67,7 +73,7 @@ def _explained(path: str | Path) -> Iterator[io.BytesIO]:
         raise PickleError(f"{path}: cannot be read ({error.strerror}); give the path of a pickle") from error
     except MemoryError as error:
         raise PickleError(f"{path}: does not fit into memory; fetch it again, or give a smaller file") from error
-    except TooMuch as error:
+    except Refused as error:
         raise PickleError(f"{path}: {error}; check where this file comes from") from error
     except TaskError as error:
         raise PickleError(f"{path}: {error}") from error
@@ -82,77 +88,81 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-class _Plain(PlainCopy):
-    """Makes arrays of stubs, and refuses everything else that is no plain value.
-
-    Args:
-        size: of the file in bytes; all arrays together are not much larger, or the file repeats one for ever.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._left = 4 * size + 2**20
+class _Arrays(Contents):
+    """Plain values and numpy arrays, of numbers or text; everything else is refused."""
 
     def other(self, value: Any) -> Any:
-        """Return the array, numpy scalar or bytes that a stub stands for."""
-        if not isinstance(value, Stub):
-            raise PickleError(f"holds a {type(value).__name__}, which is not read; give a file of plain arrays")
-        array = array_from(value)
-        self._left -= len(array) if isinstance(array, bytes) else array.nbytes
-        if self._left < 0:
-            raise PickleError("holds the same numbers again and again; give a file of plain arrays")
-        return array
+        """Return the array, numpy scalar or bytes that a placeholder stands for."""
+        made = super().other(value)
+        if isinstance(made, (Placeholder, Tensor)):
+            raise PickleError(f"names {describe(value)[2:]}, which is not read; give a file of plain arrays")
+        return made
+
+    def array(self, value: Placeholder) -> Any:
+        """Return the array or numpy scalar."""
+        made = array(value)
+        self.spend(made.nbytes)
+        return made
 
 
-def _expert(policy: Any) -> Expert:
+def _expert(policy: Any, contents: Contents) -> Expert:
     try:
-        return Expert.from_arrays(_policy_arrays(policy))
+        return Expert.from_arrays(_policy_arrays(policy, contents))
     except KeyError as error:
         raise PickleError(f"holds an object without {error}; give a pickled mjrl MLP policy") from error
 
 
-def _policy_arrays(policy: Any) -> dict[str, npt.NDArray[Any]]:
+def _policy_arrays(policy: Any, contents: Contents) -> dict[str, npt.NDArray[Any]]:
+    def numbers(value: Any) -> npt.NDArray[Any]:
+        made = contents(value)
+        if not isinstance(made, (Tensor, np.ndarray, np.generic)):
+            raise PickleError(f"holds {describe(value)} where an array should be")
+        return np.asarray(made)
+
     attributes = _attributes(policy, "the policy")
     inside = "model" in attributes
     network = _attributes(attributes["model"], "the policy's model") if inside else attributes
     activation = network.get("nonlinearity")
     if activation is not None and not _is_tanh(activation):
         raise PickleError(f"holds a policy with activation {describe(activation)}; only tanh is read")
-    layers = [_attributes(layer, "a layer")["_parameters"] for layer in _layers(network["_modules"])]
+    layers = [entries(_attributes(layer, "a layer")["_parameters"]) for layer in _layers(network["_modules"])]
     log_std = attributes.get("log_std_val")  # what the released policies sample with, where present
-    arrays = {"log_std": tensor_from(attributes["log_std"] if log_std is None else log_std).ravel()}
+    arrays = {"log_std": numbers(attributes["log_std"] if log_std is None else log_std).ravel()}
     for i, layer in enumerate(layers):
-        arrays |= {f"W{i}": tensor_from(layer["weight"]), f"b{i}": tensor_from(layer["bias"])}
+        arrays |= {f"W{i}": numbers(layer["weight"]), f"b{i}": numbers(layer["bias"])}
     for side, size in (("in", arrays["W0"].shape[-1]), ("out", arrays["log_std"].size)):
         for kind, default in (("shift", np.zeros), ("scale", np.ones)):
             value = network.get(f"{side}_{kind}")
-            arrays[f"{side}_{kind}"] = default(size) if value is None else tensor_from(value).astype(np.float64).ravel()
+            arrays[f"{side}_{kind}"] = default(size) if value is None else numbers(value).astype(np.float64).ravel()
     if not inside:  # the newer class divides by scale + 1e-6
         arrays["in_scale"] = arrays["in_scale"] + (_NEWER_SCALE_EPSILON - SCALE_EPSILON)
     return arrays
 
 
-def _attributes(stub: Any, what: str) -> dict[str, Any]:
-    state = stub.state if isinstance(stub, Stub) else None
+def _attributes(value: Any, what: str) -> dict[str, Any]:
+    state = value.state if isinstance(value, Placeholder) else None
     if isinstance(state, tuple) and len(state) == 2 and state[0] is None:
         state = state[1]
-    if not isinstance(state, dict):
-        raise PickleError(f"{what} is {describe(stub)}, not an object with attributes; give a pickled mjrl MLP policy")
-    return state
+    attributes = entries(state)
+    if not attributes:
+        raise PickleError(f"{what} is {describe(value)}, not an object with attributes; give a pickled mjrl MLP policy")
+    return attributes
 
 
 def _layers(modules: Any) -> list[Any]:
     """The linear layers in order, from ``fc_layers`` or ``fc0, fc1, ...``; other layers are refused."""
-    if set(modules) == {"fc_layers"}:
-        modules = {f"fc{i}": module for i, module in _attributes(modules["fc_layers"], "fc_layers")["_modules"].items()}
-    names = [f"fc{i}" for i in range(len(modules))]
-    if not 0 < len(names) <= _MOST_LAYERS or set(modules) != set(names):
-        found = ", ".join(str(name)[:40] for name in list(modules)[:8])
+    inside = entries(modules)
+    if set(inside) == {"fc_layers"}:
+        numbered = entries(_attributes(inside["fc_layers"], "fc_layers")["_modules"])
+        inside = {f"fc{i}": module for i, module in numbered.items()}
+    names = [f"fc{i}" for i in range(len(inside))]
+    if not 0 < len(names) <= _MOST_LAYERS or set(inside) != set(names):
+        found = ", ".join(name[:40] for name in list(inside)[:8])
         raise PickleError(f"holds a network with layers {found}; only fc0 to fc{_MOST_LAYERS - 1}, in order, are read")
-    return [modules[name] for name in names]
+    return [inside[name] for name in names]
 
 
 def _is_tanh(activation: Any) -> bool:
-    if isinstance(activation, Stub):  # a builtin function: getattr(its owner, its name)
+    if isinstance(activation, Placeholder):  # a builtin function: getattr(its owner, its name)
         return activation.args[-1:] == ("tanh",)
-    return bool(getattr(activation, "origin", "").endswith(".tanh"))
+    return str(getattr(activation, "origin", "")).endswith(".tanh")

@@ -1,7 +1,7 @@
 """Demonstrations of Adroit's tasks in HDF5, in D4RL's and Minari's layouts.
 
-What a published episode gives is its initial state and its actions; observations, rewards and success are made anew by
-`rollout.replay`. Both collections were recorded from DAPG's scenes with actions in [-1, 1], as here.
+What a published episode gives is its initial state and its actions; `tasks.demonstrations.rollout.replay` makes
+observations, rewards and success again. Both collections were recorded from DAPG's scenes with actions in [-1, 1].
 
 D4RL (``door-human-v1.hdf5``) has one flat array per quantity, ``(N, ...)`` over all episodes; ``timeouts`` or
 ``terminals`` is on at the last step of each. ``infos/qpos``, ``infos/qvel`` and ``infos/door_body_pos`` (hammer:
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DemonstrationError
+from tasks.errors import DemonstrationError
 
 if TYPE_CHECKING:
     import h5py

@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tasks.demonstrations.pickles import load_mjrl_policy, load_plain
-from tasks.errors import PickleError
+from benchmark.demonstrations.third_party.pickles import PickleError, load_mjrl_policy, load_plain
 
 LOADERS = [load_plain, load_mjrl_policy]
 
@@ -152,12 +151,19 @@ def test_the_refused_name_is_told(tmp_path):
         load_plain(write(tmp_path / "a.pickle", pickle.dumps(Runs(os.system, "true"))))
 
 
-def test_torch_names_are_inert_and_only_for_policies(tmp_path):
-    content = b"\x80\x02ctorch.hub\nload\n(U\x01xU\x01ytR."
-    with pytest.raises(PickleError, match=r"names torch\.hub\.load"):
-        load_plain(write(tmp_path / "a.pickle", content))
-    with pytest.raises(PickleError, match=r"the policy is a torch\.hub\.load"):
-        load_mjrl_policy(write(tmp_path / "a.pickle", content))
+@pytest.mark.parametrize(
+    ("name", "demonstrations", "policy"),
+    [
+        (b"torch.hub\nload", r"names torch\.hub\.load", r"names torch\.hub\.load"),
+        (b"torch.nn\nReLU", r"names torch\.nn\.ReLU, which is not read", r"the policy is a torch\.nn\.ReLU"),
+    ],
+)
+def test_names_of_torch_are_inert(tmp_path, name, demonstrations, policy):
+    path = write(tmp_path / "a.pickle", b"\x80\x02c" + name + b"\n(U\x01xU\x01ytR.")
+    with pytest.raises(PickleError, match=demonstrations):
+        load_plain(path)
+    with pytest.raises(PickleError, match=policy):
+        load_mjrl_policy(path)
 
 
 def test_attributes_cannot_be_set_on_what_is_shared(tmp_path):

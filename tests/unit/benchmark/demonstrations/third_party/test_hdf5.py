@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import tasks
+from benchmark.demonstrations.third_party.hdf5 import is_hdf5
+from benchmark.demonstrations.third_party.published import import_hdf5
 from tasks import experts
-from tasks.demonstrations.hdf5 import is_hdf5
-from tasks.demonstrations.published import import_hdf5
 from tasks.demonstrations.rollout import collect, replay
 from tasks.errors import DemonstrationError
 

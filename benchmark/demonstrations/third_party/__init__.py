@@ -1,0 +1,1 @@
+"""Demonstrations and policies that others published, read without running anything in their files."""
