@@ -15,11 +15,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from . import experts
 from .cards import PACKS, Pack, TaskCard
 from .engine import Batch, mujoco
 from .errors import TaskError
+from .experts import Actor
 from .forks import keep_in_children, require_process
 from .scene.hand import Physics
+from .subject import Subject
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -82,7 +85,8 @@ class TaskState(NamedTuple):
 class Task(ABC):
     """Many simulations of one scene.
 
-    Subclasses name the scene and say how to build it, what a reset draws, and what is observed and rewarded.
+    Subclasses have a card and a subject (what the scene is about), and say how to build the scene, what a reset draws,
+    and what is observed and rewarded.
 
     Args:
         slots: number of simulations.
@@ -95,6 +99,7 @@ class Task(ABC):
     """
 
     card: ClassVar[TaskCard]
+    subject: ClassVar[Subject]
     field_name: ClassVar[Literal["body_pos", "body_quat"] | None] = None
     field_body: ClassVar[str] = "world"
 
@@ -154,6 +159,12 @@ class Task(ABC):
         """Observation, reward and flags of the present, for these slots."""
 
     # What they share.
+
+    @classmethod
+    def expert(cls) -> Actor | None:
+        """The policy that demonstrates this task: by default the one that ships under its name, None without one."""
+        name = cls.card.name
+        return experts.shipped(name) if name in experts.shipped_names() else None
 
     @property
     def scene(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class TaskCard:
         name: the name on the command line.
         paper_name: the name in the paper's tables and in the released code.
         summary: one line for a reader.
-        source: the suite the scene comes from.
+        source: the suite the scene comes from, for people.
         action_dim: number of actuators; actions lie in [-1, 1].
         observation_dim: length of the privileged state observation.
         proprioception: the slice ``qpos[start:stop]`` (radians, metres) that joins the image feature.
@@ -40,6 +40,11 @@ class TaskCard:
         scene: options of the scene and their values in the released rollouts and evaluations.
         demonstration_scene: the same in the released demonstrations, where they differ.
         demonstration_horizon: control steps of a released demonstration; None where they are recordings.
+        packs: the packs of objects that the scene can have.
+        adaptation_frames: the most frames of a video in the released Stage 2; None for whole episodes.
+        adaptation_camera: the camera of the released Stage 2, if it is not the policy's.
+        training_background: what background 0 shows, in words; None for the table arena's.
+        short_title: the title for narrow figures; by default the title.
         results_version: raised when the numbers that this task gives with the built-in objects change.
         ycb_results_version: the same with the official meshes.
     """
@@ -65,12 +70,37 @@ class TaskCard:
     scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_horizon: int | None = None
+    packs: tuple[Pack, ...] = ("builtin",)
+    adaptation_frames: int | None = None
+    adaptation_camera: str | None = None
+    training_background: str | None = "own table"
+    short_title: str = ""
     results_version: int = 1
     ycb_results_version: int = 1
 
     def results_version_with(self, objects: Pack) -> int:
         """The results version of this task with a pack of objects; part of the identity of whatever it gives."""
         return self.ycb_results_version if objects == "ycb" else self.results_version
+
+    @property
+    def title(self) -> str:
+        """The name in words, for figures."""
+        return self.name.replace("-", " ").replace("_", " ")
+
+    @property
+    def family(self) -> str:
+        """What tasks that differ in their object alone have in common: the name up to the first hyphen."""
+        return self.name.partition("-")[0]
+
+    @property
+    def released_objects(self) -> Pack:
+        """The pack of objects of the paper's scenes."""
+        return self.packs[-1]
+
+    @property
+    def has_one_scene(self) -> bool:
+        """Whether neither objects nor options change the scene, so that any demonstration of the task fits it."""
+        return len(self.packs) == 1 and not self.scene
 
     @property
     def proprioception_dim(self) -> int:
@@ -98,6 +128,7 @@ HAMMER = TaskCard(
     ema_momentum=0.1,
     ema_streams=4,
     initial_state_field="board_pos",
+    adaptation_frames=150,
 )
 
 DOOR = TaskCard(
@@ -119,6 +150,7 @@ DOOR = TaskCard(
     ema_momentum=0.0,
     ema_streams=4,
     initial_state_field="door_body_pos",
+    adaptation_frames=150,
 )
 
 PEN = TaskCard(
@@ -140,6 +172,7 @@ PEN = TaskCard(
     ema_momentum=0.0,
     ema_streams=4,
     initial_state_field="desired_orien",
+    adaptation_frames=100,
 )
 
 POUR = TaskCard(
@@ -164,6 +197,10 @@ POUR = TaskCard(
     scene={"tank_height": 0.12},
     demonstration_scene={"tank_height": 0.08},
     demonstration_horizon=100,
+    packs=PACKS,
+    adaptation_frames=200,
+    adaptation_camera="backview",
+    training_background=None,
     ycb_results_version=2,  # 2: the mug's pieces in the released order
 )
 
@@ -189,6 +226,10 @@ PLACE_INSIDE = TaskCard(
     scene={"mug_scale": 1.7, "goal_distance": 0.1},
     demonstration_scene={"mug_scale": 1.5},
     demonstration_horizon=200,
+    packs=PACKS,
+    adaptation_frames=200,
+    adaptation_camera="backview",
+    training_background=None,
 )
 
 
@@ -215,6 +256,11 @@ def _relocate(
         ema_streams=8,
         initial_state_field="target_pos",
         demonstration_horizon=200,
+        packs=PACKS,
+        adaptation_frames=100,
+        adaptation_camera="backview",
+        training_background=None,
+        short_title=f"rel. {thing.replace('_', ' ')}",
         ycb_results_version=ycb_results_version,
     )
 

@@ -14,6 +14,7 @@ from .engine import mujoco
 from .scene.backgrounds import dress_adroit
 from .scene.edits import add_top_camera
 from .scene.hand import load_scene
+from .subject import Subject
 
 CAMERA_HEIGHT = 1.5
 FRAME_LOW = (-0.3, 0.25, 0.252)
@@ -28,6 +29,7 @@ class Door(Task):
     """The door task; see `tasks.base.Task` for the interface."""
 
     card = DOOR
+    subject = Subject("door", "frame", site="S_handle", turns=False, joints=("door_hinge", "latch"))
     field_name = "body_pos"
     field_body = "frame"
 

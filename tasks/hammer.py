@@ -14,6 +14,7 @@ from .engine import mujoco
 from .scene.backgrounds import dress_adroit
 from .scene.edits import add_top_camera
 from .scene.hand import load_scene
+from .subject import Subject
 
 CAMERA_HEIGHT = 1.1
 BOARD_POSITION = (0.05, 0.0)
@@ -28,6 +29,7 @@ class Hammer(Task):
     """The hammer task; see `tasks.base.Task` for the interface."""
 
     card = HAMMER
+    subject = Subject("Object", "nail_goal", joints=("nail_dir",))
     field_name = "body_pos"
     field_body = "nail_board"
 

@@ -13,6 +13,7 @@ from .cards import PEN
 from .engine import mujoco
 from .scene.backgrounds import dress_adroit
 from .scene.hand import load_scene
+from .subject import Subject
 
 CAMERA_POSITION = (0.0, -0.8, 0.8)
 OPAQUE_GEOMS = ("pen", "target")
@@ -28,6 +29,9 @@ class Pen(Task):
     """The pen task; see `tasks.base.Task` for the interface."""
 
     card = PEN
+    subject = Subject(
+        "Object", "eps_ball", axis=("object_top", "object_bottom"), target_axis=("target_top", "target_bottom")
+    )
     field_name = "body_quat"
     field_body = "target"
 

@@ -18,6 +18,7 @@ from .errors import TaskError
 from .scene import objects
 from .scene.arena import Contact, table_arena
 from .scene.hand import DexMVHand
+from .subject import Subject
 from .table_task import TableTask
 
 # The reward's contact is "within 3 cm": the gap shows these contacts and they make no force.
@@ -47,7 +48,7 @@ class PlaceInside(TableTask):
     """
 
     card = cards.PLACE_INSIDE
-    handled = "banana"
+    subject = Subject("banana", "mug")
 
     def __init__(
         self,

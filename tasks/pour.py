@@ -17,6 +17,7 @@ from .errors import TaskError
 from .scene import objects
 from .scene.arena import Contact, Geom, add_geom, add_joint, table_arena
 from .scene.hand import DexMVHand
+from .subject import Subject
 from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.08, 0.053), wrist=(0.025, 0.02), palm_edge=True, margin=0.0005)
@@ -52,7 +53,7 @@ class Pour(TableTask):
     """
 
     card = cards.POUR
-    handled = "mug"
+    subject = Subject("mug", "tank")
 
     def __init__(self, *, tank_height: float = cards.POUR.scene["tank_height"], **options: Any) -> None:
         if not 0.02 <= tank_height <= 0.3:

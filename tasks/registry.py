@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .cards import CARDS, TaskCard
-from .errors import UnknownTask
+from .errors import ExpertError, UnknownTask
 
 if TYPE_CHECKING:
     from .base import Task
+    from .experts import Actor
 
 _CLASSES = {
     "hammer": "hammer:Hammer",
@@ -47,6 +48,39 @@ def card(name: str) -> TaskCard:
         raise UnknownTask(f"unknown task '{name}': {hint}") from None
 
 
+def get(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        UnknownTask: there is no such task.
+    """
+    module, _, class_name = _CLASSES[card(name).name].partition(":")
+    found: type[Task] = getattr(import_module(f".{module}", __package__), class_name)
+    return found
+
+
+def has_expert(name: str) -> bool:
+    """Whether a task has an expert that demonstrates it.
+
+    Raises:
+        UnknownTask: there is no such task.
+    """
+    return get(name).expert() is not None
+
+
+def expert(name: str) -> Actor:
+    """The policy that demonstrates a task.
+
+    Raises:
+        UnknownTask: there is no such task.
+        ExpertError: it has no expert.
+    """
+    actor = get(name).expert()
+    if actor is None:
+        raise ExpertError(f"task '{name}' has no expert; give an expert's file, or demonstrations")
+    return actor
+
+
 def make(name: str, **options: Any) -> Task:
     """Build a task.
 
@@ -58,6 +92,4 @@ def make(name: str, **options: Any) -> Task:
     Raises:
         UnknownTask: there is no such task.
     """
-    module, _, class_name = _CLASSES[card(name).name].partition(":")
-    task: Task = getattr(import_module(f".{module}", __package__), class_name)(**options)
-    return task
+    return get(name)(**options)

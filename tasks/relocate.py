@@ -16,6 +16,7 @@ from .engine import mujoco
 from .scene import objects
 from .scene.arena import Contact, table_arena
 from .scene.hand import DexMVHand
+from .subject import Subject
 from .table_task import TableTask
 
 HAND = DexMVHand(forearm=(0.06, 0.043), margin=0.00025, box_margin=0.00025)
@@ -34,7 +35,7 @@ class Relocate(TableTask):
     """A relocate task; see `tasks.base.Task` for the interface."""
 
     thing: ClassVar[objects.Thing]
-    handled = "object"
+    subject = Subject("object", "target")
     field_name = "body_pos"
     field_body = "target"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,33 +33,31 @@ class Scene(NamedTuple):
 
 
 class TableTask(Task):
-    """A task on the table arena; subclasses name the body that is handled."""
-
-    handled: ClassVar[str]
+    """A task on the table arena, whose subject names the body that is handled."""
 
     def add_handled(
         self, spec: mujoco.MjSpec, thing: objects.Thing, position: Vector, contact: Contact
     ) -> mujoco.MjsBody:
         """Add the handled object on a free joint, and the sensor of the hand's contact with it."""
-        body = spec.worldbody.add_body(name=self.handled, pos=position, quat=thing.quaternion)
+        body = spec.worldbody.add_body(name=self.subject.handled, pos=position, quat=thing.quaternion)
         add_joint(
             body,
             mujoco.mjtJoint.mjJNT_FREE,
-            name=self.handled,
+            name=self.subject.handled,
             armature=JOINT_ARMATURE,
             frictionloss=JOINT_FRICTIONLOSS,
         )
         objects.add_thing(spec, body, thing, self.objects, contact)
-        sense_contact(spec, self.handled)
+        sense_contact(spec, self.subject.handled)
         return body
 
     def bind_readings(self) -> None:
         """The robot's joints, the palm, the handled object and the contact sensor."""
         self._qpos, self._sensors = self.batch.bind("qpos"), self.batch.bind("sensordata")
         self._sites, self._bodies = self.batch.bind("site_xpos"), self.batch.bind("xpos")
-        self._palm, self._thing = self._site(PALM_SITE), self.model.body(self.handled).id
+        self._palm, self._thing = self._site(PALM_SITE), self.model.body(self.subject.handled).id
         self._contact = int(self.model.sensor(CONTACT_SENSOR).adr[0])
-        place = int(self.model.joint(self.handled).qposadr[0])
+        place = int(self.model.joint(self.subject.handled).qposadr[0])
         self._place = slice(place, place + 2)
 
     def look(self, slots: npt.NDArray[np.integer] | slice) -> Scene:

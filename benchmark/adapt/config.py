@@ -13,7 +13,6 @@ from pydantic import Field, ValidationError
 import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
-from tasks import experts
 from tasks.cards import Pack
 
 from ..bounded import Batch, DeviceNumber, Episodes, Iterations, Processes, Seed, Steps, Threads, Videos
@@ -156,13 +155,13 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
         names: of the tasks.
     """
     settings = config.model_dump(mode="json", exclude=NOT_COMPARED | {"heads"})
-    heads, shipped = config.heads_path, experts.shipped_names()
+    heads = config.heads_path
     return {
         "results_version": RESULTS_VERSION,
         "tasks": [
             {"name": name, "results_version": tasks.card(name).results_version_with(config.objects)} for name in names
         ],
-        "expert_sha256": {name: experts.shipped(name).sha256 for name in names if name in shipped},
+        "expert_sha256": {name: tasks.expert(name).sha256 for name in names if tasks.has_expert(name)},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,
         **settings,

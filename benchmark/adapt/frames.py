@@ -1,4 +1,4 @@
-"""In-domain frames for Stage 2: videos of a task's shipped expert, acting with its exploration noise.
+"""In-domain frames for Stage 2: videos of a task's expert, acting with its exploration noise.
 
 Source: encoders.md, section 8, data and schedule.
 """
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tasks
-from tasks import experts
 from tasks.demonstrations.rollout import ACTION_NOISE_STREAM
 from tasks.rendering.render import CROP, Device, Quality
 
@@ -31,11 +30,6 @@ FIRST_SEED = 3_000_000_000
 """Apart from the seeds of demonstrations, rollouts and evaluations."""
 TOGETHER_SEED = 3_500_000_000
 """Of the videos of several tasks together, which an adaptation to one of them may begin with: not that one's videos."""
-
-FRAME_LIMITS = {"hammer": 150, "pen": 100, "door": 150, "pour": 200, "place_inside": 200}
-RELOCATE_LIMIT = 100
-RELEASED_CAMERA = "backview"
-"""Of all DexMV tasks in Stage 2 of the released code, whatever camera the policy sees through."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +59,14 @@ class FrameSettings:
     @property
     def limit(self) -> int:
         """The most frames of a video: the released limit, within our horizon."""
-        released = FRAME_LIMITS.get(self.task, RELOCATE_LIMIT)
-        return min(released, tasks.card(self.task).horizon + 1)
+        card = tasks.card(self.task)
+        return min(card.adaptation_frames or card.horizon + 1, card.horizon + 1)
 
     @property
     def camera_name(self) -> str:
         """The camera's name in the scene."""
         card = tasks.card(self.task)
-        return RELEASED_CAMERA if self.camera == "released" and card.source == "DexMV" else card.camera
+        return card.adaptation_camera if self.camera == "released" and card.adaptation_camera else card.camera
 
     def scene(self, egl_device: int | None = None) -> SceneSettings:
         """What the simulation workers build."""
@@ -154,7 +148,7 @@ def render_videos(
     egl_device: int | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> AdaptFrames:
-    """Roll out the shipped expert of a task and draw every step.
+    """Roll out the expert of a task and draw every step.
 
     Args:
         settings: which frames.
@@ -163,12 +157,12 @@ def render_videos(
         on_step: called after each of ``settings.limit`` steps of all videos, the first frame counted.
 
     Raises:
-        ConfigError: no expert of this task is shipped.
+        ConfigError: the task has no expert.
     """
-    if settings.task not in experts.shipped_names():
-        raise ConfigError(f"no expert of {settings.task} is shipped; Stage 2 has no frames to adapt to")
+    if not tasks.has_expert(settings.task):
+        raise ConfigError(f"task '{settings.task}' has no expert; Stage 2 has no frames to adapt to")
     count, limit, size = settings.videos, settings.limit, settings.size
-    card, expert = tasks.card(settings.task), experts.shipped(settings.task)
+    card, expert = tasks.card(settings.task), tasks.expert(settings.task)
     seeds = [settings.seed + number for number in range(count)]
     noise = np.stack([_noise(seed, limit, card.action_dim) for seed in seeds])
     videos = torch.zeros(count, limit, size, size, 3, dtype=torch.uint8)

@@ -17,12 +17,6 @@ from tasks.rendering.render import CROP, Renderer
 from ..intervals import interval
 from .frames import AdaptFrames, FrameSettings
 
-HAND = "forearm"
-"""The body whose subtree is the hand."""
-
-HANDLED = {"hammer": "Object", "door": "door", "pen": "Object"}
-"""The body that the hand moves, its subtree included, where the task itself does not name it."""
-
 FRAMES = 10
 
 Masks = NDArray[np.bool_]
@@ -59,8 +53,7 @@ class Segmenter(Renderer):
 def hand_and_object(task: Task) -> Masks:
     """(ngeom,) bool: the geoms of the hand and of what it handles."""
     model = task.model
-    handled = HANDLED.get(task.card.name) or getattr(task, "handled", None)
-    roots = {model.body(HAND).id, model.body(handled).id}
+    roots = {model.body(name).id for name in (task.subject.hand.root, task.subject.handled)}
     inside = np.zeros(model.nbody, bool)
     for body in range(1, model.nbody):
         inside[body] = body in roots or inside[model.body_parentid[body]]

@@ -27,7 +27,7 @@ from tasks.cards import TaskCard
 from tasks.demonstrations.dataset import Episode
 from tasks.demonstrations.rollout import collect
 from tasks.engine import mujoco
-from tasks.experts import Expert
+from tasks.experts import Actor
 from tasks.rendering.render import Frame, Quality, Renderer
 from tasks.scene.backgrounds import BACKGROUNDS, Background
 
@@ -89,7 +89,7 @@ class Film:
     succeeded: int | None
 
 
-def expert_episode(task: Task, expert: Expert, seed: int) -> Episode:
+def expert_episode(task: Task, expert: Actor, seed: int) -> Episode:
     """The expert's first success among the reset seeds ``seed``, ``seed + 1``, ...; after five, its best failure."""
     failures = []
     for number in range(seed, seed + ATTEMPTS):
@@ -209,9 +209,8 @@ def contact_sheet(frames: Sequence[Frame], card: TaskCard, details: Sequence[str
 
 
 def look_name(card: TaskCard, look: Background) -> str:
-    """What a background is called in a task: the Adroit scenes keep their own table as the training scene."""
-    name = "own table" if card.source == "Adroit" and look.number == 0 else look.name
-    return f"{name} (training)" if look.number == 0 else name
+    """What a background is called in a task, which may have a training scene of its own."""
+    return look.name if look.number else f"{card.training_background or look.name} (training)"
 
 
 def mosaic(frames: Sequence[Frame], labels: Sequence[Text], columns: int) -> Frame:
@@ -267,7 +266,7 @@ def require_display() -> None:
     glfw.default_window_hints()
 
 
-def watch(task: Task, expert: Expert | None, seed: int) -> None:
+def watch(task: Task, expert: Actor | None, seed: int) -> None:
     """Play the expert, or the resting scene, in MuJoCo's viewer until its window is closed.
 
     Episode k starts from the reset seed ``seed + k`` and plays at the speed of our films, a quarter of real time.

@@ -15,7 +15,7 @@ from ..store.paths import user_path
 
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
-    from tasks.experts import Expert
+    from tasks.experts import Actor
     from tasks.rendering.render import Quality
 
 NARROW = 80  # characters; below, cells other than names are folded
@@ -132,14 +132,17 @@ def _cells(card: TaskCard) -> tuple[str, ...]:
 
 
 def _print_rules(cards: Sequence[TaskCard]) -> None:
-    """A line a success rule, with the tasks that share it."""
+    """Print one line per success rule, with the tasks that share it."""
+    import tasks
+
     rules: dict[str, list[str]] = {}
     for card in cards:
         rules.setdefault(card.success_rule, []).append(card.name)
     typer.echo(f"\n{RULE}")
     for rule, names in rules.items():
-        family = names[0] if len(names) == 1 else f"{names[0].partition('-')[0]}-*"
-        typer.echo(f"{family:12} {rule}")
+        families = {tasks.card(name).family for name in names}
+        shared = f"{families.pop()}-*" if len(names) > 1 and len(families) == 1 else ", ".join(names)
+        typer.echo(f"{shared:12} {rule}")
 
 
 def _check_picture(path: Path) -> None:
@@ -155,10 +158,10 @@ def _check_picture(path: Path) -> None:
     check_writable(path.parent)
 
 
-def _shipped_expert(card: TaskCard) -> Expert | None:
-    from tasks import experts
+def _expert(card: TaskCard) -> Actor | None:
+    import tasks
 
-    return experts.shipped(card.name) if card.name in experts.shipped_names() else None
+    return tasks.expert(card.name) if tasks.has_expert(card.name) else None
 
 
 def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: Quality, seed: int, count: int) -> None:
@@ -169,7 +172,7 @@ def _draw_episode(card: TaskCard, options: dict[str, Any], path: Path, quality: 
     from . import task_pictures as pictures
 
     task = tasks.make(card.name, **options)
-    expert = _shipped_expert(card)
+    expert = _expert(card)
     note, acted, verdict = NO_EXPERT.format(name=card.name), [RESTING], ""
     if expert is None:
         task.reset([seed])
@@ -209,7 +212,7 @@ def _play(card: TaskCard, options: dict[str, Any], seed: int) -> None:
 
     import tasks
 
-    expert = _shipped_expert(card)
+    expert = _expert(card)
     task = tasks.make(card.name, **options)
     if expert is None:
         typer.echo(NO_EXPERT.format(name=card.name))
@@ -242,7 +245,7 @@ def _scene(card: TaskCard, options: dict[str, Any], seed: int) -> list[str]:
 
 def _pack(card: TaskCard, options: dict[str, Any]) -> list[str]:
     """The objects, where there is a choice of them."""
-    if card.source != "DexMV":
+    if len(card.packs) == 1:
         return []
     return ["official YCB meshes" if options["objects"] == "ycb" else "builtin objects"]
 

@@ -75,7 +75,7 @@ def collect_to(
 ) -> Demonstrations:
     """Roll out the shipped expert, or one from a file, and save the episodes."""
     _check_out(out)
-    actor = Expert.load(expert) if expert else experts.shipped(task)
+    actor = Expert.load(expert) if expert else tasks.expert(task)
     options, horizon = task_options(task, objects, scene)
     found = collect(
         tasks.make(task, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores(), **options),
@@ -111,7 +111,7 @@ def play(
             tasks.make(
                 task, slots=min(COLLECTING_SLOTS, episode + 1), threads=usable_cores(), objects=objects or "builtin"
             ),
-            experts.shipped(task),
+            tasks.expert(task),
             episodes=episode + 1,
             first_seed=DEMONSTRATION_SEED,
         )

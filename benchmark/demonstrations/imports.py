@@ -77,7 +77,7 @@ def _disagreement(recorded: Demonstrations, replayed: Demonstrations) -> str:
 
 
 def _released_objects(task: str) -> str:
-    return "ycb" if tasks.card(task).source == "DexMV" else "builtin"
+    return tasks.card(task).released_objects
 
 
 def _released_simulators(task: str, objects: str) -> tuple[Task, int]:

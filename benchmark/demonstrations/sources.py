@@ -9,7 +9,6 @@ from typing import Any
 
 import tasks
 from encoders import cache_dir
-from tasks import experts
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import collect
 from tasks.errors import DemonstrationError
@@ -27,15 +26,15 @@ def imported_path(task: str) -> Path:
 
 
 def locate(task: str, settings: DemonstrationSettings) -> Path | None:
-    """Return the file that demonstrations come from; None for the shipped expert.
+    """Return the file that demonstrations come from; None for the task's expert.
 
     Raises:
         ConfigError: there is no such file, or no expert of this task.
     """
     source = settings.source
     if source == "expert":
-        if task not in experts.shipped_names():
-            raise ConfigError(f"no expert of {task} is shipped; give demonstrations.source the path of a file")
+        if not tasks.has_expert(task):
+            raise ConfigError(f"task '{task}' has no expert; give demonstrations.source the path of a file")
         return None
     path = imported_path(task) if source == "imported" else user_path(source)
     if not os.path.isfile(path):
@@ -47,7 +46,7 @@ def locate(task: str, settings: DemonstrationSettings) -> Path | None:
 
 
 def gather(task: str, settings: DemonstrationSettings, options: Mapping[str, Any]) -> Demonstrations:
-    """Roll out the shipped expert, or read a file.
+    """Roll out the task's expert, or read a file.
 
     Args:
         task: the task's name.
@@ -67,7 +66,7 @@ def gather(task: str, settings: DemonstrationSettings, options: Mapping[str, Any
     released = settings.scene == "released" and card.demonstration_horizon
     return collect(
         tasks.make(task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
-        experts.shipped(task),
+        tasks.expert(task),
         episodes=count,
         first_seed=settings.first_seed,
         horizon=released or card.horizon,
@@ -112,7 +111,7 @@ def recorded_scene(found: Demonstrations) -> dict[str, Any]:
 
 def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> None:
     """Refuse demonstrations of another scene: replayed open loop, their actions would lead elsewhere."""
-    if tasks.card(found.task).source == "Adroit":
+    if tasks.card(found.task).has_one_scene:
         return
     made_in = found.metadata.get("scene", {})
     for name, value in scene.items():

@@ -1,4 +1,4 @@
-"""Frames for the probe: a task's shipped expert with exploration noise, drawn by the task's camera.
+"""Frames for the probe: a task's expert with exploration noise, drawn by the task's camera.
 
 Noise that is new at every step leaves no trace in a pose: then the time in the episode tells most of what there is to
 see. So the noise holds on for 0.2 s, and every episode has its own strength, from none to the expert's own spread.
@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 import tasks
-from tasks import experts
 from tasks.base import Task
 from tasks.engine import mujoco
-from tasks.experts import Expert
+from tasks.experts import Actor
 from tasks.rendering.render import CROP, Quality, Renderer
 
 from ..config import usable_cores
@@ -98,7 +97,7 @@ def collect(
     options: Mapping[str, Any] | None = None,
     on_frames: Callable[[int], None] = lambda _: None,
 ) -> ProbeFrames:
-    """Roll out the shipped expert of a task and keep some of what its camera sees.
+    """Roll out the expert of a task and keep some of what its camera sees.
 
     Args:
         name: of the task.
@@ -109,15 +108,15 @@ def collect(
         on_frames: told the number of frames, as they are drawn.
 
     Raises:
-        TaskError: no expert ships for the task, an option does not fit, or nothing can draw.
+        TaskError: the task has no expert, an option does not fit, or nothing can draw.
     """
-    expert, card = experts.shipped(name), tasks.card(name)
+    expert, card = tasks.expert(name), tasks.card(name)
     slots = min(SLOTS, episodes)
     task = tasks.make(name, slots=slots, threads=usable_cores(), **(options or {}))
     frames = min(frames, card.horizon)
     first = FIRST_SEED + SEEDS_APART * seed
     with Renderer(task.model, card.camera, QUALITY) as renderer:
-        camera = _Camera(task, renderer, episodes * frames, quantities(name, task.model))
+        camera = _Camera(task, renderer, episodes * frames, quantities(task))
         successes = 0
         for begin in range(0, episodes, slots):
             seeds = [first + number for number in range(begin, min(begin + slots, episodes))]
@@ -160,7 +159,7 @@ def exploration(seed: int, horizon: int, spread: Values) -> Values:
 
 def _roll(
     task: Task,
-    expert: Expert,
+    expert: Actor,
     seeds: Sequence[int],
     moments: Sequence[set[int]],
     camera: _Camera,

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tasks.base import Task
 from tasks.engine import mujoco
+from tasks.subject import Hand, Subject
 
 Values = npt.NDArray[np.float64]
 Reader = Callable[[mujoco.MjData], Values]
 
-HAND, ARM = ("WRJ", "FFJ", "MFJ", "RFJ", "LFJ", "THJ"), ("ART", "ARR")
-PALM = "S_grasp"
-FINGERS = {"first": "S_fftip", "middle": "S_mftip", "ring": "S_rftip", "little": "S_lftip", "thumb": "S_thtip"}
-HAND_ROOT = "forearm"
 TOUCHING = 0.001
 AXES = ("x", "y", "z")
 COLUMNS = tuple(f"{column}{axis}" for column in ("first ", "second ") for axis in AXES)
@@ -57,55 +55,20 @@ class Quantity:
     read: Reader
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a task's scene is about, by the names in its model.
-
-    Attributes:
-        body: what is handled; the hand's contact with it, and with all that hangs on it, is the contact.
-        site: its place where that is not the body's origin.
-        axis: sites of its two ends where only the axis shows; else its whole orientation counts.
-        turns: whether it has an orientation of its own.
-        joints: joints of the scene that the task moves.
-        target: body or site that the task moves something to, or that its reset places.
-        target_axis: sites of the target's two ends.
-    """
-
-    body: str
-    target: str
-    site: str | None = None
-    axis: tuple[str, str] | None = None
-    turns: bool = True
-    joints: tuple[str, ...] = ()
-    target_axis: tuple[str, str] | None = None
-
-
-SUBJECTS = {
-    "hammer": Subject("Object", "nail_goal", joints=("nail_dir",)),
-    "door": Subject("door", "frame", site="S_handle", turns=False, joints=("door_hinge", "latch")),
-    "pen": Subject(
-        "Object", "eps_ball", axis=("object_top", "object_bottom"), target_axis=("target_top", "target_bottom")
-    ),
-    "pour": Subject("mug", "tank"),
-    "place_inside": Subject("banana", "mug"),
-    "relocate": Subject("object", "target"),
-}
-
-
-def quantities(task: str, model: mujoco.MjModel) -> list[Quantity]:
+def quantities(task: Task) -> list[Quantity]:
     """The quantities of a task, in the order of `QUANTITIES`."""
-    subject = SUBJECTS[task.partition("-")[0]]
+    model, subject, hand = task.model, task.subject, task.subject.hand
     found = [
-        _joints(model, "hand joints", HAND),
-        _joints(model, "arm joints", ARM),
-        Quantity("palm position", AXES, _place(model, PALM)),
-        _fingertips(model),
-        Quantity("object position", AXES, _place(model, subject.site or subject.body)),
+        _joints(model, "hand joints", hand.joints),
+        _joints(model, "arm joints", hand.arm),
+        Quantity("palm position", AXES, _place(model, hand.palm)),
+        _fingertips(model, hand),
+        Quantity("object position", AXES, _place(model, subject.site or subject.handled)),
         *_orientation(model, subject),
         _joints(model, "object joints", subject.joints),
         Quantity("target position", AXES, _place(model, subject.target)),
         *([Quantity("target orientation", AXES, _axis(model, subject.target_axis))] if subject.target_axis else []),
-        Quantity(CONTACT, ("touches",), _contact(model, subject.body)),
+        Quantity(CONTACT, ("touches",), _contact(model, hand.root, subject.handled)),
     ]
     return [quantity for quantity in found if quantity.dimensions]
 
@@ -126,10 +89,10 @@ def _place(model: mujoco.MjModel, name: str) -> Reader:
     return lambda data: data.xpos[body].copy()
 
 
-def _fingertips(model: mujoco.MjModel) -> Quantity:
+def _fingertips(model: mujoco.MjModel, hand: Hand) -> Quantity:
     """From the palm, so that the place of the whole hand does not count again."""
-    tips, palm = [model.site(site).id for site in FINGERS.values()], model.site(PALM).id
-    names = tuple(f"{finger} {axis}" for finger in FINGERS for axis in AXES)
+    tips, palm = [model.site(site).id for site in hand.fingertips.values()], model.site(hand.palm).id
+    names = tuple(f"{finger} {axis}" for finger in hand.fingertips for axis in AXES)
     return Quantity("fingertips", names, lambda data: (data.site_xpos[tips] - data.site_xpos[palm]).ravel())
 
 
@@ -139,7 +102,7 @@ def _orientation(model: mujoco.MjModel, subject: Subject) -> list[Quantity]:
         return [Quantity(name, AXES, _axis(model, subject.axis))]
     if not subject.turns:
         return []
-    body = model.body(subject.body).id
+    body = model.body(subject.handled).id
     return [Quantity(name, COLUMNS, lambda data: data.xmat[body].reshape(3, 3)[:, :2].T.ravel())]
 
 
@@ -154,9 +117,9 @@ def _axis(model: mujoco.MjModel, ends: tuple[str, str]) -> Reader:
     return read
 
 
-def _contact(model: mujoco.MjModel, thing: str) -> Reader:
+def _contact(model: mujoco.MjModel, hand_root: str, thing: str) -> Reader:
     """1 where the engine has a contact of at most 1 mm between a geom of the hand and one of the thing, else 0."""
-    hand, things = (_geoms_below(model, model.body(name).id) for name in (HAND_ROOT, thing))
+    hand, things = (_geoms_below(model, model.body(name).id) for name in (hand_root, thing))
 
     def read(data: mujoco.MjData) -> Values:
         first, second = data.contact.geom1, data.contact.geom2

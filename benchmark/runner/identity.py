@@ -7,7 +7,6 @@ from typing import Any
 
 import encoders
 import tasks
-from tasks import experts
 
 from ..config import RunConfig
 from ..demonstrations import sources
@@ -89,7 +88,7 @@ def _demonstrations_hash(config: RunConfig, folder: RunFolder) -> str:
             for row in folder.metrics()
             if isinstance(row.get("demonstrations"), dict)
         ]
-        if experts.shipped(config.task).sha256 in experts_used:
+        if tasks.expert(config.task).sha256 in experts_used:
             return str(folder.identity.get("demonstrations"))
     options = config.demonstration_options(tasks.card(config.task))
     return sources.gather(config.task, config.demonstrations, options).content_hash

@@ -12,7 +12,6 @@ import tasks
 from encoders import Encoder, GateReport
 from encoders.precision import FLOAT32, resolve_precision
 from encoders.precision_check import check_precision, set_precision
-from tasks import experts
 from tasks.demonstrations.rollout import collect
 
 from ..doctor import require_gl
@@ -108,7 +107,7 @@ def task_frames(count: int) -> Frames:
 def _frames_of(name: str) -> Frames:
     demonstrations = collect(
         tasks.make(name, slots=2),
-        experts.shipped(name),
+        tasks.expert(name),
         episodes=2,
         first_seed=0,
         horizon=ACTS,

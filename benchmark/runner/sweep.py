@@ -64,12 +64,13 @@ def check_memory(config: RunConfig) -> None:
 
 
 def check_objects(config: RunConfig) -> None:
-    """Make sure that a DexMV run on the official meshes has them.
+    """Make sure that a run on the official meshes has them.
 
     Raises:
         AssetError: some are missing or broken.
     """
-    lacking = ycb.missing() if config.objects == "ycb" and tasks.card(config.task).source == "DexMV" else []
+    needed = config.objects == "ycb" and "ycb" in tasks.card(config.task).packs
+    lacking = ycb.missing() if needed else []
     if lacking:
         raise AssetError(f"{len(lacking)} of the YCB files are missing in {ycb.cache_folder()}: bench assets fetch ycb")
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.cards import CARDS
+
 from ..analysis.scores import task_order
 from . import style
 from .encoder_styles import PAPER, EncoderStyle, styles_of
@@ -160,9 +162,10 @@ def task_dots(
 
 
 def task_label(task: str, *, short: bool = False) -> str:
-    """Return a task's name for an axis: words, and ``rel.`` for ``relocate`` where room is short."""
-    words = task.replace("-", " ").replace("_", " ")
-    return style.short(words.replace("relocate ", "rel. ") if short else words, LONGEST_LINE)
+    """Return a task's title for an axis, or its short title where room is short; an unknown task's name in words."""
+    card = CARDS.get(task)
+    words = task.replace("-", " ").replace("_", " ") if card is None else card.title
+    return style.short(card.short_title or words if short and card else words, LONGEST_LINE)
 
 
 def legend_rows(rows: Sequence[str], width: float) -> int:

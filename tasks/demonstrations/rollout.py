@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DemonstrationError
-from ..experts.policy import Expert
+from ..experts import Actor
 from .dataset import Demonstrations, Episode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ACTION_NOISE_STREAM = 1  # the reset of the same seed draws from another stream
 
 def collect(
     task: Task,
-    expert: Expert,
+    expert: Actor,
     *,
     episodes: int,
     first_seed: int,
@@ -95,7 +95,7 @@ def collect(
 
 def evaluate(
     task: Task,
-    expert: Expert,
+    expert: Actor,
     *,
     episodes: int,
     first_seed: int,
@@ -119,7 +119,7 @@ def evaluate(
 
 
 def card_scores(
-    task: Task, expert: Expert, *, episodes: int, first_seed: int, stochastic: bool = False
+    task: Task, expert: Actor, *, episodes: int, first_seed: int, stochastic: bool = False
 ) -> dict[str, float]:
     """Evaluate an expert and return what its card says of that.
 
@@ -221,7 +221,7 @@ class _Recorder:
 
 def _rollouts(
     task: Task,
-    expert: Expert,
+    expert: Actor,
     wanted: int,
     limit: int,
     first_seed: int,

@@ -23,7 +23,7 @@ def colliding(name, source, make, metadata):
     ours = np.flatnonzero(model.geom_contype | model.geom_conaffinity)
     theirs = [number for number, geom in enumerate(geoms) if geom["contype"] or geom["conaffinity"]]
     if source == "extract" and name in DEXMV:
-        body = model.body(task.handled).id
+        body = model.body(task.subject.handled).id
         ours = [geom for geom in ours if model.geom_bodyid[geom] != body]
         theirs = [number for number in theirs if number_of_body(metadata, geoms[number]["body"]) != body]
     assert len(ours) == len(theirs) > 20

@@ -79,7 +79,7 @@ def test_a_broken_file_is_refused(tmp_path):
 
 def test_a_task_without_an_expert_says_so(monkeypatch):
     monkeypatch.setattr(experts, "shipped_names", lambda: [])
-    with pytest.raises(ConfigError, match="no expert of pen is shipped; give demonstrations"):
+    with pytest.raises(ConfigError, match=r"task .pen. has no expert; give demonstrations"):
         gathered("expert")
 
 

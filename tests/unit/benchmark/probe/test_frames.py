@@ -17,7 +17,7 @@ def pen():
 
 
 def values(name, task, data):
-    return {quantity.name: quantity.read(data) for quantity in quantities(name, task.model)}
+    return {quantity.name: quantity.read(data) for quantity in quantities(task)}
 
 
 def test_a_row_is_a_frame_in_order_of_episode_and_step(pen):
@@ -79,7 +79,7 @@ def test_noise_lasts_and_every_episode_has_its_own_strength():
 @pytest.mark.parametrize("name", tasks.names())
 def test_every_task_has_its_quantities(name):
     task = tasks.make(name)
-    found = quantities(name, task.model)
+    found = quantities(task)
     names = [quantity.name for quantity in found]
     assert names == [each for each in QUANTITIES if each in names]
     assert {"hand joints", "palm position", "fingertips", "object position", "target position", "contact"} <= {*names}
