@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from encoders.errors import EncoderError
+from encoders.weights.download import CannotFetch, download, forget
 from tasks.errors import AssetError
 from tasks.scene import ycb
 
+from .errors import OutputError
 from .progress import Progress, Silent
 from .store import atomic, cache
 from .store.paths import user_path
@@ -20,9 +23,6 @@ RAW_FILES = "https://raw.githubusercontent.com"
 TEXTURE_KILOBYTES = 6_000
 """About what a texture of unknown size weighs; for the ETA only."""
 
-ATTEMPTS = 2
-TIMEOUT_SECONDS = 30
-CHUNK_BYTES = 1 << 16
 NAMED_FILES = 5
 
 
@@ -58,7 +58,7 @@ def fetch_ycb(progress: Progress | None = None) -> Outcome:
     A file gets its name only when it is whole and has the official hash, so a killed download goes on where it was.
 
     Args:
-        progress: told of kilobytes as its steps.
+        progress: receives updates in kilobytes.
 
     Raises:
         AssetError: a required file cannot be had, or is not the official one.
@@ -76,16 +76,16 @@ def fetch_ycb(progress: Progress | None = None) -> Outcome:
         for number, path in enumerate(wanted, start=1):
             progress.stage(f"file {number} of {len(wanted)}")
             try:
-                content = _download(path, progress)
-            except _CannotFetch as error:
+                _write(folder / path, _downloaded(path))
+            except CannotFetch as error:
                 if path in manifest.required:
                     raise AssetError(_fetch_refusal(error)) from error
                 progress.say(f"optional texture of {_object_of(path)} left out: {error.why}")
                 if error.unreachable:
                     break
-                continue
-            _write(folder / path, content)
-            written.append(path)
+            else:
+                written.append(path)
+            progress.advance(_kilobytes(path))
         progress.end()
     finally:
         progress.close()
@@ -97,7 +97,7 @@ def import_ycb(folder: Path, progress: Progress | None = None) -> Outcome:
 
     Args:
         folder: holds ``collision/`` and ``visual/`` itself, in ``ycb/``, or as a checkout of the published repository.
-        progress: told of kilobytes as its steps.
+        progress: receives updates in kilobytes.
 
     Raises:
         AssetError: required files are missing or not the official ones; nothing was copied.
@@ -131,64 +131,23 @@ def import_ycb(folder: Path, progress: Progress | None = None) -> Outcome:
     return _outcome(written, wanted)
 
 
-class _CannotFetch(Exception):
-    """One file could not be downloaded; `unreachable` if its server did not answer, or not to the end."""
-
-    def __init__(self, url: str, why: str, *, unreachable: bool = False) -> None:
-        super().__init__(f"{url} could not be fetched ({why})")
-        self.why, self.unreachable = why, unreachable
-
-
-class _FileProgress:
-    """Passes a file's bytes, as pooch counts them, on as kilobytes: never more than the file was announced with."""
-
-    total = 0
-
-    def __init__(self, progress: Progress, kilobytes: int) -> None:
-        self._progress, self._left, self._bytes = progress, kilobytes, 0
-
-    def update(self, count: int) -> None:
-        """So many bytes more came."""
-        self._bytes += count
-        self._advance(min(self._bytes // 1000, self._left))
-
-    def reset(self) -> None:
-        """Pooch counts a whole file once more at its end."""
-
-    def close(self) -> None:
-        """The file is whole."""
-        self._advance(self._left)
-
-    def _advance(self, kilobytes: int) -> None:
-        if kilobytes > 0:
-            self._bytes -= 1000 * kilobytes
-            self._left -= kilobytes
-            self._progress.advance(kilobytes)
-
-
-def _download(path: str, progress: Progress) -> bytes:
-    """The official content of a file, from where it was published."""
-    import pooch
-
+def _downloaded(path: str) -> bytes:
+    """Return the official content of a file, from where it was published."""
     manifest = ycb.manifest()
     url = f"{RAW_FILES}/{manifest.repository}/{manifest.commit}/{manifest.folder}/{path}"
-    bar = _FileProgress(progress, _kilobytes(path))
-    get = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK_BYTES, timeout=TIMEOUT_SECONDS)
-    failure = _CannotFetch(url, "not tried")
-    for _ in range(ATTEMPTS):
-        content = io.BytesIO()
-        try:
-            get(url, content, None)
-        except OSError as error:  # every error of requests is one
-            # requests wraps urllib3's "max retries exceeded" around what was the matter.
-            reason = getattr(error.args[0], "reason", error) if error.args else error
-            unreachable = getattr(error, "response", None) is None
-            failure = _CannotFetch(url, f"{type(error).__name__}: {str(reason)[:160]}", unreachable=unreachable)
-            continue
-        if manifest.files[path].matches(content.getvalue()):
-            return content.getvalue()
-        failure = _CannotFetch(url, f"{content.tell()} bytes came that are not the official file")
-    raise failure
+    staged = ycb.cache_folder().with_name(".incoming-ycb") / Path(path).name
+    try:
+        download(url, staged, resume=False)
+        content = staged.read_bytes()
+    except EncoderError as error:
+        raise OutputError(str(error)) from error
+    finally:
+        forget(staged)
+        with suppress(OSError):
+            staged.parent.rmdir()
+    if not manifest.files[path].matches(content):
+        raise CannotFetch(url, f"{len(content)} bytes came that are not the official file")
+    return content
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -243,11 +202,12 @@ def _object_of(path: str) -> str:
     return path.split("/")[1]
 
 
-def _fetch_refusal(error: _CannotFetch) -> str:
+def _fetch_refusal(error: CannotFetch) -> str:
     manifest = ycb.manifest()
     there = len(manifest.required) - len(ycb.missing())
     return (
-        f"ycb: {error}; {there} of {len(manifest.required)} required files are in {ycb.cache_folder()} and stay there: "
+        f"ycb: could not fetch {error}; {there} of {len(manifest.required)} required files are in "
+        f"{ycb.cache_folder()} and stay there: "
         "with a network run `bench assets fetch ycb` again, or `bench assets fetch ycb --from DIR` with a copy of "
         f"{manifest.folder} of {manifest.repository}"
     )

@@ -20,7 +20,7 @@ from .cards import Card, Source
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
 from .weights import archives, licences
 from .weights import official as weights
-from .weights.download import CannotFetch, Progress, download, forget, held
+from .weights.download import CannotFetch, Progress, cannot_write, download, forget, held
 from .weights.files import IS_A_FOLDER, expanded, file_sha256, sync, why_unreadable
 from .weights.official import cached_path
 
@@ -62,7 +62,7 @@ def fetch(
     Args:
         name: the encoder's name.
         task: the task, for encoders with one file each; all of them by default.
-        progress: told of kilobytes as its steps.
+        progress: receives updates in kilobytes.
         accept_licence: the user accepts the licence of the weights.
         check: for files without a published hash; by default the encoder is made from the file.
 
@@ -218,8 +218,6 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
                 _accept(card, source, staged, check)
             except CannotFetch as error:
                 tried.append(str(error))
-                if staged.is_file() and not staged.stat().st_size:
-                    forget(staged)
             except WeightsInvalid as error:
                 forget(staged)
                 wrong = str(error)
@@ -257,13 +255,12 @@ def _import_stream(card: Card, source: Source, stream: archives.Readable, check:
     staged = _staging(card, source, "import")
     try:
         try:
-            with held(staged) as copy:
-                copy.truncate(0)
+            with held(staged), staged.open("wb") as copy:
                 shutil.copyfileobj(stream, copy, _COPY_BYTES)
                 copy.flush()
                 sync(copy.fileno())
         except OSError as error:
-            raise _unwritable(staged, error) from error
+            raise cannot_write(staged, error) from error
         return _accept(card, source, staged, check)
     finally:
         forget(staged)
@@ -311,7 +308,7 @@ def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
     try:
         staged.replace(target)
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise cannot_write(target, error) from error
     forget(staged)
     weights.checked_sha256(card, source, target, digest)
     return target
@@ -330,12 +327,8 @@ def _makes_encoder(card: Card) -> Check:
 
 def _staging(card: Card, source: Source, place: str) -> Path:
     """Where a file lies until it is accepted: under its own name, in a folder of its own for every place."""
-    folder = cached_path(card, source).parent / f".incoming-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    return folder / source.filename
+    key = hashlib.sha256(place.encode()).hexdigest()[:12]
+    return cached_path(card, source).parent / f".incoming-{key}" / source.filename
 
 
 def _tidy(staged: Path) -> None:
@@ -343,12 +336,6 @@ def _tidy(staged: Path) -> None:
     with suppress(OSError):
         staged.parent.rmdir()
         staged.parent.parent.rmdir()
-
-
-def _unwritable(path: Path, error: OSError) -> EncoderError:
-    return EncoderError(
-        f"cannot write {path}: {error.strerror or error}; make room, or set HINDEX_BENCH_CACHE to another folder"
-    )
 
 
 def _matching(card: Card, wanted: Iterable[Source], inside: Mapping[str, T], where: Path) -> list[tuple[Source, T]]:

@@ -20,10 +20,10 @@ def cache_dir() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return expanded(chosen)
-    import pooch
+    import platformdirs
 
     try:
-        usual = Path(pooch.os_cache("hindex-bench"))
+        usual = Path(platformdirs.user_cache_dir("hindex-bench"))
     except RuntimeError:  # no home folder, in the words of newer versions of platformdirs
         return NO_CACHE
     return usual if usual.is_absolute() else NO_CACHE

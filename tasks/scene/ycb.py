@@ -90,12 +90,12 @@ def cache_folder() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return expanded(chosen) / "ycb"
-    import pooch
+    import platformdirs
 
     # A user without a home folder has no cache: then it is a path where nothing can be written.
     nowhere = Path(os.devnull) / "hindex-bench" / "ycb"
     try:
-        usual = Path(pooch.os_cache("hindex-bench")) / "ycb"
+        usual = Path(platformdirs.user_cache_dir("hindex-bench")) / "ycb"
     except RuntimeError:
         return nowhere
     return usual if usual.is_absolute() else nowhere

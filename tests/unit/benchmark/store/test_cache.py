@@ -75,7 +75,7 @@ def test_what_must_be_in_the_cache_asks_before_the_work(tmp_path, demonstration_
     demonstrations = demonstration_file("pen")
     with pytest.raises(OutputError, match="set HINDEX_BENCH_CACHE"):
         import_to_cache(demonstrations, "pen", None)
-    monkeypatch.setattr(assets, "_download", lambda *_: pytest.fail("it was downloaded first"))
+    monkeypatch.setattr(assets, "_downloaded", lambda *_: pytest.fail("it was downloaded first"))
     with pytest.raises(OutputError, match="set HINDEX_BENCH_CACHE"):
         assets.fetch_ycb()
     file = tmp_path / "weights.pth"

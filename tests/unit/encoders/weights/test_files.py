@@ -37,7 +37,8 @@ def test_a_file_system_without_locks_is_warned_of_once_and_written(number, monke
         folder = tmp_path / name
         folder.mkdir()
         hold(folder).close()
-    held(tmp_path / "download").close()
+    with held(tmp_path / "download"):
+        pass
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "has no locks" in caplog.text
 
@@ -47,8 +48,8 @@ def test_real_contention_is_called_so(number, monkeypatch, tmp_path):
     refusing(monkeypatch, fcntl, "lockf", number)
     with pytest.raises(OutputError, match="is being written by another process"):
         hold(tmp_path)
-    with pytest.raises(EncoderError, match="is being written by another process"):
-        held(tmp_path / "download")
+    with pytest.raises(EncoderError, match="is being written by another process"), held(tmp_path / "download"):
+        pass
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF])

@@ -199,7 +199,9 @@ def test_all_files_are_handed_out_where_they_are(ycb, cache):
     assert pack.texture_file("011_banana").is_file()
 
 
-def test_importing_it_loads_neither_torch_nor_pooch():
-    code = "import sys, tasks.scene.ycb; sys.exit(bool({'torch', 'pooch', 'mujoco', 'numpy'} & set(sys.modules)))"
+def test_importing_it_loads_neither_torch_nor_platformdirs():
+    code = (
+        "import sys, tasks.scene.ycb; sys.exit(bool({'torch', 'platformdirs', 'mujoco', 'numpy'} & set(sys.modules)))"
+    )
     home = Path(tasks.__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=home).returncode == 0
