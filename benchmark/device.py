@@ -12,7 +12,7 @@ from .errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of a name; ``auto`` takes the first GPU if there is one.
+    """Return the torch device of a name; ``auto`` is the first GPU if there is one.
 
     Raises:
         ConfigError: the name is none of a device, or a GPU is asked for and there is none.
@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """The most memory this process and its device held so far, in megabytes."""
+    """Return the peak memory of this process and of its GPU so far, in megabytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What this machine can do, and the command that mends what it cannot.
+"""What this machine can do, and the command that fixes what it cannot.
 
 Standard library only at import, and runnable as a plain script before anything is installed::
 
@@ -24,7 +24,7 @@ PROBE = Path(__file__).resolve().parents[1] / "tasks" / "rendering" / "egl.py"
 
 
 class Row(NamedTuple):
-    """A line of the report; `remedy` is empty where nothing is wrong or to be had."""
+    """A line of the report; `remedy` is empty where there is nothing to do."""
 
     name: str
     value: str
@@ -33,7 +33,7 @@ class Row(NamedTuple):
 
 
 class Graphics(NamedTuple):
-    """The headless OpenGL of this machine; `problem` is empty where a context can be had."""
+    """The headless OpenGL of this machine; `problem` is empty if a context can be created."""
 
     vendor: str = ""
     renderer: str = ""
@@ -62,15 +62,15 @@ def graphics() -> Graphics:
 
 
 def complaint(problem: str) -> str:
-    """The one line that says why there is no headless OpenGL and how to get it."""
+    """Return a line that says why there is no headless OpenGL and how to get it."""
     return f"no headless OpenGL: {problem}; on Debian/Ubuntu: apt-get install {DEBIAN_PACKAGES}"
 
 
 def require_gl() -> Graphics:
-    """The headless OpenGL of this machine.
+    """Return the headless OpenGL of this machine.
 
     Raises:
-        GraphicsError: no context can be had; the message names the Debian packages.
+        GraphicsError: no context can be created; the message names the Debian packages.
     """
     from .errors import GraphicsError
 
@@ -81,7 +81,7 @@ def require_gl() -> Graphics:
 
 
 def report() -> list[Row]:
-    """Everything `bench doctor` prints: versions, processor, device, OpenGL, environment, cache, official weights."""
+    """Return what `bench doctor` prints: versions, processor, device, OpenGL, environment, cache, official weights."""
     from encoders.weights.cache import cache_dir
 
     from . import environment
@@ -171,7 +171,7 @@ def _megabytes(folder: Path) -> float:
 
 
 def main() -> int:
-    """The script: 0 and silence, or one line on stderr and 2."""
+    """Run the script: print nothing and return 0, or print one line to stderr and return 2."""
     if sys.version_info < OLDEST_PYTHON:
         problem = f"Python {platform.python_version()} is too old; 3.10 or newer is needed"
     else:

@@ -1,4 +1,4 @@
-"""Environment variables that other projects leave in a shell profile, and what comes of each of them here."""
+"""Environment variables that other projects leave in a shell profile, and their effect here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def findings() -> Iterator[tuple[str, str]]:
-    """Yield the name of each known variable that is set, and its value with what comes of it."""
+    """Yield the name of each known variable that is set, and its value with its effect."""
     for name, meaning in MEANINGS.items():
         value = os.environ.get(name)
         if value is not None:
@@ -46,7 +46,7 @@ def _problem(name: str, value: str) -> str:
 
 
 def print_what_fits() -> None:
-    """Let standard output print a ``?`` for characters that its encoding lacks; where it is closed, print nowhere."""
+    """Print a ``?`` for characters that the output's encoding lacks; discard output if it is closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  open until the process ends

@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
-    """The mean of one number an episode, (E,), and the 2.5 and 97.5 percent points of its resampled means."""
+    """Return the mean of a number per episode, (E,), and the 2.5 and 97.5 percentiles of its bootstrap means."""
     generator = np.random.default_rng(seed)
     resampled = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.percentile(resampled, [2.5, 97.5])

@@ -46,7 +46,7 @@ def limit() -> int | None:
 
 
 def require(needs: Mapping[str, int]) -> None:
-    """Refuse work that cannot fit into this machine's memory, before it begins.
+    """Check that work fits into this machine's memory, before it begins.
 
     Args:
         needs: for each setting the bytes that it takes at least, all of them at the same time.
@@ -66,7 +66,7 @@ def require(needs: Mapping[str, int]) -> None:
 
 
 def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0) -> None:
-    """Refuse a run that cannot fit into this machine's memory.
+    """Check that a run fits into this machine's memory.
 
     Args:
         config: resolved.
@@ -93,7 +93,7 @@ def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0) -> None
 
 
 def adaptation_needs(size: int, batch: int, frames: Sequence[int]) -> dict[str, int]:
-    """What an adaptation of Stage 2 takes at least, for `require`.
+    """Return the least memory that a Stage 2 adaptation takes, for `require`.
 
     Args:
         size: height and width of a frame in pixels.
@@ -123,7 +123,7 @@ def explained(advice: str) -> Iterator[None]:
 
 
 def advising(advice: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Put a whole function under `explained`."""
+    """Wrap a whole function in `explained`."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @wraps(function)
@@ -137,7 +137,7 @@ def advising(advice: str) -> Callable[[Callable[Parameters, Result]], Callable[P
 
 
 def _amount(error: BaseException) -> str:
-    """What the allocation was that failed, as far as the message says so."""
+    """Return the size of the allocation that failed, if the message names it."""
     text = str(error)
     gpu = " on the GPU" if "cuda" in text.lower() else ""
     asked = re.search(r"tried to allocate (\d+) bytes", text)

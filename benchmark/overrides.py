@@ -80,7 +80,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     dotted = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
-        return f"there is no setting '{_short(dotted)}': {_suggestion([*map(str, first['loc'])], model)}{more}"
+        return f"unknown setting '{_short(dotted)}': {_suggestion([*map(str, first['loc'])], model)}{more}"
     words = _in_words(first["type"], first.get("ctx", {}), dotted) or first["msg"].removeprefix("Value error, ")
     return f"setting '{dotted}': {words[0].lower()}{words[1:]}, got {_short(repr(first['input']))}{more}"
 

@@ -1,4 +1,4 @@
-"""What a long action tells while it runs."""
+"""Progress of long work, as callbacks."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told what is going on; the command line draws it, a notebook may ignore it."""
+    """Receives progress updates; the command line draws them, a notebook may ignore them."""
 
     def begin(self, title: str, steps: int) -> None:
-        """A run starts that will take about so many control steps."""
+        """Start a run of about ``steps`` control steps."""
 
     def stage(self, name: str) -> None:
-        """Another part of it starts."""
+        """Start another stage of it."""
 
     def advance(self, steps: int) -> None:
-        """Control steps were taken, or turned out not to be needed."""
+        """Count control steps that were taken, or turned out not to be needed."""
 
     def say(self, line: str) -> None:
-        """Something worth a line."""
+        """Print a line."""
 
     def end(self) -> None:
-        """The run is over and went well."""
+        """End a run that succeeded."""
 
     def close(self) -> None:
-        """The run is over, however it went."""
+        """Clean up after a run, whether it succeeded or not."""
 
 
 class Silent:
-    """Says nothing."""
+    """Ignores all updates."""
 
     def begin(self, title: str, steps: int) -> None:
         """Ignore it."""

@@ -18,22 +18,22 @@ _received: set[int] = set()
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: what schedulers and system managers send before they kill."""
+    """SIGTERM arrived, which schedulers and system managers send before they kill."""
 
 
 def ended() -> bool:
-    """Whether a signal has asked the action to end."""
+    """Return whether a signal has asked the action to end."""
     return bool(_received)
 
 
 def exit_code() -> int:
-    """The exit code of an action that a signal has ended."""
+    """Return the exit code of an action that a signal has ended."""
     return TERMINATED if signal.SIGTERM in _received else INTERRUPTED
 
 
 @contextmanager
 def raising_terminated() -> Iterator[None]:
-    """Let SIGTERM end a block as Ctrl-C does, so that files are closed and workers stopped; only the main thread can.
+    """End a block on SIGTERM as Ctrl-C does, so that files are closed and workers stopped; for the main thread only.
 
     The first one raises `Terminated`, later ones do not disturb the way out.
     """
@@ -56,7 +56,7 @@ def raising_terminated() -> Iterator[None]:
 
 @contextmanager
 def stop_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C call ``stop`` and nothing else; only the main thread can."""
+    """Call ``stop`` on SIGTERM and Ctrl-C and do nothing else; for the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -23,7 +23,7 @@ STAGE_1_WEIGHTS = "stage1.safetensors"
 
 
 class Verdict(NamedTuple):
-    """What was looked at, and what was found.
+    """What was checked, and what is wrong with it.
 
     Attributes:
         counts: how many runs, adaptations, probes and Stage 1 trainings, by name.
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
 
 def verify(root: Path | str) -> Verdict:
-    """Look at every run, adaptation, probe and Stage 1 training below a folder, itself included.
+    """Check every run, adaptation, probe and Stage 1 training in or below a folder.
 
     Finished ones are held to the hashes of their manifests. Of unfinished ones, and of those from before there were
     hashes, it is seen whether they can be read and whether their checkpoint and rows belong together.

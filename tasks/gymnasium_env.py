@@ -88,14 +88,14 @@ class TaskEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         return self._observe(reading), self._info(reading)
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One control step of 0.01 s."""
+        """Take one control step of 0.01 s."""
         reading = self.task.step(np.asarray(action)[None])
         self._goals += int(reading.goal[0])
         observation, info = self._observe(reading), self._info(reading)
         return observation, float(reading.reward[0]), bool(reading.terminated[0]), False, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """The task's camera, (224, 224, 3) uint8."""
+        """Draw the task's camera: (224, 224, 3) uint8 RGB."""
         return self._frame() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="bench",
     help="The comparative benchmark for visual representations in dexterous manipulation. "
-    "A mistake is told in one line; --debug, anywhere, shows where it came from.",
+    "A mistake is reported in one line; --debug, anywhere, adds the traceback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -167,7 +167,7 @@ def ablate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of all runs.")
     ] = None,
 ) -> None:
-    """Do the runs of one of the paper's ablations, skip those that are done, and write the report with its figure."""
+    """Do the runs of one of the paper's ablations, skip finished ones, and write the report with its figure."""
     from ..runner import ablations
 
     chosen = ablations.ablation(name)
@@ -194,7 +194,7 @@ def ablate(
 def verify(
     runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs, or one below it.")] = Path("runs"),
 ) -> None:
-    """Name every altered, missing or damaged file in run folders, adaptations and probes; nothing is changed."""
+    """Name every altered, missing or damaged file in run folders, adaptations and probes; change nothing."""
     from ..verify import verify as look
 
     verdict = look(runs)
@@ -215,13 +215,13 @@ app.command("pretrain")(pretrain)
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine can do, and how to mend what it cannot."""
+    """Show what this machine can do, and how to fix what it cannot."""
     from .. import doctor as examination
 
     rows = examination.report()
     width = max(len(row.name) for row in rows)
     for row in rows:
-        mark = "ok  " if row.ok else "LACK"
+        mark = "ok     " if row.ok else "MISSING"
         remedy = f"   -> {row.remedy}" if row.remedy else ""
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
@@ -229,7 +229,7 @@ def doctor() -> None:
 
 
 def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> list[RunResult]:
-    """Do the runs, print their results and what failed, and give those that went well."""
+    """Do the runs, print results and failures, and return the results of those that succeeded."""
     import encoders
 
     names = list(dict.fromkeys(config.encoder for config in configs))
@@ -262,7 +262,7 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
 
 
 def check_house() -> None:
-    """Make sure that our packages are ours.
+    """Check that our packages are not shadowed by others of the same name.
 
     Raises:
         IntruderError: another package of the same name comes first on Python's path.
@@ -279,7 +279,7 @@ def check_house() -> None:
 
 
 def main() -> None:
-    """Entry point: one line and exit code 2 for what a user can mend."""
+    """Run the command line; a user's mistake is one line and exit code 2."""
     # Torch's threads would spin between two encodings and take the cores from the simulation workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -292,7 +292,7 @@ def main() -> None:
 
 
 def _guarded(action: Callable[[], Any], debug: bool) -> int:
-    """Run an action; print a user's mistake in one line. Returns the exit code."""
+    """Run an action, print a user's mistake in one line, and return the exit code."""
     try:
         check_house()
     except IntruderError as error:
@@ -331,7 +331,7 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
 
 
 def _say_ended(code: int) -> int:
-    """Say that a signal has ended the command, and how to go on."""
+    """Print that a signal ended the command, and how to resume."""
     what = "terminated" if code == signals.TERMINATED else "interrupted"
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     how = "goes on from the last iteration" if command in RESUMED else "begins anew"
@@ -340,7 +340,7 @@ def _say_ended(code: int) -> int:
 
 
 def _refused(error: OSError) -> str:
-    """One line for what the operating system refuses: the path, shortened, and why."""
+    """Return one line on what the operating system refused: the path, shortened, and why."""
     path, reason = os.fsdecode(error.filename), error.strerror or type(error).__name__
     if error.errno == errno.ENAMETOOLONG:
         longest = max(map(len, path.split("/")))

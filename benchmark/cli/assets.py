@@ -23,9 +23,9 @@ def fetch(
         typer.Option("--from", parser=user_path, metavar="DIR", help="Copy from this folder instead of downloading."),
     ] = None,
 ) -> None:
-    """Get an asset pack into the cache, every file hash-checked; what is there already is kept."""
+    """Download an asset pack into the cache and check every file's hash; keep what is there already."""
     if name not in FETCHED:
-        raise ConfigError(f"there is no asset pack '{name}' to fetch; expected {' or '.join(FETCHED)}")
+        raise ConfigError(f"unknown asset pack '{name}'; available: {', '.join(FETCHED)}")
 
     from .. import assets
     from .console import ConsoleProgress
@@ -38,7 +38,7 @@ def fetch(
 
 @app.command("list")
 def list_packs() -> None:
-    """The asset packs and what of them is on this machine."""
+    """List the asset packs and how much of each is on this machine."""
     from tasks.scene import ycb
 
     manifest = ycb.manifest()

@@ -29,7 +29,7 @@ RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "bes
 
 
 class ConsoleProgress:
-    """A live bar with an ETA on a terminal; elsewhere, a line now and then."""
+    """A live bar with an ETA on a terminal; elsewhere, an occasional line."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -60,7 +60,7 @@ class ConsoleProgress:
             self._bar.start()
 
     def stage(self, name: str) -> None:
-        """Name what is being done."""
+        """Name the current stage."""
         self._stage = name
         if self._bar is not None:
             self._bar.update(self._task, description=name)
@@ -79,12 +79,12 @@ class ConsoleProgress:
         self._console.print(f"  {line}")
 
     def end(self) -> None:
-        """Say how long it took."""
+        """Print how long it took."""
         self.close()
         self.say(f"done in {_clock(time.monotonic() - self._began)}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

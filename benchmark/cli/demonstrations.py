@@ -19,7 +19,7 @@ app = typer.Typer(help="List, collect, play, import and export demonstrations an
 
 @app.command("list")
 def list_demonstrations() -> None:
-    """The shipped experts and the imported demonstrations."""
+    """List the shipped experts and the imported demonstrations."""
     from ..demonstrations import commands as demo_commands
 
     for line in demo_commands.overview():

@@ -46,7 +46,7 @@ class _PatternOrCommand(TyperGroup):
     """``bench encoders dino*`` is ``bench encoders list dino*``."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Take what is no command for a pattern."""
+        """Read what is no command as a pattern."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             args = ["list", *args]
         return super().resolve_command(ctx, args)
@@ -74,7 +74,7 @@ def list_encoders(pattern: Annotated[str, typer.Argument(help="Names to list; * 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The encoder.")]) -> None:
-    """Print all that is known about an encoder: network, feature, input, files, licence, deviations."""
+    """Print an encoder's card: network, feature, input, files, licence, deviations."""
     import encoders
 
     card = encoders.card(name)
@@ -94,7 +94,7 @@ def check(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="The format to time beside float32; auto is the fast one.")] = "auto",
 ) -> None:
-    """Hold an encoder to its contract with three images of noise, and measure its size and speed here."""
+    """Check an encoder against its contract with three images of noise; measure its size and speed here."""
     import encoders
 
     card = encoders.card(spec)
@@ -154,7 +154,7 @@ def speed(
 
 
 def print_encoders(pattern: str) -> None:
-    """The table on standard output.
+    """Print the table.
 
     Raises:
         ConfigError: no name matches.
@@ -219,7 +219,7 @@ def _cells(name: str) -> tuple[str, ...]:
 
 
 def _card_at_hand(name: str) -> Card | None:
-    """The card, unless another package's code would have to be imported for it."""
+    """Return the card, or None if another package would have to be imported to read it."""
     from encoders.cards import CARDS
 
     return CARDS.get(name)
@@ -294,7 +294,7 @@ def _normalisation(how: Any) -> str:
 
 
 def _print_speed(encoder: Encoder, precision: str) -> None:
-    """The speed in float32 and in the fast format, with what the latter does to the features."""
+    """Print the speed in float32 and in the fast format, and what the latter does to the features."""
     from ..runner import speed as speeds
 
     row = speeds.measure(encoder, encoder.name, speeds.task_frames(BATCH), precision=precision, batch=BATCH)

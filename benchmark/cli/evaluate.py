@@ -30,7 +30,7 @@ def evaluate(
     workers: Annotated[int | None, typer.Option(min=0, help="Simulation processes. Speed only.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; by default as in the run.")] = None,
 ) -> None:
-    """Run finished policies under other backgrounds, from the same initial states; rows are added to their folders.
+    """Run finished policies under other backgrounds, from the same initial states; add the rows to their folders.
 
     A run that was altered or is damaged is named and left as it is, and the others are evaluated.
     """
@@ -41,7 +41,7 @@ def evaluate(
 
 
 def evaluate_all(folders: Sequence[Path], numbers: Sequence[int], **options: Any) -> bool:
-    """Evaluate runs one after another and print their tables; a folder that cannot be used does not stop the others.
+    """Evaluate runs one by one and print their tables; an unusable folder does not stop the others.
 
     Args:
         folders: of finished runs.
@@ -69,7 +69,7 @@ def evaluate_all(folders: Sequence[Path], numbers: Sequence[int], **options: Any
 
 
 def backgrounds(text: str) -> list[int]:
-    """The numbers in a comma-separated list, or all.
+    """Return the numbers in a comma-separated list, or all.
 
     Raises:
         ConfigError: something else than numbers from 0 to 10.
@@ -88,7 +88,7 @@ def backgrounds(text: str) -> list[int]:
 
 
 def print_shifts(folder: Path, shifts: Sequence[Shift]) -> None:
-    """A table on standard output."""
+    """Print the table."""
     from rich.console import Console
     from rich.table import Table
 

@@ -45,7 +45,7 @@ def probe(
     ] = "builtin",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Probe anew what is there already.")] = False,
 ) -> None:
-    """Regress hand, object, target and contact from frozen features of task frames; say how much each encoder sees.
+    """Regress hand, object, target and contact from frozen features of task frames; report how much each encoder sees.
 
     Cells that are done are skipped, and a killed probe goes on where it was.
     """
@@ -83,7 +83,7 @@ def probe(
 
 
 def print_cells(cells: Sequence[Cell], encoders: int, caption: str, seed: int) -> None:
-    """The table of R², and under it the margins of the first encoder over each of the others.
+    """Print the table of R², then the margins of the first encoder over each of the others.
 
     Args:
         cells: by task, then by encoder.

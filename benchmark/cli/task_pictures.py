@@ -53,7 +53,7 @@ VIEWER_LACKS = "no window for the viewer ({reason}); run it on a desktop, or lea
 
 
 class Text(NamedTuple):
-    """Words in one size and colour.
+    """A text in one size and colour.
 
     Attributes:
         words: lines break between any two of them.
@@ -90,7 +90,7 @@ class Film:
 
 
 def expert_episode(task: Task, expert: Actor, seed: int) -> Episode:
-    """The expert's first success among the reset seeds ``seed``, ``seed + 1``, ...; after five, its best failure."""
+    """Return the expert's first success from the seeds ``seed``, ``seed + 1``, ...; after five, its best failure."""
     failures = []
     for number in range(seed, seed + ATTEMPTS):
         found = collect(task, expert, episodes=1, first_seed=number, stochastic=False, successful_only=False)
@@ -143,7 +143,7 @@ def film(
 
 
 def background_frames(name: str, seed: int, quality: Quality, **options: Any) -> list[Frame]:
-    """One initial state under every background, in their order.
+    """Return one initial state under every background, in their order.
 
     Args:
         name: of the task.
@@ -163,7 +163,7 @@ def background_frames(name: str, seed: int, quality: Quality, **options: Any) ->
 
 
 def strip(shown: Film, title: str, details: Sequence[str], verdict: str = "") -> Frame:
-    """A film's frames side by side above one caption.
+    """Return a film's frames side by side above one caption.
 
     Args:
         shown: the film.
@@ -191,7 +191,7 @@ def strip(shown: Film, title: str, details: Sequence[str], verdict: str = "") ->
 
 
 def contact_sheet(frames: Sequence[Frame], card: TaskCard, details: Sequence[str]) -> Frame:
-    """The frames of `background_frames`, each with its background's number and name.
+    """Return the frames of `background_frames`, each with its background's number and name.
 
     The caption, a title and a line for each of the details, fills the cell that is left free.
 
@@ -209,7 +209,7 @@ def contact_sheet(frames: Sequence[Frame], card: TaskCard, details: Sequence[str
 
 
 def look_name(card: TaskCard, look: Background) -> str:
-    """What a background is called in a task, which may have a training scene of its own."""
+    """Return the name of a background in a task, which may have a training scene of its own."""
     return look.name if look.number else f"{card.training_background or look.name} (training)"
 
 
@@ -233,7 +233,7 @@ def mosaic(frames: Sequence[Frame], labels: Sequence[Text], columns: int) -> Fra
 
 
 def png(picture: Frame, description: str) -> bytes:
-    """A PNG that says in itself what it shows."""
+    """Return a PNG whose metadata says what it shows."""
     about = PngInfo()
     about.add_itxt("Description", description)
     buffer = io.BytesIO()
@@ -242,7 +242,7 @@ def png(picture: Frame, description: str) -> bytes:
 
 
 def require_display() -> None:
-    """Prove that a window can be opened; MuJoCo's viewer would wait for ever where it cannot.
+    """Check that a window can be opened; MuJoCo's viewer would hang otherwise.
 
     Raises:
         GraphicsError: there is no display, or no OpenGL window on it.
@@ -311,7 +311,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _ruler() -> ImageDraw.ImageDraw:
-    """Something to measure text with."""
+    """Return a canvas to measure text with."""
     return ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
 

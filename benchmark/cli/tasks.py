@@ -88,7 +88,7 @@ def show(
 
 
 def print_tasks() -> None:
-    """The table on standard output; the success rules stand below it where the terminal is narrow."""
+    """Print the table, with the success rules below it if the terminal is narrow."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -146,7 +146,7 @@ def _print_rules(cards: Sequence[TaskCard]) -> None:
 
 
 def _check_picture(path: Path) -> None:
-    """Refuse a picture that could not be written, before any work."""
+    """Check that the picture can be written, before any work."""
     if path.suffix.lower() != ".png":
         raise ConfigError(f"--out {path}: the picture is a PNG; give a name that ends in .png")
     if path.is_dir():
@@ -244,7 +244,7 @@ def _scene(card: TaskCard, options: dict[str, Any], seed: int) -> list[str]:
 
 
 def _pack(card: TaskCard, options: dict[str, Any]) -> list[str]:
-    """The objects, where there is a choice of them."""
+    """Return the packs of objects, if there is a choice."""
     if len(card.packs) == 1:
         return []
     return ["official YCB meshes" if options["objects"] == "ycb" else "builtin objects"]

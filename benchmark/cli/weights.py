@@ -24,7 +24,7 @@ app = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True
 
 @app.command()
 def fetch(name: Name, task: Task = None, accept_licence: Accept = False) -> None:
-    """Download an encoder's official weights into the cache; what is there already is checked and kept."""
+    """Download an encoder's official weights into the cache; check and keep what is there already."""
     import encoders
 
     from .console import ConsoleProgress
@@ -43,7 +43,7 @@ def import_(
     task: Task = None,
     accept_licence: Accept = False,
 ) -> None:
-    """Copy official weights that you got by hand into the cache, checked."""
+    """Check official weights that you downloaded by hand, and copy them into the cache."""
     import encoders
 
     for path in encoders.import_file(name, file, task, accept_licence=accept_licence):
@@ -68,7 +68,7 @@ def verify(
 
 @app.command()
 def path(name: Name, task: Task = None) -> None:
-    """Print where an encoder's cached official weights lie."""
+    """Print the path of an encoder's cached official weights."""
     from encoders import acquire
 
     typer.echo(acquire.path(name, task))
@@ -76,7 +76,7 @@ def path(name: Name, task: Task = None) -> None:
 
 @app.command("list")
 def list_weights() -> None:
-    """The official files: what is in the cache, and where the others are to be had."""
+    """List the official files: which are in the cache, and where to get the others."""
     import encoders
     from encoders.weights.official import cached_path
 
@@ -105,7 +105,7 @@ def _cached_names() -> list[str]:
 
 
 def _card_at_hand(name: str) -> Card | None:
-    """The card of a built-in encoder with official files; others see to their weights themselves."""
+    """Return the card of a built-in encoder with official files, or None; others load their own weights."""
     from encoders.cards import CARDS
 
     card = CARDS.get(name)

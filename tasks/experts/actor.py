@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Actor(Protocol):
-    """An expert: mean actions from state observations, and Gaussian noise on them."""
+    """An expert: mean actions from state observations, plus Gaussian noise."""
 
     @property
     def observation_dim(self) -> int:
@@ -37,14 +37,14 @@ class Actor(Protocol):
         """Hash of what determines its actions."""
 
     def mean(self, observations: npt.ArrayLike) -> FloatArray:
-        """Mean actions: (n, observation_dim) -> (n, action_dim), not clipped; a row does not depend on the others."""
+        """Return mean actions: (n, observation_dim) -> (n, action_dim), not clipped; rows are independent."""
 
     def sample(self, observations: npt.ArrayLike, noise: npt.ArrayLike) -> FloatArray:
-        """Actions with the given standard normal noise, (n, action_dim), not clipped."""
+        """Return actions with the given standard normal noise, (n, action_dim), not clipped."""
 
 
 class ScriptedExpert(ABC):
-    """An expert written as a rule; subclasses say what `mean` does.
+    """An expert written as a rule; subclasses implement `mean`.
 
     Args:
         card: of the task it acts in.
@@ -62,10 +62,10 @@ class ScriptedExpert(ABC):
 
     @abstractmethod
     def mean(self, observations: npt.ArrayLike) -> FloatArray:
-        """Mean actions: (n, observation_dim) -> (n, action_dim) float64, each row from its own observation alone."""
+        """Return mean actions: (n, observation_dim) -> (n, action_dim) float64; rows are independent."""
 
     def sample(self, observations: npt.ArrayLike, noise: npt.ArrayLike) -> FloatArray:
-        """Actions with the given standard normal noise, (n, action_dim), not clipped."""
+        """Return actions with the given standard normal noise, (n, action_dim), not clipped."""
         actions: FloatArray = self.mean(observations) + np.exp(self.log_std) * np.asarray(noise, np.float64)
         return actions
 

@@ -101,7 +101,7 @@ class Expert:
         return digest.hexdigest()
 
     def mean(self, observations: npt.ArrayLike) -> FloatArray:
-        """Mean actions.
+        """Return the mean actions.
 
         Every row is computed by itself, so a row's result does not depend on the others, bit for bit.
 
@@ -126,12 +126,12 @@ class Expert:
         return result
 
     def sample(self, observations: npt.ArrayLike, noise: npt.ArrayLike) -> FloatArray:
-        """Actions with the given standard normal noise, (n, action_dim), not clipped."""
+        """Return actions with the given standard normal noise, (n, action_dim), not clipped."""
         result: FloatArray = self.mean(observations) + np.exp(self.log_std) * np.asarray(noise, np.float64)
         return result
 
     def arrays(self) -> dict[str, FloatArray]:
-        """The arrays under their names in files: W0, b0, W1, ..., in_shift, in_scale, out_shift, out_scale, log_std."""
+        """Return the arrays as files name them: W0, b0, W1, ..., in_shift, in_scale, out_shift, out_scale, log_std."""
         layers = {f"W{i}": weight for i, weight in enumerate(self.weights)}
         layers |= {f"b{i}": bias for i, bias in enumerate(self.biases)}
         vectors = (self.observation_shift, self.observation_scale, self.action_shift, self.action_scale, self.log_std)
@@ -161,7 +161,7 @@ class Expert:
         )
 
     def rounded(self, precision: Precision) -> Expert:
-        """The expert as a file in this precision holds it."""
+        """Return the expert as a file in this precision holds it."""
         dtype = _dtype(precision)
         with np.errstate(over="ignore"):  # an overflow is refused as not finite
             return Expert.from_arrays({name: array.astype(dtype) for name, array in self.arrays().items()})
@@ -188,7 +188,7 @@ class Expert:
 
     @classmethod
     def load(cls, path: str | Path) -> Expert:
-        """Read what `save` wrote; where a card lies beside it, its hash is checked.
+        """Read what `save` wrote, and check its hash if a card lies beside it.
 
         Raises:
             ExpertError: the file is missing, broken, or not the one its card describes.
@@ -202,12 +202,12 @@ class Expert:
 
 
 def card_path(path: str | Path) -> Path:
-    """Where the card of an expert's file lies."""
+    """Return the path of the card beside an expert's file."""
     return expanded(path).with_suffix(".json")
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """The card beside an expert's file.
+    """Return the card beside an expert's file.
 
     Raises:
         ExpertError: it is missing or broken.
@@ -222,7 +222,7 @@ def shipped_names() -> list[str]:
 
 
 def shipped(task_name: str) -> Expert:
-    """The expert that ships with the package for a task.
+    """Return the expert that ships with the package for a task.
 
     Raises:
         ExpertError: there is none.
@@ -232,7 +232,7 @@ def shipped(task_name: str) -> Expert:
 
 
 def shipped_card(task_name: str) -> dict[str, Any]:
-    """How that expert was trained, its return and success, its hash.
+    """Return that expert's card: training, return and success, hash.
 
     Raises:
         ExpertError: there is no such expert, or no card.

@@ -106,7 +106,7 @@ def draw_angles(generator: Generator, n: int, ranges: FloatArray) -> FloatArray:
 
 
 def draw_orientations(generator: Generator, n: int) -> FloatArray:
-    """How the hand is held: (n, 3, 3) from its frame to the world; palm down, palm up, or anyhow."""
+    """Draw orientations of the hand: (n, 3, 3) from its frame to the world; palm down, palm up, or any."""
     held = np.stack([PALM_DOWN, PALM_UP, np.eye(3)])[generator.choice(3, n, p=ORIENTATION_SHARES)]
     anyhow = (held == np.eye(3)).all(axis=(1, 2))
     turn = generator.normal(0.0, SHAKE, (n, 3))
@@ -116,7 +116,7 @@ def draw_orientations(generator: Generator, n: int) -> FloatArray:
 
 
 def draw_views(generator: Generator, n: int, hand: FloatArray) -> View:
-    """Where the cameras are.
+    """Draw camera positions.
 
     Args:
         generator: where chance comes from.
@@ -204,7 +204,7 @@ def draw_colours(generator: Generator, shape: tuple[int, ...]) -> FloatArray:
 
 
 def draw_hand_colours(generator: Generator, n: int) -> FloatArray:
-    """The hand's colours (n, 4): half of them its own, a quarter near it, a quarter any."""
+    """Draw the hand's colours (n, 4): half of them its own, a quarter near it, a quarter any."""
     own = np.broadcast_to((*HAND_COLOUR, 1.0), (n, 4))
     near = own.copy()
     near[:, :3] = (near[:, :3] * generator.normal(1.0, 0.12, (n, 3)) * generator.uniform(0.5, 1.1, (n, 1))).clip(0, 1)
@@ -213,7 +213,7 @@ def draw_hand_colours(generator: Generator, n: int) -> FloatArray:
 
 
 def draw_tints(generator: Generator, shape: tuple[int, ...]) -> FloatArray:
-    """What a picture's colours are multiplied by: mostly nothing, else a colour."""
+    """Draw factors for the colours of pictures: mostly 1, else a colour."""
     white = generator.random((*shape, 1)) < 0.6
     return np.where(white, 1.0, 0.3 + 0.7 * draw_colours(generator, shape))
 

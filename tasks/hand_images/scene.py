@@ -84,7 +84,7 @@ class SceneIndex(NamedTuple):
 
 
 def build(generator: np.random.Generator) -> tuple[mujoco.MjModel, SceneIndex]:
-    """The model, with pictures and a sky of which some are drawn from the generator."""
+    """Build the model; some of its pictures and skies are drawn from the generator."""
     spec = dexmv_hand(DexMVHand(forearm=(0.05, 0.09)))
     pictures = {name: texture(name) for name in (*PATTERNS, *FILES)}
     pictures |= {name: iio.imread(folder() / "resources" / "textures" / name)[..., :3] for name in PACKAGE_FILES}

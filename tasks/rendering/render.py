@@ -90,7 +90,7 @@ class Renderer:
             raise RenderError(f"quality is 'paper' or 'fast', got {quality!r}")
         names = [model.camera(index).name for index in range(model.ncam)]
         if camera not in names:
-            raise RenderError(f"there is no camera {camera!r}; the scene has {', '.join(names)}")
+            raise RenderError(f"unknown camera {camera!r}; available: {', '.join(names)}")
         model = self.model = scene_quality(copy.copy(model), quality)
         self._context, self.device = open_context(device)
         self._process = os.getpid()

@@ -186,7 +186,7 @@ def table_arena(hand: DexMVHand, physics: Physics, background: int, margin: floa
 
 
 def _forget_adroit_settings(spec: mujoco.MjSpec) -> None:
-    """Give the picture and the memory MuJoCo's defaults, as the DexMV scenes have them."""
+    """Reset visual and memory settings to MuJoCo's defaults, as in the DexMV scenes."""
     usual = mujoco.MjSpec()
     spec.visual.global_.offwidth = usual.visual.global_.offwidth
     spec.visual.global_.offheight = usual.visual.global_.offheight

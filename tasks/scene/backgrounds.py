@@ -21,7 +21,7 @@ ADROIT_TABLE = "tablecube"
 
 @dataclass(frozen=True)
 class Background:
-    """One look.
+    """The look of one background.
 
     Attributes:
         number: as the release counts its arenas; 0 is the training scene.
@@ -52,7 +52,7 @@ BACKGROUNDS = (
 
 
 def background(number: int) -> Background:
-    """The look of a number.
+    """Return a background by its number.
 
     Raises:
         TaskError: there is none.
@@ -61,7 +61,7 @@ def background(number: int) -> Background:
         if known.number == number:
             return known
     last = BACKGROUNDS[-1].number
-    raise TaskError(f"there is no background {number!r}: 0 is the training scene, 1 to {last} are the shifted ones")
+    raise TaskError(f"unknown background {number!r}: 0 is the training scene, 1 to {last} are the shifted ones")
 
 
 def dress_table_arena(spec: mujoco.MjSpec, number: int) -> None:

@@ -27,7 +27,7 @@ PAPER_CCD_ITERATIONS = 50
 
 @cache
 def folder() -> Path:
-    """The folder of the hand's files; the package that holds it is found but never imported (it prints).
+    """Return the folder of the hand's files; the package that holds it is found but never imported (it prints).
 
     Raises:
         AssetError: the package is missing, or its files are not the ones that the tasks were checked against.
@@ -46,7 +46,7 @@ def folder() -> Path:
 
 
 def files_sha256(root: Path) -> str:
-    """One digest over the names and contents of all files below a folder."""
+    """Return a digest of the names and contents of all files below a folder."""
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         if path.is_file():
@@ -56,7 +56,7 @@ def files_sha256(root: Path) -> str:
 
 
 def load_scene(file: str, physics: Physics) -> mujoco.MjSpec:
-    """An Adroit scene as an editable specification.
+    """Return an Adroit scene as an editable specification.
 
     Args:
         file: name of the MJCF file, for example ``adroit_door.xml``.
@@ -78,7 +78,7 @@ def use_paper_collisions(spec: mujoco.MjSpec) -> None:
 
 @dataclass(frozen=True)
 class DexMVHand:
-    """What differs between the DexMV tasks' hands.
+    """Parameters that differ between the DexMV tasks' hands.
 
     Attributes:
         forearm: radius and half length of the forearm's collision capsule, metres.
@@ -111,7 +111,7 @@ SOFT_SOLIMP = (0.9, 0.95, 0.001, 0.1, 2.0)
 
 
 def dexmv_hand(variant: DexMVHand) -> mujoco.MjSpec:
-    """The hand of the DexMV tasks on its arm of six joints, without a scene, sensors or lights.
+    """Return the hand of the DexMV tasks on its arm of six joints, without a scene, sensors or lights.
 
     Source: the released ``adroit_{relocate,pour,placement}.xml`` as differences to Adroit's relocate scene.
     """

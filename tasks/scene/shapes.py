@@ -73,12 +73,12 @@ class Section(NamedTuple):
 
 
 def pieces(name: str) -> tuple[Piece, ...]:
-    """The pieces of an object by its name."""
+    """Return the pieces of an object by its name."""
     return _SHAPES[name]()
 
 
 def loft(sections: Sequence[Section], angle: float = 0.0, count: int = 12) -> Piece:
-    """The convex hull over horizontal cross-sections.
+    """Return the convex hull over horizontal cross-sections.
 
     Args:
         sections: their centres and half widths are along axes turned by ``angle``.
@@ -98,7 +98,7 @@ def loft(sections: Sequence[Section], angle: float = 0.0, count: int = 12) -> Pi
 
 
 def as_hull(box: Piece) -> Piece:
-    """The same box as the convex hull of its corners."""
+    """Return the same box as the convex hull of its corners."""
     corners = np.array(list(product((-1.0, 1.0), repeat=3))) * box.size
     rotation = np.empty(9)
     mujoco.mju_quat2Mat(rotation, np.array(box.quaternion))
@@ -106,12 +106,12 @@ def as_hull(box: Piece) -> Piece:
 
 
 def foam_brick() -> tuple[Piece, ...]:
-    """One box."""
+    """Return one box."""
     return (as_hull(Piece(Geom.mjGEOM_BOX, (0.0268, 0.0392, 0.0259), (0.0003, -0.0001, 0.0081))),)
 
 
 def sugar_box() -> tuple[Piece, ...]:
-    """A box, which leans a little as the scanned one does."""
+    """Return a box, which leans a little as the scanned one does."""
     sections = [
         Section(-0.0934, 0.0225, 0.0440, 0.0028, -0.0017, 8.0),
         Section(-0.0910, 0.0239, 0.0476, 0.0028, -0.0017, 8.0),
@@ -122,7 +122,7 @@ def sugar_box() -> tuple[Piece, ...]:
 
 
 def tomato_soup_can() -> tuple[Piece, ...]:
-    """A cylinder."""
+    """Return a cylinder."""
     return (
         loft(
             [
@@ -137,7 +137,7 @@ def tomato_soup_can() -> tuple[Piece, ...]:
 
 
 def potted_meat_can() -> tuple[Piece, ...]:
-    """A tin with rounded corners and the wider rim of its lid."""
+    """Return a tin with rounded corners and the wider rim of its lid."""
     body = [
         Section(-0.0506, 0.0465, 0.0255, -0.0022, -0.0004, 4.5),
         Section(-0.0480, 0.0489, 0.0273, -0.0022, -0.0004, 4.5),
@@ -152,7 +152,7 @@ def potted_meat_can() -> tuple[Piece, ...]:
 
 
 def mustard_bottle() -> tuple[Piece, ...]:
-    """A squeeze bottle: a body with a waist, shoulders like a cone, and a cap."""
+    """Return a squeeze bottle: a body with a waist, shoulders like a cone, and a cap."""
     lower = [
         Section(-0.0848, 0.0250, 0.0400, -0.0035, 0.0010, 2.6),
         Section(-0.0790, 0.0291, 0.0481, -0.0025, -0.0002, 2.6),
@@ -183,7 +183,7 @@ class Disc(NamedTuple):
 
 
 def bar(low: float, high: float, *discs: Disc) -> Piece:
-    """A flat bar, the convex hull over discs, with bevelled edges between the heights ``low`` and ``high``."""
+    """Return a flat bar, the convex hull over discs, with bevelled edges between the heights ``low`` and ``high``."""
     levels = ((low, BEVEL), (low + BEVEL, 0.0), (high - BEVEL, 0.0), (high, BEVEL))
     sections = [
         Section(height, disc.radius - inset, disc.radius - inset, disc.x, disc.y)
@@ -194,7 +194,7 @@ def bar(low: float, high: float, *discs: Disc) -> Piece:
 
 
 def large_clamp() -> tuple[Piece, ...]:
-    """A spring clamp that lies on its side: two halves of the hinge, two jaws and two grips."""
+    """Return a spring clamp that lies on its side: two halves of the hinge, two jaws and two grips."""
     return (
         bar(-0.0130, 0.0145, Disc(-0.0230, -0.0040, 0.0138), Disc(-0.0100, -0.0040, 0.0130)),
         bar(-0.0197, 0.0178, Disc(-0.0040, -0.0030, 0.0130), Disc(0.0265, -0.0040, 0.0135)),
@@ -228,7 +228,7 @@ BANANA_WIDTH = 1.1  # times its thickness
 
 
 def banana() -> tuple[Piece, ...]:
-    """A bow of hulls, each over a few round cross-sections that stand across the bow."""
+    """Return a bow of hulls, each over a few round cross-sections that stand across the bow."""
     points = np.array(BANANA)
     along = np.gradient(points[:, :2], axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -252,7 +252,7 @@ def ring(radius: float, half: Vector3, center: Vector3 = (0.0, 0.0, 0.0), sides:
 
 
 def strut(start: tuple[float, float], end: tuple[float, float], thickness: float, width: float) -> Piece:
-    """A box between two points (x, z) of a mug's handle, of half sizes ``thickness`` and ``width``."""
+    """Return a box between two points (x, z) of a mug's handle, of half sizes ``thickness`` and ``width``."""
     (x, z), (end_x, end_z) = start, end
     length, slope = hypot(end_x - x, end_z - z), atan2(z - end_z, end_x - x)
     middle = ((x + end_x) / 2, -0.002, (z + end_z) / 2)
@@ -260,12 +260,12 @@ def strut(start: tuple[float, float], end: tuple[float, float], thickness: float
 
 
 def only_seen(parts: Sequence[Piece], rgba: Rgba = LINING_RED) -> list[Piece]:
-    """The same pieces, without contacts and in a colour of their own."""
+    """Return the same pieces, without contacts and in a colour of their own."""
     return [replace(part, collides=False, rgba=rgba) for part in parts]
 
 
 def mug() -> tuple[Piece, ...]:
-    """The mug of relocate: thin walls, a rim, a bottom and a handle."""
+    """Return the mug of relocate: thin walls, a rim, a bottom and a handle."""
     x, y = -0.0036, 0.0007
     corners = ((0.0410, 0.0335), (0.0560, 0.0290), (0.0628, 0.0165), (0.0620, -0.0060), (0.0400, -0.0210))
     handle = [strut(start, end, 0.0038, 0.0065) for start, end in pairwise(corners)]
@@ -280,7 +280,7 @@ def mug() -> tuple[Piece, ...]:
 
 
 def pouring_mug() -> tuple[Piece, ...]:
-    """The mug of pour: twelve thick walls, so that no particle slips through, a bottom and a handle."""
+    """Return the mug of pour: twelve thick walls, so that no particle slips through, a bottom and a handle."""
     walls = ring(0.042, (0.006, 0.014, 0.040), (0.0, 0.0, 0.00152))
     walls[8] = replace(walls[8], size=(0.006, 0.012, 0.040))
     handle = [
@@ -296,7 +296,7 @@ def pouring_mug() -> tuple[Piece, ...]:
 
 
 def box_mug() -> tuple[Piece, ...]:
-    """The mug of place_inside, as the released code builds it from boxes."""
+    """Return the mug of place_inside, as the released code builds it from boxes."""
     walls = []
     for number in range(12):
         angle = number * pi / 6
@@ -312,7 +312,7 @@ def box_mug() -> tuple[Piece, ...]:
 
 
 def mug_lining() -> tuple[Piece, ...]:
-    """What shows inside the box mugs and around their rim: the scanned mug, which has no contacts."""
+    """Return what shows inside the box mugs and around their rim: the scanned mug, which has no contacts."""
     x, y = -0.0036, 0.0007
     walls = ring(0.0378, (0.0010, 0.0064, 0.0375), (x, y, 0.0040), 20)
     rim = ring(0.0449, (0.0012, 0.0073, 0.0028), (x, y, 0.0396), 20)
@@ -320,13 +320,13 @@ def mug_lining() -> tuple[Piece, ...]:
 
 
 def about_z(angle: float) -> Quaternion:
-    """The rotation about z by an angle in degrees."""
+    """Return the rotation about z by an angle in degrees."""
     half = radians(angle) / 2
     return (cos(half), 0.0, 0.0, sin(half))
 
 
 def about_y(angle: float) -> Quaternion:
-    """The rotation about y by an angle in degrees."""
+    """Return the rotation about y by an angle in degrees."""
     half = radians(angle) / 2
     return (cos(half), 0.0, sin(half), 0.0)
 

@@ -29,7 +29,7 @@ FLOOR_TILES, FLOOR_TILE_SIZE, FLOOR_STRIPS = 3, 128, 5
 
 
 class Look(NamedTuple):
-    """What the original's pixels measure.
+    """Statistics of the original texture's pixels.
 
     Attributes:
         mean: red, green and blue in [0, 1].
@@ -61,7 +61,7 @@ FILES = MappingProxyType({"woodr": "wood.png", "silverRaw": "silverRaw.png", "wo
 
 @cache
 def texture(name: str) -> Image:
-    """A texture by the name of its file in the release: (H, W, 3) uint8, read-only, the same at every call.
+    """Return a texture by the name of its file in the release: (H, W, 3) uint8, read-only, the same at every call.
 
     Raises:
         TaskError: there is none of this name.
@@ -72,13 +72,13 @@ def texture(name: str) -> Image:
     elif name in PATTERNS:
         image = painted(PATTERNS[name](np.random.default_rng(list(name.encode()))), LOOKS[name])
     else:
-        raise TaskError(f"there is no texture {name!r}; available: {', '.join((*PATTERNS, *FILES))}")
+        raise TaskError(f"unknown texture {name!r}; available: {', '.join((*PATTERNS, *FILES))}")
     image.setflags(write=False)
     return image
 
 
 def painted(pattern: FloatArray, look: Look) -> Image:
-    """Give a pattern its colours.
+    """Colour a pattern.
 
     Args:
         pattern: (H, W) or (H, W, 3), brighter where larger; its scale and zero do not matter.
@@ -175,7 +175,7 @@ def light_wood(generator: np.random.Generator) -> FloatArray:
 
 
 def purple(_generator: np.random.Generator) -> FloatArray:
-    """Nothing."""
+    """Return no pattern."""
     return np.zeros((SIZE, SIZE))
 
 

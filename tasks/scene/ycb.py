@@ -28,7 +28,7 @@ TEXTURE_FILE = "texture_map.png"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """What is known of one file; one of the two hashes is always there.
+    """A file's size and hashes, of which at least one is given.
 
     Attributes:
         sha256: hexadecimal.
@@ -41,7 +41,7 @@ class OfficialFile:
     size: int | None = None
 
     def matches(self, content: bytes) -> bool:
-        """Whether these bytes are the official ones."""
+        """Return whether these bytes are the official ones."""
         if self.sha256 is not None:
             return hashlib.sha256(content).hexdigest() == self.sha256
         return git_blob_id(content) == self.git_blob
@@ -75,7 +75,7 @@ class Manifest:
 
 @cache
 def manifest() -> Manifest:
-    """The list of official files, as it ships with the package."""
+    """Return the list of official files, as it ships with the package."""
     content = json.loads(MANIFEST.read_text(encoding="utf-8"))
     return Manifest(
         **content["source"],
@@ -86,7 +86,7 @@ def manifest() -> Manifest:
 
 
 def cache_folder() -> Path:
-    """Where the pack lies once it is fetched, in the same cache as the encoders' weights. Not created."""
+    """Return the folder that the pack is fetched into, in the encoders' cache; it may not exist yet."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return expanded(chosen) / "ycb"
@@ -121,7 +121,7 @@ def collision_files(folder_name: str, version: str | None = None) -> list[Path]:
 
 
 def visual_file(folder_name: str) -> Path:
-    """The visual mesh of an object, in MuJoCo's binary format, in metres and in the body's frame.
+    """Return the visual mesh of an object, in MuJoCo's binary format, in metres and in the body's frame.
 
     Raises:
         AssetError: there is no such object, or its mesh is missing or not the official one.
@@ -133,7 +133,7 @@ def visual_file(folder_name: str) -> Path:
 
 
 def texture_file(folder_name: str) -> Path | None:
-    """The texture of an object, a PNG, or None where it was not fetched.
+    """Return the texture of an object, a PNG, or None where it was not fetched.
 
     Raises:
         AssetError: there is no such object, or its texture is there and not the official one.
@@ -145,7 +145,7 @@ def texture_file(folder_name: str) -> Path | None:
 
 
 def pack_sha256() -> str:
-    """One digest over the required files' paths and hashes: the pack's name in a run's identity.
+    """Return a digest of the required files' paths and hashes: the pack's name in a run's identity.
 
     It comes from the manifest and says nothing about this machine; textures do not count.
     """
@@ -166,7 +166,7 @@ def textures() -> list[str]:
 
 
 def is_official(path: str) -> bool:
-    """Whether a file of the manifest is in the cache and has the official content.
+    """Return whether a file of the manifest is in the cache and has the official content.
 
     Args:
         path: below the pack's folder, as the manifest has it.
@@ -179,7 +179,7 @@ def is_official(path: str) -> bool:
 
 
 def git_blob_id(content: bytes) -> str:
-    """The name git gives to a file's content, 40 hexadecimal digits."""
+    """Return git's blob id of a file's content, 40 hexadecimal digits."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -215,7 +215,7 @@ def _hash_matches(path: Path, known: OfficialFile) -> bool:
 
 @lru_cache(maxsize=1024)
 def _content_matches(path: Path, mtime_ns: int, size: int, known: OfficialFile) -> bool:
-    """Hash the file once a process, as long as time and size stay the same."""
+    """Hash the file once per process, as long as its time and size stay the same."""
     return known.size in (None, size) and known.matches(path.read_bytes())
 
 

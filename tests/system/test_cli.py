@@ -119,7 +119,7 @@ LIGHT_MISTAKES = {
     "seed no number": (["run", "--seed", "0,one"], r"--seed 0,one: expected whole numbers"),
     "seed negative": (["run", "--seed", "-1"], r"setting 'seed': should be at least 0, got -1"),
     "seed too large": (["run", "--seed", str(10**20)], r"setting 'seed': should be less than"),
-    "unknown key": (["run", "--set", "learner.stepsize=1"], r"there is no setting 'learner\.stepsize': did you mean"),
+    "unknown key": (["run", "--set", "learner.stepsize=1"], r"unknown setting 'learner\.stepsize': did you mean"),
     "wrong type": (["run", "--set", "learner.step_size=big"], r"'learner\.step_size': should be a number"),
     "out of range": (["run", "--set", "learner.gamma=2"], r"'learner\.gamma': should be at most 1"),
     "no value": (["run", "--set", "learner.gamma"], r"expected KEY=VALUE"),

@@ -93,10 +93,10 @@ def test_presets_are_not_changed_by_overrides():
 
 
 REFUSED = {
-    "learner.stepsize=0.1": r"there is no setting 'learner\.stepsize': did you mean 'learner\.step_size'\?",
-    "learnr.step_size=0.1": r"there is no setting 'learnr': did you mean 'learner'\?",
-    "workrs=2": r"there is no setting 'workrs': did you mean 'workers'\?",
-    "rollout.zzz=2": r"there is no setting 'rollout\.zzz': available: horizon, slots, quality",
+    "learner.stepsize=0.1": r"unknown setting 'learner\.stepsize': did you mean 'learner\.step_size'\?",
+    "learnr.step_size=0.1": r"unknown setting 'learnr': did you mean 'learner'\?",
+    "workrs=2": r"unknown setting 'workrs': did you mean 'workers'\?",
+    "rollout.zzz=2": r"unknown setting 'rollout\.zzz': available: horizon, slots, quality",
     "learner.step_size=fast": r"setting 'learner\.step_size': should be a number, got 'fast'",
     "learner.iterations=2.5": r"setting 'learner\.iterations': should be a whole number, got 2\.5",
     "learner.iterations=-1": r"setting 'learner\.iterations': should be at least 0, got -1",

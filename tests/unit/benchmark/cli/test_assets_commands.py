@@ -71,8 +71,8 @@ def test_fetch_from_a_folder_and_from_the_network(bench, tmp_path, cache):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("fetch", "ycc"), "no asset pack 'ycc' to fetch; expected ycb"),
-        (("fetch", "builtin"), "no asset pack 'builtin' to fetch; expected ycb"),
+        (("fetch", "ycc"), "unknown asset pack 'ycc'; available: ycb"),
+        (("fetch", "builtin"), "unknown asset pack 'builtin'; available: ycb"),
         (("fetch",), "Missing argument"),
         (("fetch", "ycb", "--from", "/nowhere"), "there is no folder /nowhere"),
     ],

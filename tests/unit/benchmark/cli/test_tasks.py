@@ -306,7 +306,7 @@ def test_a_display_that_opens_no_window_is_one_line(monkeypatch, initialised):
         (["show", "pen", "--quality", "best"], "quality is 'paper' or 'fast', got 'best'"),
         (["show", "pour", "--quality", "best"], "quality is 'paper' or 'fast', got 'best'"),
         (["show", "pen", "--objects", "lego"], "objects are 'builtin' or 'ycb', got 'lego'"),
-        (["show", "pen", "--background", "11"], "there is no background 11"),
+        (["show", "pen", "--background", "11"], "unknown background 11"),
         (["show", "pen", "--backgrounds", "--background", "3"], "leave out --background"),
         (["show", "pen", "--backgrounds", "--interactive"], "leave out --background and --interactive"),
         (["show", "pen", "--interactive", "--out", "pen.png"], "writes no file"),

@@ -243,5 +243,5 @@ def test_a_renderer_leaves_the_model_as_it_was():
 
 
 def test_an_unknown_camera_is_one_line():
-    with pytest.raises(RenderError, match="no camera 'tip'; the scene has fixed, vil_camera, top"):
+    with pytest.raises(RenderError, match="unknown camera 'tip'; available: fixed, vil_camera, top"):
         Renderer(tasks.make("hammer").model, "tip")

@@ -75,7 +75,7 @@ def test_a_texture_is_the_same_at_every_call_and_cannot_be_spoilt(name):
 
 
 def test_an_unknown_texture_is_one_line():
-    with pytest.raises(TaskError, match="no texture 'velvet'; available: ceramic, ") as refusal:
+    with pytest.raises(TaskError, match="unknown texture 'velvet'; available: ceramic, ") as refusal:
         texture("velvet")
     assert "\n" not in str(refusal.value)
 

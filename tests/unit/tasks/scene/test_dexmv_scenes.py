@@ -470,7 +470,7 @@ def test_scene_options_are_the_rollouts_by_default(made):
         ("pour", {"tank_height": 0.0}, "tank_height is between"),
         ("place_inside", {"mug_scale": 0.5}, "mug_scale is between"),
         ("pour", {"objects": "real"}, "pour: objects are"),
-        ("relocate-mug", {"background": 11}, "no background 11"),
+        ("relocate-mug", {"background": 11}, "unknown background 11"),
     ],
 )
 def test_wrong_options_are_refused(name, options, says):
