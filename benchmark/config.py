@@ -144,30 +144,50 @@ class EvaluationSettings(Part):
 
 
 class AdaptationSettings(Part):
-    """Stage 2 settings, used when a run must adapt its encoder itself; see `benchmark.adapt.config.AdaptConfig`.
+    """The numbers of Stage 2, for a run that adapts its encoder itself and for ``bench adapt`` alike.
+
+    The defaults are for minutes on a CPU; the paper's are 100,000 steps of 8 pairs at 224 pixels.
 
     Attributes:
         size: height and width of the frames in pixels; the network sees 224 afterwards.
         steps: updates.
-        batch: pairs of frames a step.
+        batch: pairs of frames per step.
         learning_rate: Adam's.
+        warm_up: steps in which the keypoints stay as they are, see `encoders.adapt.trainer`; by default a tenth of all
+            where heads are drawn, else 0.
+        map_rate: learning rate of the layers between encoder and keypoints, as a part of ``learning_rate``; by default
+            0.02 where heads are drawn, 0.1 for those that ship, else 1.
         cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
-        camera: through which the frames are seen: the ``task``'s, or the ``released`` Stage 2's.
-        videos: episodes of the expert that the frames are taken from.
         shortcuts: whether the BatchNorms in the shortcuts are trained too, as released; without them it is the paper's
             0.18 % of the parameters.
+        perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
+            encoder's own frozen features; ``none`` for pixels alone, which teaches drawn heads much faster.
+        precision: of the training; evaluation is in float32.
+        heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else those that ship where they
+            were trained on this encoder's weights, else they are drawn; ``shipped``; ``drawn``; or a file, see
+            `encoders.adapt.files.load_heads`.
+        videos: episodes of the expert that the frames are taken from.
+        held_out: the last so many of them are for evaluation.
+        camera: through which the frames are seen: the ``task``'s, or the ``released`` Stage 2's.
 
     Source: H-InDex, section 3.2, and its released configuration.
+    Differs: the authors' heads come trained; 100,000 steps at 1e-4, all layers alike from the first one to the last.
     """
 
     size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
     steps: Steps = 300
     batch: Batch = 4
     learning_rate: Positive = 5e-4
+    warm_up: Iterations | None = None
+    map_rate: Positive | None = None
     cool_down: Fraction = 0.5
-    camera: Literal["task", "released"] = "task"
-    videos: Videos = 50
     shortcuts: bool = True
+    perceptual: Literal["auto", "vgg16", "stage1", "none"] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    heads: Annotated[str, OUTCOME, COMPARED, OPTION] = "auto"
+    videos: Videos = 50
+    held_out: Episodes = 10
+    camera: Literal["task", "released"] = "task"
 
 
 class EMASettings(Part):

@@ -101,7 +101,7 @@ def adaptation_needs(size: int, batch: int, frames: Sequence[int]) -> dict[str, 
         frames: of each task.
     """
     frame = size**2 * 3
-    return {"--videos": sum(frames) * frame, "--batch": 2 * batch * frame * _FLOAT_BYTES * _ACTIVATIONS}
+    return {"videos": sum(frames) * frame, "batch": 2 * batch * frame * _FLOAT_BYTES * _ACTIVATIONS}
 
 
 @contextmanager

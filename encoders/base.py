@@ -142,19 +142,27 @@ class Encoder(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Return the fields that determine the features, as plain values for a run's identity."""
+        origin = self.origin or WeightsOrigin("own", sha256=state_sha256(self.state_dict()))
         return {
-            "name": self.name,
-            "class": self.identity_class(),
-            "results_version": self.results_version,
+            **self.describe_unbuilt(origin),
             "feature_dim": self.feature_dim,
             "uses_images": self.uses_images,
             "normalisation": self.normalisation.name if self.normalisation else "own",
-            "weights": self.origin.kind if self.origin else "own",
-            "weights_sha256": self.origin.sha256 if self.origin else state_sha256(self.state_dict()),
             "adaptation_sha256": self.adaptation,
-            "plugin_sha256": self.plugin_sha256,
             "precision": self.precision,
             "compiled": self.compiled,
+        }
+
+    @classmethod
+    def describe_unbuilt(cls, origin: WeightsOrigin) -> dict[str, Any]:
+        """Return the entries of `describe` that the class and the origin of its weights determine."""
+        return {
+            "name": cls.name,
+            "class": cls.identity_class(),
+            "results_version": cls.results_version,
+            "weights": origin.kind,
+            "weights_sha256": origin.sha256,
+            "plugin_sha256": cls.plugin_sha256,
         }
 
     @classmethod

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field
 
 import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
 from tasks.cards import Pack
 
-from ..bounded import Batch, DeviceNumber, Episodes, Iterations, Processes, Seed, Steps, Threads, Videos
-from ..config import usable_cores
+from ..bounded import DeviceNumber, Processes, Seed, Threads
+from ..config import AdaptationSettings, usable_cores
+from ..device_names import device_name
 from ..errors import ConfigError
-from ..marks import Part
+from ..marks import IDENTITY, OPTION, SPEED, marked, without
+from ..overrides import parse
+from ..presets import preset_settings
 from ..store.identity import identity_hash
 from ..store.paths import user_path
 from .frames import FIRST_SEED, TOGETHER_SEED, FrameSettings
@@ -26,43 +29,20 @@ from .frames import FIRST_SEED, TOGETHER_SEED, FrameSettings
 RESULTS_VERSION = 2
 """Raised only when the numbers of an adaptation change."""
 
-LEARNING_RATE = 5e-4
 DRAWN_MAP_RATE = 0.02
 SHIPPED_MAP_RATE = 0.1
 LONGEST_WARM_UP = 1000
-COOL_DOWN = 0.5
-"""Differs: the authors' heads come trained; 100,000 steps at 1e-4, all layers alike from the first one to the last."""
 
 _WORDS = ("shipped", "drawn")
-NOT_COMPARED = {"device", "workers", "egl_device", "torch_threads"}
 
 
-class AdaptConfig(Part):
-    """An adaptation. The defaults are for minutes on a CPU; the paper's are 100,000 steps of 8 pairs at 224 pixels.
+class AdaptConfig(AdaptationSettings):
+    """One adaptation: the numbers of Stage 2, what is adapted to what, and where.
 
     Attributes:
         mode: what of the encoder is trained: ``none`` (the heads alone), the ``affine`` parameters of its BatchNorm
             layers, or ``all`` of it.
-        shortcuts: whether ``affine`` includes a ResNet's shortcuts, as released; the paper's 0.18 % leave them out.
-        size: of the frames in pixels.
-        batch: pairs of frames a step.
-        steps: updates.
-        learning_rate: of Adam.
-        warm_up: steps in which the keypoints stay as they are, see `encoders.adapt.trainer`; None for a tenth
-            of all where heads are drawn, else 0.
-        map_rate: learning rate of the layers between encoder and keypoints, as a part of ``learning_rate``; None for
-            `DRAWN_MAP_RATE` where heads are drawn, `SHIPPED_MAP_RATE` for those that ship, else 1.
-        cool_down: share of the steps, at the end, in which the learning rate falls linearly to 0.
         seed: of everything but the frames.
-        perceptual: network of the perceptual loss; ``auto`` is VGG-16 where its weights lie in the cache, else the
-            encoder's own frozen features; ``none`` for pixels alone, which teaches drawn heads much faster.
-        precision: of the training; evaluation is in float32.
-        heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else those that ship where they
-            were trained on this encoder's weights, else they are drawn; ``shipped``; ``drawn``; or a file, see
-            `encoders.adapt.files.load_heads`.
-        videos: episodes of the task's expert.
-        held_out: the last so many of them are for evaluation.
-        camera: through which the frames are seen: the ``task``'s, as the policy, or the ``released`` Stage 2's.
         quality: of the rendering.
         physics: of the task.
         objects: of the task.
@@ -72,29 +52,15 @@ class AdaptConfig(Part):
         torch_threads: of torch on a CPU; None leaves it alone.
     """
 
-    mode: Literal["none", "affine", "all"] = "affine"
-    shortcuts: bool = True
-    size: Annotated[int, Field(ge=64, le=224, multiple_of=32)] = 128
-    batch: Batch = 4
-    steps: Steps = 300
-    learning_rate: Annotated[float, Field(gt=0)] = LEARNING_RATE
-    warm_up: Iterations | None = None
-    map_rate: Annotated[float, Field(gt=0)] | None = None
-    cool_down: Annotated[float, Field(ge=0, le=1)] = COOL_DOWN
-    seed: Seed = 0
-    perceptual: Literal["auto", "vgg16", "stage1", "none"] = "auto"
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    heads: str = "auto"
-    videos: Videos = 50
-    held_out: Episodes = 10
-    camera: Literal["task", "released"] = "task"
+    mode: Annotated[Literal["none", "affine", "all"], IDENTITY, OPTION] = "affine"
+    seed: Annotated[Seed, IDENTITY, OPTION] = 0
     quality: Literal["paper", "fast"] = "fast"
     physics: Literal["paper", "native"] = "paper"
-    objects: Pack = "builtin"
-    device: str = "auto"
-    workers: Processes = Field(default_factory=lambda: min(usable_cores(), 16))
-    egl_device: DeviceNumber | None = None
-    torch_threads: Threads | None = None
+    objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
+    device: Annotated[str, AfterValidator(device_name), SPEED, OPTION] = "auto"
+    workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))
+    egl_device: Annotated[DeviceNumber | None, SPEED] = None
+    torch_threads: Annotated[Threads | None, SPEED] = None
 
     def frames(self, task: str, together: bool = False) -> FrameSettings:
         """The frames of a task, adapted to alone or together with others."""
@@ -147,14 +113,14 @@ def joined(names: Sequence[str]) -> str:
 
 
 def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """What makes the numbers of an adaptation.
+    """Return everything that determines an adaptation's results.
 
     Args:
         config: resolved.
-        encoder: what `encoders.Encoder.describe` says.
+        encoder: what `encoders.Encoder.describe` returns, at least the entries that are taken from it.
         names: of the tasks.
     """
-    settings = config.model_dump(mode="json", exclude=NOT_COMPARED | {"heads"})
+    settings = config.model_dump(mode="json", exclude=without(AdaptConfig, IDENTITY))
     heads = config.heads_path
     return {
         "results_version": RESULTS_VERSION,
@@ -175,24 +141,28 @@ def folder_title(config: AdaptConfig, origin: WeightsOrigin, encoder: str) -> st
     'frankmocap_hand (builtin)'
     """
     usual = AdaptConfig().model_dump(mode="json")
-    given = config.model_dump(mode="json", exclude=NOT_COMPARED)
+    given = config.model_dump(mode="json", exclude=marked(AdaptConfig, SPEED))
     changed = {name: value for name, value in given.items() if value != usual[name]}
     name = origin.title(encoder)
     return f"{name}+{identity_hash(changed)[:8]}" if changed else name
 
 
-def configure(**values: Any) -> AdaptConfig:
-    """A configuration from the command line's values.
+def configure(preset: str = "quickstart", overrides: Sequence[str] = (), **values: Any) -> AdaptConfig:
+    """Return an adaptation's configuration: what a run of the preset does, and what is set otherwise.
+
+    Args:
+        preset: quickstart, small or paper.
+        overrides: ``key=value`` with JSON values; a value that is no JSON is a string.
+        **values: fields of `AdaptConfig`.
 
     Raises:
-        ConfigError: one of them cannot be used; the message is one line.
+        ConfigError: an unknown preset or key, or a value of the wrong type or range; the message is one line.
     """
-    try:
-        return AdaptConfig(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise ConfigError(f"--{option} {first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    settings = preset_settings(preset)
+    tree = {**settings.get("adaptation", {})}
+    tree |= {"quality": settings["rollout"]["quality"]} if "quality" in settings["rollout"] else {}
+    tree |= {"objects": settings["objects"]} if "objects" in settings else {}
+    return parse(AdaptConfig, {**tree, **values}, overrides)
 
 
 @dataclass

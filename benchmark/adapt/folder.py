@@ -12,7 +12,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import nn
 
 from encoders import Encoder
 from encoders.adapt import affine
@@ -22,8 +22,7 @@ from encoders.cards import UNIT
 
 from ..errors import FolderError
 from ..store import atomic, manifest
-from ..store import training as training_files
-from ..store.identity import identity_hash, same_identity
+from ..store.identity import identity_changes, identity_hash, same_identity
 from ..store.paths import user_path
 
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
@@ -75,6 +74,22 @@ def require_unaltered(folder: Path) -> None:
         raise FolderError(f"{folder} was altered after the adaptation had finished ({', '.join(names)}); {REMEDY}")
 
 
+def require_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make sure that a folder holds the adaptation of this identity, or none yet.
+
+    Raises:
+        FolderError: it holds another one, or cannot be read.
+    """
+    if not (folder / IDENTITY).exists():
+        return
+    recorded = atomic.read_json(folder / IDENTITY, REMEDY)
+    if not same_identity(recorded, identity):
+        changes = "; ".join(identity_changes(recorded, identity)[:3])
+        raise FolderError(
+            f"{folder} holds another adaptation ({changes}); choose another --out, or move that folder away"
+        )
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of a finished adaptation.
 
@@ -117,18 +132,3 @@ def _load_trunk(network: nn.Module, path: Path) -> None:
         wrong = min(name for name in found | expected if found.get(name) != expected.get(name))
         raise FolderError(f"{path} is of another network (at {wrong}); {REMEDY}")
     network.load_state_dict(state)
-
-
-def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and position of an unfinished adaptation; None where it has no checkpoint yet.
-
-    Raises:
-        FolderError: it is damaged, or of another adaptation.
-    """
-    found = training_files.read_checkpoint(folder / CHECKPOINT)
-    if found is None:
-        return None
-    state, other, position = found
-    if not same_identity(other, identity):
-        raise FolderError(f"{folder / CHECKPOINT} is of another adaptation; {training_files.REMEDY}")
-    return state, position

@@ -6,71 +6,96 @@ Source: H-InDex, section 3.2; encoders.md, section 8.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple
 
-import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from torch import Tensor
 
+import encoders
 import tasks
 from encoders import Encoder, WeightsOrigin
-from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer, Losses
+from encoders.adapt.trainer import AdaptationTrainer, Losses, TrainerSettings
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
+from encoders.factory import assemble, hashed_origin
 
 from .. import memory
 from ..device import choose_device
-from ..errors import ConfigError, FolderError, OutputError
+from ..errors import ConfigError, OutputError
 from ..progress import Progress, Silent
 from ..signals import stop_signals
 from ..store import atomic
-from ..store.identity import identity_changes, same_identity
-from ..store.lock import hold
-from ..store.training import require_alike, restored, rewind_metrics, write_checkpoint
-from . import data, evaluation, pictures, segments
-from .card import Adapted, card, heads_in_words, held_out_rows
+from ..store.training import held, load_checkpoint, require_alike, rewind_metrics, write_checkpoint
+from ..training_loop import train
+from . import data, evaluation
+from .card import heads_in_words
 from .config import AdaptConfig, Position, folder_title, identity, joined
 from .folder import (
-    BATCHNORM,
     CHECKPOINT,
     CONFIG,
-    HEADS,
     IDENTITY,
     METRICS,
-    PICTURES,
-    PRETRAINED,
-    REMEDY,
-    STRIP,
-    TRUNK,
     adapted_path,
-    finish,
     is_finished,
     load_adapted,
-    load_checkpoint,
     read_card,
+    require_identity,
     require_unaltered,
 )
 from .frames import FrameSettings
+from .results import write_results
 
-__all__ = ["adapt", "adapted_path", "folder_title", "is_finished", "load_adapted", "read_card"]
+__all__ = ["adapt", "adapt_named", "adapted_path", "folder_title", "is_finished", "load_adapted", "read_card"]
 
-CHECKPOINT_SECONDS = 60.0
-LOG_STEPS = 20
 EVALUATIONS = 10
 EVALUATION_PAIRS = 4
-STRIP_ROWS = 4
 CALIBRATION_PAIRS = 16
 _CALIBRATION_SEED = 1
 
 
-@memory.advising("lower --batch, --size or --videos (adaptation.batch and so on in a run), or use another --device")
+class _Asked(NamedTuple):
+    """An adaptation that is asked for: its tasks and resolved settings, its folder and its identity."""
+
+    tasks: tuple[str, ...]
+    config: AdaptConfig
+    folder: Path
+    identity: dict[str, Any]
+
+
+def adapt_named(
+    name: str,
+    origin: WeightsOrigin,
+    task: str | Sequence[str],
+    out: Path,
+    config: AdaptConfig,
+    progress: Progress | None = None,
+) -> Path:
+    """Do as `adapt` with the encoder of a name; a finished adaptation is recognised before the encoder is loaded.
+
+    Args:
+        name: the encoder's name, or ``file.py:Class``.
+        origin: where its weights come from, see `encoders.resolve`.
+        task: as for `adapt`.
+        out: as for `adapt`.
+        config: as for `adapt`.
+        progress: as for `adapt`.
+    """
+    origin = hashed_origin(name, origin)
+    network = encoders.get(name)
+    asked = _ask(network.name, network.describe_unbuilt(origin), origin, task, out, config)
+    if is_finished(asked.folder):
+        with held(asked.folder):
+            _require_same(asked)
+            return asked.folder
+    encoder, origin = assemble(name, origin)
+    return adapt(encoder, origin, task, out, config, progress)
+
+
+@memory.advising("lower batch, size or videos (adaptation.batch and so on in a run), or use another --device")
 def adapt(
     encoder: Encoder,
     origin: WeightsOrigin,
@@ -90,7 +115,7 @@ def adapt(
         task: the task's name, or several.
         out: the folder of all runs.
         config: the adaptation.
-        progress: told how it goes.
+        progress: receives progress updates.
 
     Returns:
         The adaptation's folder.
@@ -100,170 +125,179 @@ def adapt(
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
     adaptable(encoder)
+    asked = _ask(encoder.name, encoder.describe(), origin, task, out, config)
+    with held(asked.folder):
+        _require_same(asked)
+        if not is_finished(asked.folder):
+            atomic.write_json(asked.folder / IDENTITY, asked.identity)
+            atomic.write_json(asked.folder / CONFIG, asked.config.model_dump(mode="json"))
+            _adapt(asked, deepcopy(encoder), origin, progress or Silent())
+    return asked.folder
+
+
+def _ask(
+    name: str,
+    encoder: Mapping[str, Any],
+    origin: WeightsOrigin,
+    task: str | Sequence[str],
+    out: Path,
+    config: AdaptConfig,
+) -> _Asked:
+    """Say which adaptation is asked for; ``encoder`` is what `encoders.Encoder.describe_unbuilt` returns."""
     names = (task,) if isinstance(task, str) else tuple(task)
     if not names:
         raise ConfigError("Stage 2: no task is named")
-    for name in names:
-        tasks.card(name)
-    folder = adapted_path(out, joined(names), folder_title(config, origin, encoder.name))
+    for each in names:
+        tasks.card(each)
+    folder = adapted_path(out, joined(names), folder_title(config, origin, name))
     config = config.resolve(origin)
-    wanted = identity(config, encoder.describe(), names)
-    with atomic.naming_failures(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder):
-        atomic.remove_partials(folder)
-        require_unaltered(folder)
-        if (folder / IDENTITY).exists():
-            found = atomic.read_json(folder / IDENTITY, REMEDY)
-            if not same_identity(found, wanted):
-                changes = "; ".join(identity_changes(found, wanted)[:3])
-                raise FolderError(
-                    f"{folder} holds another adaptation ({changes}); choose another --out, or move that folder away"
-                )
-        if is_finished(folder):
-            return folder
-        atomic.write_json(folder / IDENTITY, wanted)
-        atomic.write_json(folder / CONFIG, config.model_dump(mode="json"))
-        _Adaptation(encoder, origin, names, folder, config, wanted, progress or Silent()).execute()
-    return folder
+    return _Asked(names, config, folder, identity(config, encoder, names))
 
 
+def _require_same(asked: _Asked) -> None:
+    """Refuse a folder that was altered after it was finished, or that holds another adaptation."""
+    require_unaltered(asked.folder)
+    require_identity(asked.folder, asked.identity)
+
+
+def _adapt(asked: _Asked, encoder: Encoder, origin: WeightsOrigin, progress: Progress) -> None:
+    """Render, train and write; the encoder is adapted in place."""
+    names, config, folder = asked.tasks, asked.config, asked.folder
+    device = choose_device(config.device)
+    if device.type == "cpu" and config.torch_threads:
+        torch.set_num_threads(config.torch_threads)
+    frames = [config.frames(task, together=len(names) > 1) for task in names]
+    memory.require(memory.adaptation_needs(config.size, config.batch, [each.limit * each.videos for each in frames]))
+    state, position = load_checkpoint(folder / CHECKPOINT, asked.identity, Position())
+    title = origin.title(encoder.name)
+    progress.begin(
+        f"Stage 2 · {title} · {joined(names)} · {config.mode} · {device}",
+        config.steps + sum(each.limit for each in frames),
+    )
+    progress.say(f"first heads: {heads_in_words(config, asked.identity['heads_sha256'])}")
+    parts = [_render(each, config, device, progress) for each in frames]
+    trainer = _trainer(encoder, config, device)
+    training = _Adaptation(config, folder, asked.identity, progress, joined(names), position, trainer, parts)
+    if state is None:
+        training.begin()
+    else:
+        training.resume(state)
+    progress.stage("adapt")
+    stop = Event()
+    with stop_signals(stop.set):
+        train(training, stop)
+    if stop.is_set():
+        progress.close()
+        raise KeyboardInterrupt
+    write_results(
+        folder,
+        encoder=encoder.name,
+        origin=origin,
+        config=config,
+        identity=asked.identity,
+        parts=parts,
+        trainer=trainer,
+        position=position,
+        progress=progress,
+    )
+    atomic.remove(folder / CHECKPOINT)
+    progress.end()
+
+
+def _render(settings: FrameSettings, config: AdaptConfig, device: torch.device, progress: Progress) -> data.TaskFrames:
+    progress.stage(f"render frames of {settings.task}")
+    part = data.render(
+        settings, config.held_out, device, config.workers, config.egl_device, lambda: progress.advance(1)
+    )
+    drawn_by = part.train.device.name if part.train.device else "nothing"
+    frames = part.train.frames + part.held_out.frames
+    progress.say(f"{settings.task}: {frames} frames of {config.videos} videos, drawn by {drawn_by}")
+    return part
+
+
+def _trainer(encoder: Encoder, config: AdaptConfig, device: torch.device) -> AdaptationTrainer:
+    """Return a trainer of an encoder, which from now on sees RGB in [0, 1] without mean and deviation."""
+    assert config.perceptual != "auto"
+    normalisation = encoder.normalisation or UNIT
+    encoder.normalisation = UNIT
+    settings = TrainerSettings(
+        mode=config.mode,
+        shortcuts=config.shortcuts,
+        size=config.size,
+        batch=config.batch,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        perceptual=config.perceptual,
+        precision=config.precision,
+        warm_up=config.warm_up or 0,
+        map_rate=config.map_rate or 1.0,
+        steps=config.steps,
+        cool_down=round(config.cool_down * config.steps),
+    )
+    network = adaptable(encoder)
+    return AdaptationTrainer(network, settings, device, heads=config.heads_path, normalisation=normalisation)
+
+
+@dataclass
 class _Adaptation:
-    """An adaptation in progress."""
+    """An adaptation in training, as `benchmark.training_loop.train` drives it.
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        origin: WeightsOrigin,
-        tasks: tuple[str, ...],
-        folder: Path,
-        config: AdaptConfig,
-        identity: dict[str, Any],
-        progress: Progress,
-    ) -> None:
-        self.encoder, self.origin, self.folder = deepcopy(encoder), origin, folder
-        self.tasks, self.task = tasks, joined(tasks)
-        self.config, self.identity, self.progress = config, identity, progress
-        self.device = choose_device(config.device)
-        if self.device.type == "cpu" and config.torch_threads:
-            torch.set_num_threads(config.torch_threads)
-        self.position = Position()
-        self.stopped = False
+    Attributes:
+        task: one name for all tasks.
+        since_log: losses since the last line of the metrics.
+    """
 
-    def execute(self) -> None:
-        """Render, train, evaluate, write."""
-        config, progress = self.config, self.progress
-        settings = [config.frames(task, together=len(self.tasks) > 1) for task in self.tasks]
-        memory.require(memory.adaptation_needs(config.size, config.batch, [p.limit * p.videos for p in settings]))
-        saved = load_checkpoint(self.folder, self.identity)
-        name = self.origin.title(self.encoder.name)
-        steps = config.steps + sum(part.limit for part in settings)
-        progress.begin(f"Stage 2 · {name} · {self.task} · {config.mode} · {self.device}", steps)
-        progress.say(f"first heads: {heads_in_words(config, self.identity['heads_sha256'])}")
-        self.parts = [self._render(part) for part in settings]
-        self.trainer = self._trainer()
-        self._resume(saved)
-        with stop_signals(self._stop):
-            self._train()
-        if self.stopped:
-            progress.close()
-            raise KeyboardInterrupt
-        self._finish()
-        progress.end()
+    config: AdaptConfig
+    folder: Path
+    identity: dict[str, Any]
+    progress: Progress
+    task: str
+    position: Position
+    trainer: AdaptationTrainer
+    parts: list[data.TaskFrames]
+    since_log: list[Losses] = field(default_factory=list)
 
-    def _render(self, settings: FrameSettings) -> data.TaskFrames:
-        config, progress = self.config, self.progress
-        progress.stage(f"render frames of {settings.task}")
-        part = data.render(
-            settings, config.held_out, self.device, config.workers, config.egl_device, lambda: progress.advance(1)
-        )
-        drawn_by = part.train.device.name if part.train.device else "nothing"
-        frames = part.train.frames + part.held_out.frames
-        progress.say(f"{settings.task}: {frames} frames of {config.videos} videos, drawn by {drawn_by}")
-        return part
-
-    def _trainer(self) -> AdaptationTrainer:
-        config = self.config
-        assert config.perceptual != "auto"
-        normalisation = self.encoder.normalisation or UNIT
-        self.encoder.normalisation = UNIT
-        settings = AdaptationSettings(
-            mode=config.mode,
-            shortcuts=config.shortcuts,
-            size=config.size,
-            batch=config.batch,
-            learning_rate=config.learning_rate,
-            seed=config.seed,
-            perceptual=config.perceptual,
-            precision=config.precision,
-            warm_up=config.warm_up or 0,
-            map_rate=config.map_rate or 1.0,
-            steps=config.steps,
-            cool_down=round(config.cool_down * config.steps),
-        )
-        return AdaptationTrainer(
-            adaptable(self.encoder),
-            settings,
-            self.device,
-            heads=config.heads_path,
-            normalisation=normalisation,
-        )
-
-    def _resume(self, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
-        drawn = data.frames_sha256(self.parts)
-        if saved is not None:
-            require_alike(saved[0], self.trainer.state(), self.folder / CHECKPOINT)
-            self.trainer.load(saved[0])
-            self.position = restored(Position(), saved[1], self.folder / CHECKPOINT)
-            self.position.sessions += 1
-            self.progress.say(f"go on from step {self.position.step}")
-            if self.position.frames_sha256 != drawn:
-                self.progress.say("another driver draws other frames: not what one uninterrupted adaptation gives")
-        elif not self.trainer.calibrated:
+    def begin(self) -> None:
+        """Start at step 0; heads that are drawn get their statistics from a first batch."""
+        if not self.trainer.calibrated:
             generator = torch.Generator().manual_seed(_CALIBRATION_SEED + self.config.seed)
             self.trainer.calibrate(*data.pairs(self.parts, generator, CALIBRATION_PAIRS))
+        self.position.frames_sha256 = data.frames_sha256(self.parts)
+        rewind_metrics(self.folder / METRICS, 0)
+
+    def resume(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from the tensors of a checkpoint."""
+        require_alike(state, self.trainer.state(), self.folder / CHECKPOINT)
+        self.trainer.load(state)
+        self.position.sessions += 1
+        self.progress.say(f"resumed from step {self.position.step}")
+        drawn = data.frames_sha256(self.parts)
+        if self.position.frames_sha256 != drawn:
+            self.progress.say("another driver draws other frames: the result differs from an uninterrupted adaptation")
         self.position.frames_sha256 = drawn
         rewind_metrics(self.folder / METRICS, self.position.step)
         self.progress.advance(self.position.step)
 
-    def _train(self) -> None:
-        config, position, trainer = self.config, self.position, self.trainer
-        self.progress.stage("adapt")
-        began, before = time.monotonic(), position.seconds
-        saved = logged = began
-        losses: list[Losses] = []
-        while position.step < config.steps and not self.stopped:
-            losses.append(trainer.step(*data.pairs(self.parts, trainer.generator, config.batch)))
-            position.step += 1
-            self.progress.advance(1)
-            last = position.step == config.steps
-            due = time.monotonic() - saved > CHECKPOINT_SECONDS
-            if position.step % LOG_STEPS == 0 or last or due or self.stopped:
-                steps = len(losses)
-                row = self._means(losses)
-                now = time.monotonic()
-                position.seconds = before + now - began
-                self._log(row, steps / max(now - logged, 1e-9))
-                logged = now
-            if self._evaluation_due() and not last:
-                self._evaluate()
-                logged = time.monotonic()
-            if due or self.stopped:
-                self._checkpoint()
-                saved = logged = time.monotonic()
+    def finished(self) -> bool:
+        """Return whether all steps are done."""
+        return self.position.step >= self.config.steps
 
-    def _evaluation_due(self) -> bool:
-        step, steps = self.position.step, self.config.steps
-        return step * EVALUATIONS // steps > (step - 1) * EVALUATIONS // steps
+    def step(self) -> None:
+        """Train on one batch of pairs."""
+        pairs = data.pairs(self.parts, self.trainer.generator, self.config.batch)
+        self.since_log.append(self.trainer.step(*pairs))
+        self.position.step += 1
+        self.progress.advance(1)
 
-    def _means(self, losses: list[Losses]) -> dict[str, Any]:
-        """The mean losses since the last line, which are then forgotten."""
-        terms, quotients, total, psnr = (torch.stack(column).mean(dim=0).cpu() for column in zip(*losses, strict=True))
-        losses.clear()
+    def losses(self) -> dict[str, Any]:
+        """Return the mean losses since the last line, which are then forgotten."""
+        columns = zip(*self.since_log, strict=True)
+        terms, quotients, total, psnr = (torch.stack(column).mean(dim=0).cpu() for column in columns)
+        self.since_log.clear()
         if not torch.isfinite(total):
             raise OutputError(
                 f"Stage 2 of {self.task}: the loss is {float(total)} at step {self.position.step}; "
-                "take a smaller --learning-rate or another --seed"
+                "give a smaller learning_rate with --set, or another --seed"
             )
         return {
             "step": self.position.step,
@@ -273,106 +307,26 @@ class _Adaptation:
             "quotients": [round(value, 4) for value in quotients.tolist()],
         }
 
-    def _log(self, row: dict[str, Any], rate: float) -> None:
-        row |= {"seconds": round(self.position.seconds, 2), "steps_per_second": round(rate, 3)}
-        with atomic.naming_failures(self.folder / METRICS), (self.folder / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self.progress.stage(f"loss {row['loss']:.2f} PSNR {row['psnr']:.1f}")
+    def log(self, losses: dict[str, Any], steps_per_second: float) -> None:
+        """Write a line of the metrics."""
+        times = {"seconds": round(self.position.seconds, 2), "steps_per_second": round(steps_per_second, 3)}
+        atomic.append_line(self.folder / METRICS, json.dumps(losses | times))
+        self.progress.stage(f"loss {losses['loss']:.2f} PSNR {losses['psnr']:.1f}")
 
-    def _evaluate(self) -> None:
-        found = data.evaluate(self.trainer, self.parts, EVALUATION_PAIRS)
-        summary = data.together([*found.values()]).summary()
+    def evaluation_due(self) -> bool:
+        """Return whether a tenth of the steps is complete; the end is evaluated by `write_results`."""
+        step, steps = self.position.step, self.config.steps
+        return step < steps and step * EVALUATIONS // steps > (step - 1) * EVALUATIONS // steps
+
+    def evaluate(self) -> None:
+        """Draw held-out frames, and write how well."""
+        drawings = data.evaluate(self.trainer, self.parts, EVALUATION_PAIRS)
+        summary = data.together([*drawings.values()]).summary()
         means = {name: round(row["mean"], 3) for name, row in summary.items()}
         self.position.evaluations.append({"step": self.position.step, **means})
         atomic.append_line(self.folder / METRICS, json.dumps({"held_out": True, "step": self.position.step, **means}))
         self.progress.say(f"step {self.position.step}: {evaluation.line(summary)}")
 
-    def _stop(self) -> None:
-        self.stopped = True
-
-    # Files.
-
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
+        """Write all that a later session needs."""
         write_checkpoint(self.folder / CHECKPOINT, self.trainer.state(), self.identity, asdict(self.position))
-
-    def _finish(self) -> None:
-        """Evaluate, draw, write what was learnt, and the card last; then the checkpoint has served."""
-        self.progress.stage("evaluate")
-        drawings = data.evaluate(self.trainer, self.parts, evaluation.PAIRS)
-        keypoints = {part.task: self._keypoints(part) for part in self.parts}
-        whole = held_out_rows(data.together([*drawings.values()]), segments.together([*keypoints.values()]))
-        self.progress.say(evaluation.line(whole["psnr"]))
-        rates = whole["keypoints_on_hand_or_object"]
-        rate, uniform = (rates[name]["mean"] for name in ("keypoints", "uniform_points"))
-        self.progress.say(f"keypoints on hand or object: {rate:.1%} (uniformly placed ones {uniform:.1%})")
-        self._strip()
-        self._write_tensors()
-        by_task = {task: held_out_rows(drawings[task], keypoints[task]) for task in self.tasks}
-        adapted = Adapted(
-            config=self.config,
-            encoder=self.encoder.name,
-            origin=self.origin,
-            parts=self.parts,
-            heads_sha256=self.identity["heads_sha256"],
-            position=self.position,
-            trainer=self.trainer,
-            held_out=whole,
-            by_task=by_task,
-        )
-        finish(self.folder, card(adapted), self.identity)
-        atomic.remove(self.folder / CHECKPOINT)
-
-    def _keypoints(self, part: data.TaskFrames) -> segments.Hits:
-        """Where keypoints lie on a task's held-out frames, as numbers; as pictures, those of the first video."""
-        held_out, size = part.held_out, self.config.size
-        steps = segments.even_steps(held_out)
-        masks = segments.masks(part.settings, held_out, steps, self.config.egl_device)
-        chosen = torch.from_numpy(steps)
-        prefix = f"{part.task}-" if len(self.parts) > 1 else ""
-        found = []
-        for number, row in enumerate(chosen):
-            frames = held_out.videos[number, row.to(held_out.videos.device)]
-            points = self.trainer.reconstruct(frames, frames).keypoints.cpu().numpy()
-            found.append(segments.hits(points, masks[number], size))
-            if number == 0:
-                for step, frame, keypoints in zip(row.tolist(), frames.cpu().numpy(), points, strict=True):
-                    path = self.folder / PICTURES / f"{prefix}{step:03d}.png"
-                    pictures.save(path, pictures.with_keypoints(frame, keypoints))
-        return segments.Hits(np.stack(found), masks)
-
-    def _strip(self) -> None:
-        rows: list[Any] = []
-        for part in self.parts:
-            places = evaluation.held_out_places(part.held_out, 1)[: STRIP_ROWS if len(self.parts) == 1 else 1, 0]
-            source, target = part.held_out.take(places)
-            drawn = self.trainer.reconstruct(source, target)
-            columns = (
-                source.cpu().numpy(),
-                target.cpu().numpy(),
-                pictures.unbounded(drawn.images.cpu().numpy()),
-                drawn.keypoints.cpu().numpy(),
-            )
-            rows += zip(*columns, strict=True)
-        pictures.save(self.folder / STRIP, pictures.strip(rows))
-
-    def _write_tensors(self) -> None:
-        about = {"task": self.task, "encoder": self.origin.title(self.encoder.name), "input": "RGB in [0, 1]"}
-        contents = {
-            BATCHNORM: self.trainer.adapted(),
-            PRETRAINED: self.trainer.pretrained,
-            HEADS: heads_for_storage(self.trainer),
-        }
-        if self.config.mode == "all":
-            trunk = self.trainer.model.pose_net.trunk.state_dict()
-            contents[TRUNK] = {name: tensor.detach().cpu().contiguous() for name, tensor in trunk.items()}
-        for name, tensors in contents.items():
-            atomic.write_bytes(self.folder / name, safetensors.torch.save(tensors, about))
-
-
-def heads_for_storage(trainer: AdaptationTrainer) -> dict[str, Tensor]:
-    """What `AdaptationTrainer.load` needs to draw again: all but the optimiser, convolutions as float16."""
-    return {
-        name: tensor.half() if tensor.ndim == 4 else tensor
-        for name, tensor in trainer.state().items()
-        if not name.startswith("optimiser.")
-    }

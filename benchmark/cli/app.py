@@ -28,6 +28,8 @@ from .pretrain import pretrain
 from .probe import probe
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from ..config import RunConfig
     from ..runner.runner import RunResult
 
@@ -314,7 +316,7 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
             typer.echo(error.ctx.get_help())
             return 0
         command = error.ctx.command_path if error.ctx else "bench"
-        return _complain(f"{error.format_message()} (see `{command} --help`)")
+        return _complain(f"{_setting_instead(error) or error.format_message()} (see `{command} --help`)")
     except (KeyboardInterrupt, typer.Abort):
         code = signals.INTERRUPTED
     except (MemoryError, RuntimeError, ValueError) as error:
@@ -328,6 +330,23 @@ def _guarded(action: Callable[[], Any], debug: bool) -> int:
     if code == signals.INTERRUPTED:  # newer versions of typer return it, older ones raise
         return _say_ended(signals.exit_code())
     return code if isinstance(code, int) else 0
+
+
+def _setting_instead(error: Any) -> str:
+    """Return what to give instead of an option that is a setting, such as ``bench adapt --steps``; else nothing."""
+    command, option = error.ctx.info_name if error.ctx else "", getattr(error, "option_name", "")
+    if not option or command not in ("run", "ablate", "adapt", "pretrain"):
+        return ""
+    from ..adapt.config import AdaptConfig
+    from ..config import RunConfig
+    from ..overrides import dotted_keys
+    from ..pretrain.config import PretrainConfig
+
+    models: dict[str, type[BaseModel]] = {"adapt": AdaptConfig, "pretrain": PretrainConfig}
+    model = models.get(command, RunConfig)
+    name = option.lstrip("-").replace("-", "_")
+    keys = [key for key in dotted_keys(model) if key.rpartition(".")[2] == name]
+    return f"there is no option {option}: give --set {keys[0]}=VALUE instead" if keys else ""
 
 
 def _say_ended(code: int) -> int:

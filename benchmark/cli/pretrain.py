@@ -15,54 +15,43 @@ def pretrain(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=user_path, metavar="PATH", help="Folder of checkpoint, weights and card; a training in it goes on."
+            parser=user_path, metavar="PATH", help="Folder of checkpoint, weights and card; resumes a training in it."
         ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the training, start and end not counted.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimisation steps.")] = None,
-    size: Annotated[int, typer.Option(help="Height and width of the images in pixels.")] = 160,
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 256,
     workers: Annotated[int | None, typer.Option(help="Rendering processes; by default all cores but two.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    egl_device: Annotated[int | None, typer.Option(help="The EGL device that renders.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything.")] = 0,
-    reuse: Annotated[float, typer.Option(help="How often an image is trained on at most, on average.")] = 3.0,
-    held_out: Annotated[int, typer.Option(help="Images for evaluation.")] = 2048,
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     preview: Annotated[
         Path | None, typer.Option(parser=user_path, metavar="PATH", help="Write a sheet of samples (.png) and stop.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as size=224 or batch=64."),
+    ] = None,
 ) -> None:
-    """Stage 1: train a ResNet-50 on rendered hands with their 3D pose; a killed training goes on.
+    """Stage 1: train a ResNet-50 on rendered hands with their 3D pose; a killed training is resumed.
 
     What comes out is stage1.safetensors and card.json.
     """
+    from ..overrides import parse
+    from ..pretrain.config import PretrainConfig
+
+    given = {"steps": steps, "minutes": minutes, "workers": workers, "device": device, "seed": seed}
+    config = parse(PretrainConfig, given, set_ or [])
     if preview is not None:
         from ..pretrain import preview as hand_image_preview
 
-        hand_image_preview.preview(preview, size, seed, egl_device)
+        hand_image_preview.preview(preview, config.size, config.seed, config.egl_device)
         typer.echo(preview)
         return
     if out is None:
         raise ConfigError("give a folder with --out DIR, or a picture with --preview FILE.png")
     from ..pretrain import training
-    from ..pretrain.config import PretrainConfig
     from ..store import atomic
     from .console import ConsoleProgress
 
-    config = PretrainConfig(
-        steps=steps,
-        minutes=minutes,
-        size=size,
-        batch=batch,
-        seed=seed,
-        reuse=reuse,
-        held_out=held_out,
-        workers=workers,
-        device=device,
-        egl_device=egl_device,
-        compile=compile_,
-    )
     progress = ConsoleProgress()
     try:
         card = training.pretrain(config, out, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -83,7 +82,7 @@ def card(config: PretrainConfig, position: Position, outcome: Outcome, device: t
             "loss_weights": stage1.LOSS_WEIGHTS,
             "precision": "bfloat16 autocast" if gpu else "float32",
             "first_weights": "random; no ImageNet",
-            "config": asdict(config),
+            "config": config.model_dump(mode="json"),
         },
         "held_out": {
             "error": outcome.errors._asdict(),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, Field
+
+from ..bounded import Batch, DeviceNumber, Seed, Steps, Workers
+from ..config import usable_cores
+from ..device_names import device_name
 from ..errors import ConfigError
-from ..limits import LARGEST_IMAGE, LARGEST_SEED, MOST_PROCESSES
+from ..limits import LARGEST_IMAGE
+from ..marks import IDENTITY, OPTION, OUTCOME, SPEED, Configuration, without
 
-MOST = 1_000_000_000
 
-
-@dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Configuration):
     """What to train.
 
     Attributes:
@@ -30,47 +32,36 @@ class PretrainConfig:
         compile: whether torch compiles the network.
     """
 
-    steps: int | None = None
-    minutes: float | None = None
-    size: int = 160
-    batch: int = 256
-    seed: int = 0
-    reuse: float = 3.0
-    held_out: int = 2048
-    workers: int | None = None
-    device: str = "auto"
-    egl_device: int | None = None
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
-        if self.steps is None and self.minutes is None:
-            raise ConfigError("give the length of the training: --minutes M, --steps N, or both")
-        positive = {"steps": self.steps, "minutes": self.minutes, "batch": self.batch, "held-out": self.held_out}
-        for name, value in positive.items():
-            if value is not None and not 0 < value <= MOST:
-                raise ConfigError(f"--{name} {value}: expected more than 0, and {MOST:,} at most")
-        if self.reuse < 1:
-            raise ConfigError(f"--reuse {self.reuse}: expected 1 or more")
-        if not 32 <= self.size <= LARGEST_IMAGE:
-            raise ConfigError(f"--size {self.size}: expected 32 to {LARGEST_IMAGE} pixels")
-        if self.workers is not None and not 1 <= self.workers <= MOST_PROCESSES:
-            raise ConfigError(f"--workers {self.workers}: expected 1 to {MOST_PROCESSES}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise ConfigError(f"--seed {self.seed}: expected 0 to {LARGEST_SEED}")
+    steps: Annotated[Steps | None, OUTCOME, OPTION] = None
+    minutes: Annotated[float | None, Field(gt=0, le=1_000_000_000), OUTCOME, OPTION] = None
+    size: Annotated[int, Field(ge=32, le=LARGEST_IMAGE), IDENTITY] = 160
+    batch: Annotated[Batch, IDENTITY] = 256
+    seed: Annotated[Seed, IDENTITY, OPTION] = 0
+    reuse: Annotated[float, Field(ge=1), OUTCOME] = 3.0
+    held_out: Annotated[Steps, IDENTITY] = 2048
+    workers: Annotated[Workers | None, SPEED, OPTION] = None
+    device: Annotated[str, AfterValidator(device_name), SPEED, OPTION] = "auto"
+    egl_device: Annotated[DeviceNumber | None, SPEED] = None
+    compile: Annotated[bool, SPEED] = False
 
     @property
     def identity(self) -> dict[str, Any]:
         """Settings that a checkpoint must match; the length may change."""
-        return {name: getattr(self, name) for name in ("size", "batch", "seed", "held_out")}
+        return self.model_dump(exclude=without(PretrainConfig, IDENTITY))
 
     @property
     def processes(self) -> int:
         """Number of rendering processes."""
-        return self.workers or max(1, len(os.sched_getaffinity(0)) - 2 if hasattr(os, "sched_getaffinity") else 2)
+        return self.workers or max(1, usable_cores() - 2)
 
     def progress(self, steps: int, seconds: float) -> float:
-        """Return how much of the training is done, 0 to 1."""
+        """Return how much of the training is done, 0 to 1.
+
+        Raises:
+            ConfigError: the length of the training is not set.
+        """
+        if self.steps is None and self.minutes is None:
+            raise ConfigError("give the length of the training: --minutes M, --steps N, or both")
         shares = [steps / self.steps if self.steps else 0.0, seconds / 60.0 / self.minutes if self.minutes else 0.0]
         return min(max(shares), 1.0)
 

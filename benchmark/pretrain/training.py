@@ -7,8 +7,7 @@ training, an image is used ``reuse`` times on average; if it is faster, the work
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
@@ -25,14 +24,14 @@ from tasks.rendering.render import Device
 
 from .. import memory
 from ..device import choose_device
-from ..errors import FolderError, OutputError, SimulationError
+from ..errors import OutputError, SimulationError
 from ..progress import Progress, Silent
 from ..signals import stop_signals
 from ..store import atomic
 from ..store.identity import file_hash
-from ..store.lock import hold
 from ..store.paths import user_path
-from ..store.training import read_checkpoint, require_alike, restored, rewind_metrics, write_checkpoint
+from ..store.training import held, load_checkpoint, require_alike, rewind_metrics, write_checkpoint
+from ..training_loop import train
 from .card import NOT, TITLE, Outcome, card
 from .config import Position, PretrainConfig
 from .image_pool import Pool
@@ -50,14 +49,12 @@ SMALLEST_POOL = 512
 AHEAD_BATCHES = 8
 """The workers may be so many batches ahead of the training before they have to wait."""
 
-CHECKPOINT_SECONDS = 60.0
 EVALUATIONS = 20
-LOG_STEPS = 20
 PROGRESS_UNITS = 1000
 """Parts into which a training limited by time is divided for the progress bar."""
 
 
-@memory.advising("lower --batch, --size or --held-out, or use another --device")
+@memory.advising("lower batch, size or held_out with --set, or use another --device")
 def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Train, or go on with a training, and write weights and card.
 
@@ -74,23 +71,20 @@ def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
     out, progress = user_path(out), progress or Silent()
-    with atomic.naming_failures(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with hold(out):
-        atomic.remove_partials(out)
+    config.progress(0, 0.0)  # its length is refused before anything is written
+    with held(out):
         image = config.size**2 * 3
-        memory.require({"--batch": POOL_BATCHES * config.batch * image, "--held-out": config.held_out * image})
-        saved = _read_checkpoint(out, config)
-        position = Position() if saved is None else restored(Position(), saved[1], out / CHECKPOINT)
+        memory.require({"batch": POOL_BATCHES * config.batch * image, "held_out": config.held_out * image})
+        state, position = load_checkpoint(out / CHECKPOINT, config.identity, Position())
         if config.progress(position.step, position.seconds) >= 1.0 and (out / CARD).exists():
             written = atomic.read_json(out / CARD)
             if _is_whole(out, written):
                 return written
             progress.say(f"{WEIGHTS} is not what {CARD} says: both are written again from the checkpoint")
-        if saved is not None:
+        if state is not None:
             position.session += 1
         rewind_metrics(out / METRICS, position.step)
-        written = _train(config, out, progress, position, saved[0] if saved else None)
+        written = _train(config, out, progress, position, state)
         progress.end()
         return written
 
@@ -125,27 +119,44 @@ def _train(
         if state is not None:
             require_alike(state, trainer.state(), out / CHECKPOINT)
             trainer.load(state)
-            progress.say(f"resume from step {position.step}")
+            progress.say(f"resumed from step {position.step}")
         capacity = max(SMALLEST_POOL, POOL_BATCHES * config.batch)
         pool = Pool(capacity, config.size, device, config.seed + 1000 * (position.session + 1))
         progress.stage("first images")
         held_out = _first_images(config, workers, pool, position, stop, device)
-        if held_out is not None:
-            errors = held_out.baseline
-            progress.say(
-                f"baseline, always the mean pose: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees"
-            )
-            workers.tolerant = True
-            training = _Training(config, out, progress, position, trainer, pool, held_out, stop, units, reached)
-            try:
-                training.train(workers)
-            except (SimulationError, TaskError):
-                training.checkpoint()
-                raise
+        if held_out is None:
+            progress.close()
+            raise KeyboardInterrupt
+        errors = held_out.baseline
+        progress.say(
+            f"baseline, always the mean pose: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees"
+        )
+        workers.tolerant = True
+        training = _Training(
+            config,
+            out,
+            progress,
+            position,
+            trainer,
+            pool,
+            workers,
+            held_out,
+            stop,
+            units=units,
+            shown=reached,
+            began=replace(position),
+            evaluated=int(config.progress(position.step, position.seconds) * EVALUATIONS),
+        )
+        progress.stage("train")
+        try:
+            train(training, stop)
+        except (SimulationError, TaskError):
+            training.checkpoint()
+            raise
         for line in workers.lost:
             progress.say(f"continued without a worker: {line}")
         renderer = workers.device
-    if stop.is_set() or held_out is None:
+    if stop.is_set():
         progress.close()
         raise KeyboardInterrupt
     return training.finish(renderer)
@@ -207,13 +218,17 @@ def _take(block: ImageBlock, pool: Pool, position: Position) -> None:
 
 @dataclass
 class _Training:
-    """A training in progress, with all that it needs.
+    """A training in progress, as `benchmark.training_loop.train` drives it.
 
     Attributes:
         units: the length of the progress bar.
         shown: how far the progress bar is.
+        began: the position at the start of this session.
+        evaluated: how many of the evaluations are behind.
+        used: images trained on in this session, repetitions counted.
+        done: the share of the training before the last step.
         speed: images per second of the latest steps.
-        rate: images per second of this session.
+        since_log: losses since the last line of the metrics.
     """
 
     config: PretrainConfig
@@ -222,103 +237,92 @@ class _Training:
     position: Position
     trainer: stage1.Trainer
     pool: Pool
+    workers: ImageWorkers
     held_out: HeldOut
     stop: Event
     units: int
     shown: int
+    began: Position
+    evaluated: int
+    used: int = 0
+    done: float = 0.0
     speed: float = 0.0
-    rate: float = 0.0
+    since_log: list[Tensor] = field(default_factory=list)
 
-    def train(self, workers: ImageWorkers) -> None:
-        """Train to the end, or until stopped; write a checkpoint every minute and at the end."""
+    def finished(self) -> bool:
+        """Return whether the training is as long as it should be."""
+        return self.config.progress(self.position.step, self.position.seconds) >= 1.0
+
+    def step(self) -> None:
+        """Train on one batch, as soon as the workers have drawn enough for it."""
         config, position = self.config, self.position
-        self.progress.stage("train")
-        began, before = time.monotonic(), position.seconds
-        saved = logged = began
-        losses: list[Tensor] = []
-        first_seen, first_step = position.images_seen, position.step
-        evaluated = int(config.progress(position.step, position.seconds) * EVALUATIONS)
-        used = 0
-        while not self.stop.is_set():
-            done = config.progress(position.step, position.seconds)
-            if done >= 1.0:
-                break
-            self._fetch(workers, used)
-            losses.append(self.trainer.step(*self.pool.draw(config.batch), done))
-            used += config.batch
-            position.step += 1
-            position.images_seen += config.batch
-            now = time.monotonic()
-            position.seconds = before + now - began
-            if position.step % LOG_STEPS == 0:
-                loss = float(torch.stack(losses).mean())
-                losses.clear()
-                if not np.isfinite(loss):
-                    raise OutputError(f"the loss is {loss} at step {position.step}; start again with another --seed")
-                now = time.monotonic()
-                position.seconds = before + now - began
-                self._log(loss, (now - logged) / LOG_STEPS, done)
-                logged = now
-                self._tell()
-            # The last evaluation is the finished weights' own.
-            if (reached := int(done * EVALUATIONS)) > evaluated and reached < EVALUATIONS:
-                evaluated = reached
-                self._evaluate()
-            if now - saved > CHECKPOINT_SECONDS:
-                self.checkpoint()
-                saved = time.monotonic()
-        position.seconds = before + time.monotonic() - began
-        self.rate = (position.images_seen - first_seen) / max(time.monotonic() - began, 1e-9)
-        if position.step > first_step:
-            self.checkpoint()
-        self._tell()
+        self.done = config.progress(position.step, position.seconds)
+        self._fetch()
+        self.since_log.append(self.trainer.step(*self.pool.draw(config.batch), self.done))
+        self.used += config.batch
+        position.step += 1
+        position.images_seen += config.batch
 
-    def _fetch(self, workers: ImageWorkers, used: int) -> None:
+    def losses(self) -> dict[str, Any]:
+        """Return the mean loss since the last line, which is then forgotten."""
+        loss = float(torch.stack(self.since_log).mean())
+        self.since_log.clear()
+        if not np.isfinite(loss):
+            raise OutputError(f"the loss is {loss} at step {self.position.step}; start again with another --seed")
+        return {"progress": round(self.done, 4), "loss": round(loss, 5)}
+
+    def log(self, losses: dict[str, Any], steps_per_second: float) -> None:
+        """Write a line of the metrics."""
+        position = self.position
+        self.speed = self.config.batch * steps_per_second
+        row = {
+            "step": position.step,
+            "seconds": round(position.seconds, 2),
+            **losses,
+            "images_per_second": round(self.speed, 1),
+            "images_seen": position.images_seen,
+            "images_rendered": position.images_rendered,
+        }
+        atomic.append_line(self.out / METRICS, json.dumps(row))
+        reached = round(self.units * self.config.progress(position.step, position.seconds))
+        self.progress.advance(reached - self.shown)
+        self.shown = reached
+
+    def evaluation_due(self) -> bool:
+        """Return whether a twentieth of the training is complete; the end is evaluated by `finish`."""
+        return self.evaluated < int(self.done * EVALUATIONS) < EVALUATIONS
+
+    def evaluate(self) -> None:
+        """Measure the errors on the held-out images, and write them."""
+        self.evaluated = int(self.done * EVALUATIONS)
+        self._measure()
+
+    def _measure(self) -> stage1.Errors:
+        errors = stage1.errors(self.trainer.predict(self.held_out.frames), self.held_out.labels)
+        row: dict[str, float] = {"step": self.position.step, "seconds": round(self.position.seconds, 1)}
+        row |= {name: round(value, 3) for name, value in errors._asdict().items()}
+        self.position.evaluations.append(row)
+        atomic.append_line(self.out / METRICS, json.dumps({"held_out": True, **row}))
+        self.progress.say(
+            f"step {self.position.step}: {errors.keypoints_mm:.1f} mm, {errors.angles_degrees:.1f} degrees; "
+            f"{self.speed:.0f} images/s, {self.position.images_rendered} rendered"
+        )
+        return errors
+
+    def _fetch(self) -> None:
         """Take what the workers have, unless they are far ahead; wait for them if they are behind."""
         ahead = max(AHEAD_BATCHES * self.config.batch, SMALLEST_POOL)
         while not self.stop.is_set():
-            behind = used + self.config.batch > self.pool.received * self.config.reuse
-            if not behind and self.pool.received > used + 2 * ahead:
+            behind = self.used + self.config.batch > self.pool.received * self.config.reuse
+            if not behind and self.pool.received > self.used + 2 * ahead:
                 return
-            block = workers.poll(0.5 if behind else 0.0)
+            block = self.workers.poll(0.5 if behind else 0.0)
             if block is None:
                 if behind:
                     continue
                 return
             _take(block, self.pool, self.position)
-            workers.give_back(block)
-
-    def _evaluate(self) -> stage1.Errors:
-        found = stage1.errors(self.trainer.predict(self.held_out.frames), self.held_out.labels)
-        row: dict[str, float] = {"step": self.position.step, "seconds": round(self.position.seconds, 1)}
-        row |= {name: round(value, 3) for name, value in found._asdict().items()}
-        self.position.evaluations.append(row)
-        atomic.append_line(self.out / METRICS, json.dumps({"held_out": True, **row}))
-        self.progress.say(
-            f"step {self.position.step}: {found.keypoints_mm:.1f} mm, {found.angles_degrees:.1f} degrees; "
-            f"{self.speed:.0f} images/s, {self.position.images_rendered} rendered"
-        )
-        return found
-
-    def _log(self, loss: float, seconds: float, done: float) -> None:
-        position = self.position
-        self.speed = self.config.batch / seconds
-        row = {
-            "step": position.step,
-            "seconds": round(position.seconds, 2),
-            "progress": round(done, 4),
-            "loss": round(loss, 5),
-            "images_per_second": round(self.speed, 1),
-            "images_seen": position.images_seen,
-            "images_rendered": position.images_rendered,
-        }
-        with atomic.naming_failures(self.out / METRICS), (self.out / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def _tell(self) -> None:
-        reached = round(self.units * self.config.progress(self.position.step, self.position.seconds))
-        self.progress.advance(reached - self.shown)
-        self.shown = reached
+            self.workers.give_back(block)
 
     def checkpoint(self) -> None:
         """Write all that a later session needs."""
@@ -339,30 +343,16 @@ class _Training:
         outcome = Outcome(
             weights=WEIGHTS,
             sha256=file_hash(weights),
-            errors=self._evaluate(),
+            errors=self._measure(),
             baseline=self.held_out.baseline,
             held_out_sha256=self.held_out.sha256,
-            images_per_second=self.rate,
+            images_per_second=(self.position.images_seen - self.began.images_seen)
+            / max(self.position.seconds - self.began.seconds, 1e-9),
             renderer=renderer,
         )
         written = card(self.config, self.position, outcome, self.trainer.device)
         atomic.write_json(self.out / CARD, written)
         return written
-
-
-def _read_checkpoint(out: Path, config: PretrainConfig) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    found = read_checkpoint(out / CHECKPOINT)
-    if found is None:
-        return None
-    state, identity, position = found
-    if identity != config.identity:
-        changed = ", ".join(
-            f"{name} {identity.get(name)} there, {value} asked for"
-            for name, value in config.identity.items()
-            if identity.get(name) != value
-        )
-        raise FolderError(f"{out} holds another training ({changed}); choose another --out")
-    return state, position
 
 
 def _is_whole(out: Path, written: dict[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from encoders.factory import assemble, hashed_origin
 from encoders.weights.checkpoint import ADAPTED, holds_layout, state_sha256
 
 from ..adapt.config import AdaptConfig
-from ..adapt.training import adapt, load_adapted
+from ..adapt.training import adapt_named, load_adapted
 from ..config import RunConfig, configure
 from ..errors import ConfigError
 from ..presets import BUILTIN_REFUSED, RANDOM_ALLOWED
@@ -223,9 +223,8 @@ def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progres
 
 
 def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Path:
-    """The folder of the run's own adaptation, trained now or found: the same that `bench adapt` makes."""
+    """Return the folder of the run's own adaptation, trained now or found: the same that `bench adapt` makes."""
     card = encoders.card(config.encoder)
-    before, origin = assemble(card.adapts if card and card.adapts else chosen.encoder, chosen.origin)
     settings = AdaptConfig(
         mode=chosen.mode,
         objects=config.objects,
@@ -236,7 +235,8 @@ def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Pa
         egl_device=config.egl_device,
         **config.adaptation.model_dump(),
     )
-    return adapt(before, origin, config.task, out, settings, progress)
+    unadapted = card.adapts if card and card.adapts else chosen.encoder
+    return adapt_named(unadapted, chosen.origin, config.task, out, settings, progress)
 
 
 def _resolve(config: RunConfig, name: str) -> WeightsOrigin:

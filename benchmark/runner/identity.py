@@ -68,16 +68,8 @@ def expected_encoder(chosen: Plan, recorded: object) -> dict[str, Any]:
         chosen: the encoder's plan, with the hash of its weights.
         recorded: that part of a finished folder's identity, for what only a loaded encoder could tell.
     """
-    network = encoders.get(chosen.encoder)
-    return {
-        **(recorded if isinstance(recorded, dict) else {}),
-        "name": network.name,
-        "class": network.identity_class(),
-        "results_version": network.results_version,
-        "weights": chosen.origin.kind,
-        "weights_sha256": chosen.origin.sha256,
-        "plugin_sha256": network.plugin_sha256,
-    }
+    known = encoders.get(chosen.encoder).describe_unbuilt(chosen.origin)
+    return {**(recorded if isinstance(recorded, dict) else {}), **known}
 
 
 def _demonstrations_hash(config: RunConfig, folder: RunFolder) -> str:

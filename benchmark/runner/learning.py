@@ -15,7 +15,7 @@ import numpy as np
 from encoders import EncoderError, GateReport
 from tasks.demonstrations.dataset import Demonstrations
 
-from ..config import EvaluationSettings, RunConfig
+from ..config import EvaluationSettings, LearnerSettings
 from ..dapg import clone_behaviour, dapg_update
 from ..demonstrations.features import Pairs, demonstration_pairs
 from ..errors import FolderError
@@ -72,10 +72,9 @@ def learn(work: Work, folder: RunFolder) -> None:
     progress, due = context.progress, evaluated_iterations(config.evaluation, int(config.learner.iterations or 0))
     committed = resume(folder, due, context.evaluation_seeds(), progress)
     done = committed.iteration if committed else BEFORE_EVERYTHING
-    demonstrated = sum(len(episode.actions) for episode in work.demonstrations.episodes)
-    progress.begin(
-        f"{work.title} · {config.task} · seed {config.seed}", demonstrated + _remaining_steps(config, due, done)
-    )
+    steps = sum(len(episode.actions) for episode in work.demonstrations.episodes)
+    steps += int(config.rollout.horizon or 0) * _remaining_episodes(config.learner, config.evaluation, due, done)
+    progress.begin(f"{work.title} · {config.task} · seed {config.seed}", steps)
     for line in [*work.notes, *([outcome(work.gate)] if work.gate else [])]:
         progress.say(line)
     context.statistics.say(progress)
@@ -102,12 +101,11 @@ def evaluated_iterations(evaluation: EvaluationSettings, iterations: int) -> lis
     return ([UNTRAINED] if evaluation.untrained else []) + [CLONED] + due
 
 
-def _remaining_steps(config: RunConfig, due: list[int], done: int) -> int:
-    """Return the control steps of the iterations after `done`, an upper bound: episodes may end early."""
-    learner, horizon = config.learner, int(config.rollout.horizon or 0)
+def _remaining_episodes(learner: LearnerSettings, evaluation: EvaluationSettings, due: list[int], done: int) -> int:
+    """Return how many episodes the iterations after `done` take."""
     evaluations = sum(1 for iteration in due if iteration > done)
-    rollouts = (int(learner.iterations or 0) - max(done, 0)) * int(learner.trajectories_per_iteration or 0)
-    return horizon * (evaluations * config.evaluation.episodes + rollouts)
+    iterations = int(learner.iterations or 0) - max(done, 0)
+    return evaluations * evaluation.episodes + iterations * int(learner.trajectories_per_iteration or 0)
 
 
 def _observe(work: Work, simulators: Simulators) -> Pairs:

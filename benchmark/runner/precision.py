@@ -9,7 +9,6 @@ import numpy as np
 from encoders import Encoder, GateReport, choose_precision
 from tasks.demonstrations.dataset import Demonstrations
 
-from ..config import RunConfig
 from ..errors import ConfigError
 from ..rollout.simulators import Frames, SceneSettings, Simulators
 
@@ -17,15 +16,25 @@ EPISODES, FRAMES_EACH = 2, 4
 
 
 def settle_precision(
-    encoder: Encoder, config: RunConfig, demonstrations: Demonstrations, scene: SceneSettings
+    encoder: Encoder,
+    precision: str,
+    demonstrations: Demonstrations,
+    scene: SceneSettings,
+    *,
+    compiled: bool = False,
+    momentum: float = 0.0,
+    workers: int = 0,
 ) -> GateReport | None:
     """Set how a run's encoder computes; frames are drawn only where another format than float32 is at stake.
 
     Args:
         encoder: changed in place; moving BatchNorm statistics must not have moved yet.
-        config: of the run.
+        precision: as configured, such as ``auto``.
         demonstrations: whose first episodes are drawn.
         scene: that they were made for.
+        compiled: whether the network is compiled too.
+        momentum: of the moving BatchNorm statistics.
+        workers: simulation processes that draw.
 
     Returns:
         The comparison with float32; None where there was nothing to compare.
@@ -34,16 +43,16 @@ def settle_precision(
         ConfigError: the network is to be compiled while statistics inside it move.
         PrecisionRefused: the precision that was asked for cannot be had.
     """
-    if config.compiled and config.ema.momentum:
+    if compiled and momentum:
         raise ConfigError(
-            f"compiled=true does not go with BatchNorm statistics that move (ema.momentum {config.ema.momentum:g}): "
-            "run without compiling"
+            f"compiled=true does not go with BatchNorm statistics that move (ema.momentum {momentum:g}): run without "
+            "compiling"
         )
 
     def frames() -> Frames:
-        return demonstrated_frames(demonstrations, scene, config.workers)
+        return demonstrated_frames(demonstrations, scene, workers)
 
-    return choose_precision(encoder, config.precision, frames, compiled=config.compiled)
+    return choose_precision(encoder, precision, frames, compiled=compiled)
 
 
 def outcome(report: GateReport) -> str:

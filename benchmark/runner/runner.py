@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from encoders import GateReport
@@ -151,13 +152,21 @@ def _settle_precision(
         FolderError: the run was begun in a precision that cannot be had here.
     """
     config, encoder = ready.config, ready.prepared.encoder
-    scene = scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card))
-    gate = settle_precision(encoder, config, demonstrations, scene)
-    if begun in (None, encoder.precision):
+    settle = partial(
+        settle_precision,
+        encoder,
+        demonstrations=demonstrations,
+        scene=scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card)),
+        compiled=config.compiled,
+        momentum=config.ema.momentum or 0.0,
+        workers=config.workers,
+    )
+    gate = settle(config.precision)
+    if begun is None or begun == encoder.precision:
         return gate, []
     note = f"goes on in {begun}, as the run was begun (this machine would take {encoder.precision})"
     try:
-        gate = settle_precision(encoder, config.model_copy(update={"precision": begun}), demonstrations, scene)
+        gate = settle(begun)
     except PrecisionRefused as error:
         raise FolderError(
             f"{path} was begun in {begun}, which cannot be had here ({error}): go on with it where it was begun, or "

@@ -1,9 +1,10 @@
-"""What the trainings of Stages 1 and 2 keep so that they can go on: one checkpoint, and a line per moment."""
+"""The files of a resumable training, for Stages 1 and 2: its folder, its checkpoint and its metrics."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from ..errors import FolderError
 from . import atomic, sealed
+from .identity import identity_changes, same_identity
+from .lock import hold
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -23,6 +26,21 @@ else:
     PositionT = TypeVar("PositionT")
 
 REMEDY = "restore it from a copy, or move the folder away to begin this training anew (all its steps are then lost)"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a training's folder and hold it against other processes; what killed writers left in it is deleted.
+
+    Raises:
+        OutputError: the folder cannot be made.
+        FolderError: another process holds it.
+    """
+    with atomic.naming_failures(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder):
+        atomic.remove_partials(folder)
+        yield
 
 
 def write_checkpoint(
@@ -49,17 +67,31 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
         raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
 
 
-def restored(start: PositionT, found: Mapping[str, Any], path: Path) -> PositionT:
-    """Return a position as a checkpoint holds it.
+def load_checkpoint(
+    path: Path, identity: Mapping[str, Any], start: PositionT
+) -> tuple[dict[str, Tensor] | None, PositionT]:
+    """Return the tensors and position that a training goes on from: None and ``start`` where it has no checkpoint yet.
 
     Args:
-        start: the position at the start, whose fields and types count.
-        found: what the checkpoint holds.
-        path: the checkpoint, for the message.
+        path: the checkpoint.
+        identity: of the training that is asked for.
+        start: the position of a new training, whose fields and types count.
 
     Raises:
-        FolderError: it holds other fields, or values of other types.
+        FolderError: the checkpoint is damaged, or of another training.
     """
+    found = read_checkpoint(path)
+    if found is None:
+        return None, start
+    state, recorded, position = found
+    if not same_identity(recorded, identity):
+        changes = "; ".join(identity_changes(recorded, identity)[:3])
+        raise FolderError(f"{path} is of another training ({changes}); choose another --out, or {REMEDY}")
+    return state, _restored(start, position, path)
+
+
+def _restored(start: PositionT, found: Mapping[str, Any], path: Path) -> PositionT:
+    """Return a position as a checkpoint holds it."""
     expected = asdict(start)
     numbers = {int: (int,), float: (int, float)}
     right = found.keys() == {field.name for field in fields(start)} and all(

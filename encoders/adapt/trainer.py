@@ -36,7 +36,7 @@ _TRUNK = "pose_net.trunk."
 
 
 @dataclass(frozen=True)
-class AdaptationSettings:
+class TrainerSettings:
     """How to train.
 
     Attributes:
@@ -134,7 +134,7 @@ class AdaptationTrainer:
     def __init__(
         self,
         trunk: nn.Module,
-        settings: AdaptationSettings,
+        settings: TrainerSettings,
         device: torch.device,
         *,
         heads: Path | None = None,

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from encoders import build
-from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer
+from encoders.adapt.trainer import AdaptationTrainer, TrainerSettings
 
 
 @pytest.mark.parametrize("mode", ["none", "affine", "all"])
 def test_steps_per_second_at_128_pixels(benchmark, mode):
     encoder, _ = build("random")
-    trainer = AdaptationTrainer(encoder.trunk, AdaptationSettings(mode=mode, size=128, batch=2), torch.device("cpu"))
+    trainer = AdaptationTrainer(encoder.trunk, TrainerSettings(mode=mode, size=128, batch=2), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     shape = (2, 128, 128, 3)
     source, target = (torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(2))

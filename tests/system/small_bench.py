@@ -19,12 +19,22 @@ RUN = {
     "adaptation.steps": 2,
     "adaptation.batch": 2,
     "adaptation.videos": 2,
+    "adaptation.held_out": 1,
     "torch_threads": 2,
 }
+ADAPT = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1}
+PRETRAIN = {"size": 64, "batch": 4, "held_out": 8}
+
+
+def overrides(settings):
+    """Return ``--set KEY=VALUE`` for each setting."""
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+
+
 SMALLER = {
-    "run": ["--workers", "0", *(part for key, value in RUN.items() for part in ("--set", f"{key}={value}"))],
-    "adapt": ["--size", "64", "--batch", "2", "--steps", "2", "--videos", "3", "--held-out", "1", "--workers", "0"],
-    "pretrain": ["--steps", "2", "--size", "64", "--batch", "4", "--held-out", "8", "--workers", "1"],
+    "run": ["--workers", "0", *overrides(RUN)],
+    "adapt": ["--workers", "0", *overrides(ADAPT)],
+    "pretrain": ["--steps", "2", "--workers", "1", *overrides(PRETRAIN)],
     "probe": ["--episodes", "6", "--frames", "2"],
     "eval": ["--episodes", "1", "--workers", "0"],
     "encoders speed": ["--batch", "1"],

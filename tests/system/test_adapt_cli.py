@@ -34,25 +34,25 @@ class Small(Encoder, name="small"):
 def options(tmp_path):
     (tmp_path / "small.py").write_text(SMALL)
     return [
-        *("adapt", "--encoder", "small.py:Small", "--task", "pen", "--size", 64, "--batch", 2),
-        *("--videos", 3, "--held-out", 1, "--workers", 1, "--device", "cpu"),
+        *("adapt", "--encoder", "small.py:Small", "--task", "pen", "--workers", 1, "--device", "cpu"),
+        *("--set", "size=64", "--set", "batch=2", "--set", "videos=3", "--set", "held_out=1"),
     ]
 
 
 def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
-    first = bench(*options, "--steps", 3)
+    first = bench(*options, "--set", "steps=3")
     assert first.returncode == 0, first.stderr
     assert "held-out PSNR" in first.stdout
     assert "5760 numbers" in first.stdout
     assert "held-out PSNR (dB): reconstruction" in first.stderr
     assert "first heads: random" in first.stderr
-    again = bench(*options, "--steps", 3)
+    again = bench(*options, "--set", "steps=3")
     assert again.stdout == first.stdout
     assert "held-out PSNR (dB)" not in again.stderr
     (card,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
     for damage in ("{}", '{"trained": 3}', "[]", "{", "[" * 100_000):
         card.write_text(damage)
-        refused = bench(*options, "--steps", 3)
+        refused = bench(*options, "--set", "steps=3")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith("bench: ")
         assert refused.stderr.count("\n") == 1
@@ -75,7 +75,7 @@ def test_the_authors_heads_begin_an_adaptation(bench, options, tmp_path):
     trunk = ResNet(BasicBlock, [1, 1, 1, 1])
     trunk.fc = torch.nn.Identity()
     penn_joint(tmp_path / "penn_joint.pth", trunk)
-    done = bench(*options, "--steps", 1, "--heads", "penn_joint.pth")
+    done = bench(*options, "--set", "steps=1", "--heads", "penn_joint.pth")
     assert done.returncode == 0, done.stderr
     assert "first heads: trained on Penn Action" in done.stderr
     (heads,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/heads.safetensors")
@@ -90,9 +90,9 @@ def test_the_authors_heads_of_a_resnet50_begin_an_adaptation(bench, tmp_path):
     trunk = resnet50(weights=None)
     trunk.fc = torch.nn.Identity()
     assert penn_joint(tmp_path / "penn_joint.pth", trunk) == 507
-    small = ("--size", 64, "--batch", 2, "--videos", 3, "--held-out", 1, "--workers", 1, "--device", "cpu")
-    options = ("--encoder", "rrl", "--weights", "random", "--task", "pen", "--steps", 1, "--heads", "penn_joint.pth")
-    done = bench("adapt", *options, *small)
+    sizes = ("size=64", "batch=2", "steps=1", "videos=3", "held_out=1")
+    options = ("--encoder", "rrl", "--weights", "random", "--task", "pen", "--heads", "penn_joint.pth", "--workers", 1)
+    done = bench("adapt", *options, "--device", "cpu", *(part for size in sizes for part in ("--set", size)))
     assert done.returncode == 0, done.stderr
     assert "first heads: trained on Penn Action" in done.stderr
 
@@ -107,24 +107,35 @@ def test_an_encoder_without_batchnorm_is_refused_in_one_line(bench):
 
 
 def test_a_wrong_setting_is_refused_in_one_line(bench):
-    done = bench("adapt", "--size", "100")
+    done = bench("adapt", "--set", "size=100")
     assert done.returncode == 2
-    assert done.stderr.startswith("bench: --size 100: input should be a multiple of 32")
+    assert done.stderr == "bench: setting 'size': should be a multiple of 32, got 100\n"
+
+
+def test_an_option_that_became_a_setting_is_answered_by_it(bench):
+    for command, option, key in (
+        ("adapt", "--learning-rate", "learning_rate"),
+        ("pretrain", "--held-out", "held_out"),
+        ("run", "--step-size", "learner.step_size"),
+    ):
+        done = bench(command, option, "3")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"bench: there is no option {option}: give --set {key}=VALUE instead (see")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_adaptation_goes_on(bench, start, options, tmp_path, kill):
     """SIGTERM leaves a checkpoint of the step in hand, SIGKILL that of the last minute, here none: it begins anew."""
-    whole = bench(*options, "--steps", 40, "--out", "whole")
+    whole = bench(*options, "--set", "steps=40", "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    process = start(*options, "--steps", 40, "--out", "unlucky")
+    process = start(*options, "--set", "steps=40", "--out", "unlucky")
     deadline = time.monotonic() + 240.0
     while not list(tmp_path.glob("unlucky/adapt/pen/*/metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, kill)
     assert process.wait(timeout=60) == (-9 if kill == signal.SIGKILL else 143)
-    done = bench(*options, "--steps", 40, "--out", "unlucky")
+    done = bench(*options, "--set", "steps=40", "--out", "unlucky")
     assert done.returncode == 0, done.stderr
     (one,), (other,) = (list(tmp_path.glob(f"{out}/adapt/pen/*")) for out in ("whole", "unlucky"))
     first, second = (safetensors.torch.load_file(folder / "batchnorm.safetensors") for folder in (one, other))

@@ -477,9 +477,9 @@ def small_resnet(tmp_path_factory):
 
 
 def adaptation(encoder, out):
-    sizes = {"--size": 64, "--batch": 2, "--steps": 3, "--videos": 3, "--held-out": 1, "--warm-up": 1, "--workers": 0}
-    chosen = [part for pair in sizes.items() for part in pair]
-    return ["adapt", "--encoder", encoder, "--task", "pen", "--device", "cpu", *chosen, "--out", out]
+    sizes = {"size": 64, "batch": 2, "steps": 3, "videos": 3, "held_out": 1, "warm_up": 1}
+    chosen = [part for name, value in sizes.items() for part in ("--set", f"{name}={value}")]
+    return ["adapt", "--encoder", encoder, "--task", "pen", "--device", "cpu", "--workers", 0, *chosen, "--out", out]
 
 
 @how_many(2, 100)

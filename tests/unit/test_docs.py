@@ -93,8 +93,8 @@ def test_sentences_on_the_heads_are_what_their_card_says():
     found, text = card("heads.json"), page("docs/stages.md")
     psnr, training = found["held_out"]["psnr"], found["training"]
     for number in (
-        f"--steps {training['steps']} ",
-        f"--batch {training['batch']} ",
+        f"--set steps={training['steps']} ",
+        f"--set batch={training['batch']} ",
         f"{training['seconds'] / 60:.0f} minutes; the loss is the pixels' error alone",
         f"held-out episodes of all tasks {psnr['reconstruction']['mean']:.1f} dB",
         f"source frame has {psnr['copy_of_the_source']['mean']:.1f} and the mean image",
@@ -112,7 +112,7 @@ def test_sentences_on_stage_2_are_what_its_cards_say():
         points = one["held_out"]["keypoints_on_hand_or_object"]
         assert points["difference"]["low"] > 0, name
         assert one["training"]["seconds"] < 240, name
-        assert f"--steps {one['training']['steps']} --videos {one['data']['what'].split()[0]} " in text
+        assert f"--set steps={one['training']['steps']} --set videos={one['data']['what'].split()[0]} " in text
         shares = "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**points["keypoints"])
         for repeated in re.findall(rf"\| {name} \| 240, pixels and maps \| [^|]* \| ([^|]*) \|", text):
             assert repeated == shares, name

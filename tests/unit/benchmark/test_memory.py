@@ -9,6 +9,7 @@ from benchmark import memory
 from benchmark.adapt.config import configure as configure_adaptation
 from benchmark.config import RunConfig, configure
 from benchmark.errors import ConfigError, OutOfMemory
+from benchmark.overrides import parse
 from benchmark.pretrain.config import PretrainConfig
 from benchmark.probe.probe import ProbeSettings, probe
 from benchmark.runner import sweep
@@ -123,18 +124,18 @@ def test_the_limit_is_the_smallest_of_machine_container_and_process(tmp_path, mo
 
 def test_other_commands_refuse_what_cannot_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "limit", lambda: 64 * GIGABYTE)
-    with pytest.raises(ConfigError, match=r"^--batch takes at least"):
+    with pytest.raises(ConfigError, match=r"^batch takes at least"):
         memory.require(memory.adaptation_needs(224, 1_000_000, [5000]))
     with pytest.raises(ConfigError, match=r"^--episodes takes at least"):
         probe(["random"], ["pen"], tmp_path, settings=ProbeSettings(episodes=100_000, frames=1000))
     with pytest.raises(ConfigError, match=r"--frames 1000000000000: expected 100,000 at most"):
         probe(["random"], ["pen"], tmp_path, settings=ProbeSettings(frames=10**12))
     for option in ("batch", "steps", "videos", "held_out", "workers", "seed"):
-        with pytest.raises(ConfigError, match=rf"^--{option.replace('_', '-')} "):
+        with pytest.raises(ConfigError, match=rf"^setting '{option}': "):
             configure_adaptation(**{option: 10**20})
     for option in ("batch", "steps", "size", "held_out", "workers", "seed"):
-        with pytest.raises(ConfigError, match=rf"^--{option.replace('_', '-')} "):
-            PretrainConfig(**{"steps": 1, option: 10**20})
+        with pytest.raises(ConfigError, match=rf"^setting '{option}': "):
+            parse(PretrainConfig, {"steps": 1, option: 10**20})
 
 
 # Memory that runs out.

@@ -11,12 +11,14 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 import tasks
+from benchmark import training_loop
 from benchmark.adapt import data
-from benchmark.adapt import training as module
 from benchmark.adapt.config import AdaptConfig, configure, folder_title, identity, joined
 from benchmark.adapt.frames import FIRST_SEED, TOGETHER_SEED, AdaptFrames, FrameSettings
 from benchmark.adapt.training import adapt, adapted_path, is_finished, load_adapted, read_card
+from benchmark.config import configure as run_config
 from benchmark.errors import ConfigError, OutputError
+from benchmark.presets import PRESETS
 from encoders import Encoder, WeightsOrigin
 from encoders.adapt import affine, shipped
 from encoders.adapt.trunk import NotAdaptable
@@ -55,6 +57,23 @@ def run(out, progress=None, encoder=None, **options):
     encoder = encoder or small_encoder()
     config = AdaptConfig(**{**TINY, **options})
     return adapt(encoder, encoder.origin, "pen", out, config, progress)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rendered_once():
+    """Render the frames of the same settings once: any number of workers gives the same (see test_frames.py)."""
+    videos, render = {}, data.render_videos
+
+    def render_once(settings, workers, egl_device, on_step):
+        if settings not in videos:
+            videos[settings] = render(settings)
+        for _ in range(settings.limit):
+            on_step()
+        return videos[settings]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "render_videos", render_once)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +200,7 @@ class Accident:
 @pytest.mark.parametrize("mode", ["affine", pytest.param("all", marks=pytest.mark.slow)])
 def test_a_killed_adaptation_ends_as_if_nothing_had_happened(tmp_path, monkeypatch, mode):
     whole = run(tmp_path / "whole", mode=mode)
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(Stop):
         run(tmp_path / "unlucky", Accident(100 + 2), mode=mode)
     monkeypatch.undo()
@@ -214,7 +233,7 @@ def test_a_loss_that_is_no_number_is_one_line(tmp_path):
     encoder = small_encoder()
     with torch.no_grad():
         encoder.trunk.layer1[0].conv1.weight.fill_(float("nan"))
-    with pytest.raises(OutputError, match=r"Stage 2 of pen: the loss is nan at step 4; take a smaller") as error:
+    with pytest.raises(OutputError, match=r"Stage 2 of pen: the loss is nan at step 4; give a smaller") as error:
         run(tmp_path, encoder=encoder)
     assert "\n" not in str(error.value)
 
@@ -239,18 +258,29 @@ def test_without_a_task_nothing_is_written(tmp_path):
 
 
 def test_settings_that_cannot_be_used_are_told_in_one_line():
-    with pytest.raises(ConfigError, match="--size 100: input should be a multiple of 32"):
-        configure(size=100)
-    with pytest.raises(ConfigError, match="--mode some"):
-        configure(mode="some")
+    for key, value, words in (
+        ("size", 100, "should be a multiple of 32"),
+        ("mode", "some", "should be 'none', 'affine' or 'all'"),
+        ("cool_down", 2, r"should be at most 1\.0"),
+    ):
+        with pytest.raises(ConfigError, match=f"^setting '{key}': {words}, got "):
+            configure(**{key: value})
+    with pytest.raises(ConfigError, match=r"^there is no setting 'stepps': did you mean 'steps'\?"):
+        configure(overrides=["stepps=3"])
     with pytest.raises(ConfigError, match="none is left to train on"):
         configure(videos=10).resolve(OWN)
     with pytest.raises(ConfigError, match=r"no heads at gone\.pth"):
         configure(heads="gone.pth").resolve(OWN)
     with pytest.raises(ConfigError, match="--heads shipped: these were trained on the Stage 1 that ships"):
         configure(heads="shipped").resolve(OWN)
-    with pytest.raises(ConfigError, match="--cool-down 2"):
-        configure(cool_down=2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_adapts_as_its_runs_do(preset):
+    config = run_config(preset, task="door", encoder="hindex")
+    adaptation = configure(preset)
+    assert config.adaptation.model_dump().items() <= adaptation.model_dump().items()
+    assert (adaptation.quality, adaptation.objects) == (config.rollout.quality, config.objects)
 
 
 def test_what_is_decided_on_this_machine_is_part_of_the_identity():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import ConfigError, OutputError
+from benchmark.overrides import parse
 from benchmark.pretrain import training as module
 from benchmark.pretrain.config import PretrainConfig
 from benchmark.pretrain.preview import preview
@@ -55,7 +56,7 @@ def test_a_finished_training_is_left_alone(finished):
 
 
 def test_another_training_is_refused(finished):
-    with pytest.raises(OutputError, match="seed 0 there, 1 asked for"):
+    with pytest.raises(OutputError, match=r"of another training \(seed 0 -> 1\)"):
         pretrain(PretrainConfig(steps=3, seed=1, **SMALL), finished[0])
 
 
@@ -68,15 +69,20 @@ def test_metrics_that_no_checkpoint_committed_are_dropped(finished):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({}, "--minutes M"),
-        ({"steps": 0}, "--steps 0"),
-        ({"steps": 1, "reuse": 0.5}, "--reuse"),
-        ({"steps": 1, "workers": 0}, "--workers"),
+        ({"steps": 0}, "setting 'steps': should be at least 1, got 0"),
+        ({"steps": 1, "reuse": 0.5}, "setting 'reuse': should be at least 1"),
+        ({"steps": 1, "workers": 0}, "setting 'workers': should be at least 1"),
     ],
 )
 def test_impossible_trainings_are_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
-        PretrainConfig(**wrong)
+        parse(PretrainConfig, wrong)
+
+
+def test_a_training_without_a_length_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="--minutes M"):
+        pretrain(PretrainConfig(), tmp_path / "stage1")
+    assert not list(tmp_path.iterdir())
 
 
 def test_progress_is_the_larger_share_of_steps_and_time():

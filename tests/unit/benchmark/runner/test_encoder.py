@@ -142,9 +142,3 @@ def test_the_heads_that_ship_fit_the_stage_1_that_ships(cache):
     card = json.loads(shipped.HEADS.with_suffix(".json").read_text())
     assert len(card["tasks"]) == 12
     assert card["held_out"]["psnr"]["reconstruction_minus_mean_image"]["low"] > 0
-
-
-def test_a_run_adapts_as_bench_adapt_does_by_default():
-    asked, usual = configure("quickstart", task="door", encoder="hindex").adaptation, AdaptConfig()
-    assert asked.model_dump() == {name: getattr(usual, name) for name in asked.model_dump()}
-    assert configure("quickstart", task="door", encoder="hindex").rollout.quality == usual.quality

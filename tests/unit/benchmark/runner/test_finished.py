@@ -48,7 +48,7 @@ def idle(monkeypatch):
 
     for owner, name in (
         (stages, "assemble"),
-        (stages, "adapt"),
+        (stages, "adapt_named"),
         (context, "prepare"),
         (context, "Simulators"),
         (sources, "collect"),

@@ -1,4 +1,4 @@
-"""Stage 3 in a run: its settings, whose statistics move when, and that they survive a kill."""
+"""Stage 3 in a run: whose statistics move when, and that they survive a kill."""
 
 import copy
 import shutil
@@ -7,57 +7,20 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from small_runs import HORIZON, SLOTS, Interruption, Recorder, final, interrupted, tiny_config
 
-import tasks
-from benchmark.config import configure
-from benchmark.errors import ConfigError
-from benchmark.presets import PRESETS
-from benchmark.progress import Silent
+from benchmark.config import EMASettings
 from benchmark.rollout.simulators import Simulators
 from benchmark.runner import learning
 from benchmark.runner.backgrounds import evaluate_backgrounds
 from benchmark.runner.context import RunContext
 from benchmark.runner.moving_statistics import MovingStatistics, Role, attach_statistics
 from benchmark.runner.runner import run
-from benchmark.runner.suite import suite_name
-from benchmark.store.identity import file_hash
 from benchmark.store.run_folder import RunFolder
 from encoders import EncoderError, build
 from encoders.ema_batchnorm import EMABatchNorm2d, attach
 
-HORIZON, TRAJECTORIES, EPISODES, SLOTS = 5, 3, 2, 2
-TINY = (
-    "demonstrations.episodes=2",
-    f"rollout.horizon={HORIZON}",
-    f"rollout.slots={SLOTS}",
-    "reward=dense",
-    "learner.policy_hidden=[8]",
-    "learner.value_hidden=[8]",
-    "learner.value_batch_size=4",
-    "learner.bc_batch_size=8",
-    "learner.iterations=2",
-    f"learner.trajectories_per_iteration={TRAJECTORIES}",
-    f"evaluation.episodes={EPISODES}",
-    "evaluation.every=1",
-    "evaluation.video=false",
-)
 MOVING = ("ema.momentum=0.2", "ema.scope=all")
-
-# Numbers of the paper's table 4.
-MOMENTUM = {
-    "hammer": 0.1,
-    "door": 0,
-    "pen": 0,
-    "pour": 0,
-    "place_inside": 0.001,
-    "relocate-large_clamp": 0.01,
-    "relocate-foam_brick": 0.01,
-    "relocate-sugar_box": 0.001,
-    "relocate-mug": 0,
-    "relocate-mustard_bottle": 0.001,
-    "relocate-tomato_soup_can": 0.01,
-    "relocate-potted_meat_can": 0,
-}
 
 PLUGIN = """
 from torch import nn
@@ -91,76 +54,12 @@ def normed(tmp_path_factory):
 def configured(demonstration_file, normed):
     """Configurations of small runs: (*overrides, **fields) -> RunConfig."""
 
-    def make(*overrides, task="pen", **values):
-        source = f"demonstrations.source={demonstration_file(task)}"
-        options = {"encoder": normed, "torch_threads": 1, "workers": 0, "precision": "float32"} | values
-        return configure("quickstart", [source, *TINY, *overrides], task=task, **options)
+    def make(*overrides, **values):
+        settings = ("evaluation.every=1", "evaluation.video=false", *overrides)
+        options = {"encoder": normed, "precision": "float32"} | values
+        return tiny_config(demonstration_file("pen"), *settings, **options)
 
     return make
-
-
-def final(result):
-    return file_hash(result.path / "checkpoint.safetensors")
-
-
-# Settings.
-
-
-def resolved(*overrides, preset="quickstart", task="hammer", encoder="hindex"):
-    return configure(preset, overrides, task=task, encoder=encoder).resolve(tasks.card(task))
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("task", tasks.names())
-def test_hindex_takes_the_tasks_momentum_and_no_other_encoder_does(task, preset):
-    assert resolved(preset=preset, task=task).ema.momentum == MOMENTUM[task]
-    for other in ("rrl", "frankmocap_hand", "state", "timm:resnet18", "mine.py:Mine", "nobody"):
-        assert resolved(preset=preset, task=task, encoder=other).ema.momentum == 0
-
-
-def test_a_given_momentum_counts_for_every_encoder():
-    assert resolved("ema.momentum=0.01", encoder="r3m").ema.momentum == 0.01
-    assert resolved("ema.momentum=0").ema.momentum == 0
-    assert resolved("ema.momentum=0.5").ema.momentum == 0.5
-
-
-@pytest.mark.parametrize("task", tasks.names())
-def test_the_papers_runs_have_as_many_streams_as_the_release_had_processes(task):
-    config, plain = resolved(preset="paper", task=task), resolved(preset="paper", task=task, encoder="rrl")
-    assert plain.slots == PRESETS["paper"]["rollout"]["slots"]
-    if MOMENTUM[task] == 0:
-        assert (config.ema.streams, config.rollout) == (None, plain.rollout)
-        return
-    adroit = task in ("hammer", "door", "pen")
-    assert config.ema.streams == config.slots == (4 if adroit else 8)
-
-
-def test_elsewhere_every_slot_is_a_stream():
-    config = resolved("rollout.slots=7")
-    assert config.ema.streams == config.slots == 7
-    assert (config.ema.scope, config.ema.reset) == ("stem", "iteration")
-
-
-def test_streams_that_are_set_are_the_slots():
-    assert resolved("ema.streams=3", preset="paper").slots == 3
-    assert resolved("ema.streams=3", "rollout.slots=9").slots == 3
-
-
-def test_resolving_twice_changes_nothing():
-    for preset in PRESETS:
-        config = resolved(preset=preset)
-        assert config.resolve(tasks.card("hammer")) == config
-
-
-def test_encoders_with_and_without_stage_three_are_one_suite():
-    suites = {suite_name(resolved(preset="paper", encoder=encoder)) for encoder in ("hindex", "rrl")}
-    assert len(suites) == 1
-
-
-@pytest.mark.parametrize("override", ["ema.momentum=1.5", "ema.momentum=-0.1", "ema.scope=two", "ema.streams=0"])
-def test_a_wrong_setting_is_refused(override):
-    with pytest.raises(ConfigError, match=r"^setting 'ema\."):
-        resolved(override)
 
 
 def test_an_encoder_without_batchnorm_refuses_before_any_work(configured, tiny_encoder, tmp_path):
@@ -285,32 +184,12 @@ def test_statistics_are_part_of_the_checkpoint(configured, normed, tmp_path):
     assert (np.abs(tensors["ema.network.1.mean"] - start).max(axis=2) > 1e-4).all(), "every stream has moved"
 
 
-class Interruption(BaseException):
-    """What stands for a kill in a process that has to live on."""
-
-
-def interrupted(monkeypatch, config, out, owner, name, at):
-    """Run until the `at`-th call of a method, which is left undone."""
-    original, calls = getattr(owner, name), []
-
-    def wrapped(*arguments, **options):
-        calls.append(1)
-        if len(calls) == at:
-            raise Interruption
-        return original(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, wrapped)
-        with pytest.raises(Interruption):
-            run(config, out)
-
-
-# Steps: 5 of the first evaluation, 10 of an iteration and 5 of its evaluation; the demonstrations are found.
+# Steps: 6 of the first evaluation, 12 of an iteration and 6 of its evaluation; the demonstrations are found.
 MOMENTS = [
-    (Simulators, "step", 3),  # first evaluation
-    (Simulators, "step", 12),  # first iteration, second trajectory of a slot
-    (Simulators, "step", 18),  # its evaluation
-    (Simulators, "step", 25),  # second iteration
+    (Simulators, "step", 4),  # first evaluation
+    (Simulators, "step", 14),  # first iteration, second trajectory of a slot
+    (Simulators, "step", 21),  # its evaluation
+    (Simulators, "step", 30),  # second iteration
     (RunFolder, "save_checkpoint", 3),
 ]
 
@@ -318,10 +197,10 @@ MOMENTS = [
 @pytest.mark.parametrize(
     ("reset", "moment"), [("never", moment) for moment in MOMENTS] + [("iteration", MOMENTS[3])], ids=str
 )
-def test_a_run_ends_the_same_wherever_it_was_interrupted(reset, moment, configured, tmp_path, monkeypatch):
+def test_a_run_ends_the_same_wherever_it_was_interrupted(reset, moment, configured, tmp_path):
     config = configured(*MOVING, f"ema.reset={reset}")
     expected = run(config, tmp_path / "whole")
-    interrupted(monkeypatch, config, tmp_path / "killed", *moment)
+    interrupted(config, tmp_path / "killed", *moment)
     resumed = run(config, tmp_path / "killed")
     assert final(resumed) == final(expected)
     np.testing.assert_array_equal(evaluations(resumed.path), evaluations(expected.path))
@@ -364,20 +243,15 @@ def test_statistics_are_part_of_the_identity(configured, tmp_path, monkeypatch):
 
 
 def test_what_moves_is_said(configured, tmp_path):
-    class Listening(Silent):
-        lines = []  # noqa: RUF012
-
-        def say(self, line):
-            self.lines.append(line)
-
-    run(configured(*MOVING, "learner.iterations=0"), tmp_path, progress=Listening())
+    progress = Recorder()
+    run(configured(*MOVING, "learner.iterations=0"), tmp_path, progress=progress)
     said = "EMA BatchNorm: momentum 0.2, 2 layers, 2 streams that move until the next iteration or evaluation"
-    assert said in Listening.lines
+    assert said in progress.lines
 
 
 def test_restarting_is_for_the_present_role_only(normed):
     encoder, _ = build(normed)
-    streams = attach_statistics(encoder, resolved(*MOVING, "ema.reset=never", task="pen").ema, slots=2)
+    streams = attach_statistics(encoder, EMASettings(momentum=0.2, scope="all", reset="never"), slots=2)
     frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
 
     def encode():
@@ -407,11 +281,8 @@ def test_shifted_backgrounds_do_not_depend_on_those_before_them(configured, tmp_
 
 @pytest.mark.slow
 def test_hindex_on_hammer_moves_the_stem(demonstration_file, tmp_path):
-    source = f"demonstrations.source={demonstration_file('hammer')}"
-    overrides = [source, *TINY, "learner.iterations=1"]
-    fields = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0}
-    config = configure("quickstart", overrides, task="hammer", encoder="hindex", **fields)
-    result = run(config, tmp_path)
+    fields = {"task": "hammer", "encoder": "hindex", "weights": "random", "adapt": "none"}
+    result = run(tiny_config(demonstration_file("hammer"), "learner.iterations=1", **fields), tmp_path)
     found = {name: array.shape for name, array in RunFolder(result.path).load_checkpoint()[0].items()}
     assert {name: shape for name, shape in found.items() if name.startswith("ema.")} == {
         "ema.trunk.bn1.mean": (2, SLOTS, 64),

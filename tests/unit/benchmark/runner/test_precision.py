@@ -139,7 +139,7 @@ def test_another_precision_than_the_presets_is_another_suite(configured):
 def test_compiling_and_moving_statistics_are_told_apart_before_any_work(tmp_path):
     config = configure("small", ["ema.momentum=0.1", "compiled=true"], task="pen", encoder="random")
     with pytest.raises(ConfigError, match=r"compiled=true does not go with .*\(ema\.momentum 0\.1\): run"):
-        settle_precision(None, config, None, None)
+        settle_precision(None, "auto", None, None, compiled=config.compiled, momentum=config.ema.momentum)
 
 
 def test_frames_are_of_different_moments_of_different_episodes(demonstration_file):

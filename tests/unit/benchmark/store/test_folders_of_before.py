@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import encoders
+from benchmark.adapt import training as stage2
 from benchmark.adapt.config import AdaptConfig
-from benchmark.adapt.training import adapt
+from benchmark.adapt.training import adapt, adapt_named
 from benchmark.config import configure
 from benchmark.runner import learning
 from benchmark.runner.runner import run
@@ -54,12 +55,23 @@ def test_a_finished_run_is_found_finished(before):
     )
 
 
+SIZES = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
+SMALL = f"{BEFORE / 'small.py'}:Small"
+
+
 def test_an_adaptation_is_found_finished(before):
     kept = files(before)
-    encoder, origin = encoders.build(f"{BEFORE / 'small.py'}:Small")
-    sizes = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
-    folder = adapt(encoder, origin, "pen", before, AdaptConfig(**sizes, device="cpu", workers=0))
+    encoder, origin = encoders.build(SMALL)
+    folder = adapt(encoder, origin, "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
     assert folder.is_dir()
+    assert files(before) == kept
+
+
+def test_an_adaptation_is_found_finished_before_its_encoder_is_loaded(before, monkeypatch):
+    kept = files(before)
+    monkeypatch.setattr(stage2, "assemble", None)
+    folder = adapt_named(SMALL, encoders.resolve(SMALL), "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
+    assert (folder / "card.json").is_file()
     assert files(before) == kept
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from encoders.adapt import affine, keypoints
-from encoders.adapt.trainer import AdaptationSettings, AdaptationTrainer
+from encoders.adapt.trainer import AdaptationTrainer, TrainerSettings
 from encoders.errors import EncoderError
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def frames():
 
 
 def settings(**options):
-    return AdaptationSettings(**{"size": SIZE, "batch": 2, "learning_rate": 1e-3, **options})
+    return TrainerSettings(**{"size": SIZE, "batch": 2, "learning_rate": 1e-3, **options})
 
 
 # A plain re-computation, from the state dict alone, in double precision.
