@@ -106,23 +106,6 @@ def test_an_encoder_without_batchnorm_is_refused_in_one_line(bench):
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_setting_is_refused_in_one_line(bench):
-    done = bench("adapt", "--set", "size=100")
-    assert done.returncode == 2
-    assert done.stderr == "bench: setting 'size': should be a multiple of 32, got 100\n"
-
-
-def test_an_option_that_became_a_setting_is_answered_by_it(bench):
-    for command, option, key in (
-        ("adapt", "--learning-rate", "learning_rate"),
-        ("pretrain", "--held-out", "held_out"),
-        ("run", "--step-size", "learner.step_size"),
-    ):
-        done = bench(command, option, "3")
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"bench: there is no option {option}: give --set {key}=VALUE instead (see")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_adaptation_goes_on(bench, start, options, tmp_path, kill):

@@ -33,6 +33,29 @@ def bench(capsys, *arguments):
     return ended(capsys, lambda: cli.app(args=list(arguments), prog_name="bench", standalone_mode=False))
 
 
+def test_a_setting_out_of_range_is_one_line(capsys):
+    assert bench(capsys, "adapt", "--set", "size=100") == (
+        2,
+        "bench: setting 'size': should be a multiple of 32, got 100\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "key"),
+    [
+        ("adapt", "--learning-rate", "learning_rate"),
+        ("pretrain", "--held-out", "held_out"),
+        ("run", "--step-size", "learner.step_size"),
+    ],
+)
+def test_an_option_that_is_a_setting_is_answered_by_it(capsys, command, option, key):
+    code, said = bench(capsys, command, option, "3")
+    assert code == 2
+    assert (
+        said == f"bench: there is no option {option}: give --set {key}=VALUE instead (see `bench {command} --help`)\n"
+    )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

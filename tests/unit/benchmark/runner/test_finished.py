@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import tasks
 from benchmark.config import configure
 from benchmark.demonstrations import sources
 from benchmark.errors import OutputError
@@ -16,7 +17,6 @@ from benchmark.runner.backgrounds import evaluate_backgrounds
 from benchmark.runner.runner import run
 from benchmark.runner.sweep import sweep
 from benchmark.store.run_folder import RunFolder
-from tasks import experts
 
 SETTINGS = (
     *("demonstrations.episodes=1", "demonstrations.until=success", "rollout.horizon=3", "rollout.slots=1"),
@@ -87,9 +87,9 @@ def test_what_is_recognised_is_what_is_asked_for(runs, idle, tmp_path):
 
 
 def test_an_expert_that_has_changed_is_asked_for_its_episodes(runs, idle, monkeypatch):
-    shipped = experts.shipped("pen")
+    shipped = tasks.expert("pen")
     other = dataclasses.replace(shipped, log_std=shipped.log_std + 1)
-    monkeypatch.setattr(experts, "shipped", lambda task: other)
+    monkeypatch.setattr(tasks, "expert", lambda task: other)
     with pytest.raises(AssertionError, match="needs no work"):
         run(configured(), runs)
 
