@@ -22,7 +22,7 @@ from encoders.cards import UNIT
 
 from ..errors import FolderError
 from ..store import atomic, manifest
-from ..store.identity import identity_changes, identity_hash, same_identity
+from ..store.identity import differences, identity_hash, same_identity
 from ..store.paths import user_path
 
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
@@ -84,9 +84,9 @@ def require_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         return
     recorded = atomic.read_json(folder / IDENTITY, REMEDY)
     if not same_identity(recorded, identity):
-        changes = "; ".join(identity_changes(recorded, identity)[:3])
         raise FolderError(
-            f"{folder} holds another adaptation ({changes}); choose another --out, or move that folder away"
+            f"{folder} holds another adaptation ({differences(recorded, identity)}); choose another --out, or move "
+            "that folder away"
         )
 
 

@@ -6,7 +6,6 @@ Source: H-InDex, figure 10.
 from __future__ import annotations
 
 import colorsys
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..store import atomic
+from ..store.video import png
 
 TILE = 224
 GUTTER, HEADING = 6, 26
@@ -67,11 +67,9 @@ def save(path: Path, picture: Image.Image) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
     with atomic.naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(path, buffer.getvalue())
+    atomic.write_bytes(path, png(np.asarray(picture)))
 
 
 def _tile(frame: Pixels) -> Image.Image:

@@ -13,6 +13,7 @@ import tasks
 from tasks.base import Task
 from tasks.engine import mujoco
 from tasks.rendering.render import CROP, Renderer
+from tasks.scene.subtrees import geoms_of
 
 from ..intervals import interval
 from .frames import AdaptFrames, FrameSettings
@@ -52,13 +53,7 @@ class Segmenter(Renderer):
 
 def hand_and_object(task: Task) -> Masks:
     """(ngeom,) bool: the geoms of the hand and of what it handles."""
-    model = task.model
-    roots = {model.body(name).id for name in (task.subject.hand.root, task.subject.handled)}
-    inside = np.zeros(model.nbody, bool)
-    for body in range(1, model.nbody):
-        inside[body] = body in roots or inside[model.body_parentid[body]]
-    chosen: Masks = inside[model.geom_bodyid]
-    return chosen
+    return geoms_of(task.model, task.subject.hand.root, task.subject.handled)
 
 
 def even_steps(frames: AdaptFrames, count: int = FRAMES) -> NDArray[np.int64]:

@@ -16,11 +16,11 @@ from tasks.demonstrations.rollout import card_scores, collect
 from tasks.errors import DemonstrationError
 from tasks.experts import Expert
 
-from ..config import DEMONSTRATION_SEED, HELD_OUT_SEED, usable_cores
+from ..config import DEMONSTRATION_SEED, HELD_OUT_SEED
 from ..errors import ConfigError
 from ..store.run_folder import RunFolder, check_writable
 from ..store.video import Frame, save_video
-from .sources import COLLECTING_SLOTS, imported_path, load, recorded_scene
+from .sources import COLLECTING_SLOTS, collecting_task, imported_path, load, recorded_scene
 
 RECORDED_SETTINGS = ("seed", "physics", "reward", "objects", "scene", "learner", "rollout")
 
@@ -78,7 +78,7 @@ def collect_to(
     actor = Expert.load(expert) if expert else tasks.expert(task)
     options, horizon = task_options(task, objects, scene)
     found = collect(
-        tasks.make(task, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores(), **options),
+        collecting_task(task, episodes, options),
         actor,
         episodes=episodes,
         horizon=horizon,
@@ -108,9 +108,7 @@ def play(
     _check_out(out)
     if source is None:
         found = collect(
-            tasks.make(
-                task, slots=min(COLLECTING_SLOTS, episode + 1), threads=usable_cores(), objects=objects or "builtin"
-            ),
+            collecting_task(task, episode + 1, {"objects": objects or "builtin"}),
             tasks.expert(task),
             episodes=episode + 1,
             first_seed=DEMONSTRATION_SEED,
@@ -171,7 +169,7 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
     }
     expert = expert.rounded("single")
     scene = {"physics": config["physics"], "objects": config["objects"], **config["scene"]}
-    simulators = tasks.make(config["task"], slots=COLLECTING_SLOTS, threads=usable_cores(), **scene)
+    simulators = collecting_task(config["task"], COLLECTING_SLOTS, scene)
     for name, stochastic in (("mean_action", False), ("stochastic", True)):
         card["evaluation"][name] = card_scores(
             simulators, expert, episodes=episodes, first_seed=HELD_OUT_SEED + 10_000, stochastic=stochastic

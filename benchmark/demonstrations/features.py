@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from encoders import cache_dir
 from tasks.demonstrations.dataset import Demonstrations
 
 from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
@@ -86,9 +83,7 @@ def demonstration_pairs(
 
 def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Path:
     """Where the features of these demonstrations lie: named by the hash of all that they depend on."""
-    content = {"demonstrations": demonstrations.content_hash, **made_by}
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return cache_dir() / "features" / f"{digest[:32]}.safetensors"
+    return cache.features_path({"demonstrations": demonstrations.content_hash, **made_by})
 
 
 def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:

@@ -12,12 +12,12 @@ from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import collect, replay
 from tasks.errors import TaskError
 
-from ..config import DEMONSTRATION_SEED, usable_cores
+from ..config import DEMONSTRATION_SEED
 from ..errors import ConfigError
 from ..store.cache import require_writable
 from ..store.paths import user_path
 from .commands import task_options
-from .sources import COLLECTING_SLOTS, imported_path, load
+from .sources import COLLECTING_SLOTS, collecting_task, imported_path, load
 from .third_party.hdf5 import is_hdf5
 from .third_party.published import import_dapg, import_hdf5
 
@@ -83,7 +83,7 @@ def _released_objects(task: str) -> str:
 def _released_simulators(task: str, objects: str) -> tuple[Task, int]:
     """Simulators of the released demonstrations' scene, and its horizon."""
     options, horizon = task_options(task, objects, "released")
-    return tasks.make(task, slots=COLLECTING_SLOTS, threads=usable_cores(), **options), horizon
+    return collecting_task(task, COLLECTING_SLOTS, options), horizon
 
 
 def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:

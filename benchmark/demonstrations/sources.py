@@ -9,6 +9,7 @@ from typing import Any
 
 import tasks
 from encoders import cache_dir
+from tasks.base import Task
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import collect
 from tasks.errors import DemonstrationError
@@ -65,7 +66,7 @@ def gather(task: str, settings: DemonstrationSettings, options: Mapping[str, Any
         return loaded.first(count)
     released = settings.scene == "released" and card.demonstration_horizon
     return collect(
-        tasks.make(task, slots=min(COLLECTING_SLOTS, count), threads=usable_cores(), **options),
+        collecting_task(task, count, options),
         tasks.expert(task),
         episodes=count,
         first_seed=settings.first_seed,
@@ -73,6 +74,11 @@ def gather(task: str, settings: DemonstrationSettings, options: Mapping[str, Any
         successful_only=settings.successful_only,
         until_success=settings.until == "success",
     )
+
+
+def collecting_task(name: str, episodes: int, options: Mapping[str, Any]) -> Task:
+    """Return a task that rolls out so many episodes with all cores, at most 32 of them at a time."""
+    return tasks.make(name, slots=min(COLLECTING_SLOTS, episodes), threads=usable_cores(), **options)
 
 
 def load(path: Path, task: str) -> Demonstrations:

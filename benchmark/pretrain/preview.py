@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 
 from tasks.hand_images.images import HandImages
 
 from ..store import atomic
+from ..store.video import png
 
 SIDE = 8
 WRIST_COLOUR = (255, 255, 255)
@@ -38,4 +38,4 @@ def preview(file: Path, size: int, seed: int, device: int | None = None) -> None
             if 0 <= column < size and 0 <= row < size:
                 image[row : row + 2, column : column + 2] = colour
     sheet = images.reshape(SIDE, SIDE, size, size, 3).swapaxes(1, 2).reshape(SIDE * size, SIDE * size, 3)
-    atomic.write_bytes(file, iio.imwrite("<bytes>", sheet, extension=".png"))
+    atomic.write_bytes(file, png(sheet))

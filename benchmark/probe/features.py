@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from encoders import Encoder, cache_dir
+from encoders import Encoder
 
 from ..errors import ConfigError
 from ..progress import Progress
@@ -34,8 +31,7 @@ def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDA
         "device": str(encoder.device),
         "versions": versions.package_versions(("torch", "torchvision", "timm")),
     }
-    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-    path = cache_dir() / "features" / f"{digest[:32]}.safetensors"
+    path = cache.features_path(made_by)
     found = cache.load(path, lambda arrays: _fits(arrays, len(frames.images)))
     if found is not None:
         progress.advance(len(frames.images))

@@ -41,7 +41,7 @@ from ..runner.encoder import Plan, hashed_plan, prepare, title_parts
 from ..runner.identity import expected_encoder
 from ..store import atomic
 from ..store import provenance as versions
-from ..store.identity import identity_changes
+from ..store.identity import differences
 from ..store.paths import user_path
 from ..store.run_folder import check_writable
 from . import folder as probe_folder
@@ -231,9 +231,8 @@ def _finished(path: Path, chosen: Plan, task: str, settings: ProbeSettings, devi
     recorded = atomic.read_json(path, probe_folder.REMEDY).get("identity")
     recorded = recorded if isinstance(recorded, dict) else {}
     expected = _identity(expected_encoder(chosen, recorded.get("encoder")), task, settings, device)
-    if changes := identity_changes(recorded, expected):
-        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-        raise FolderError(f"{path} holds another probe: {changes[0]}{more}; use another --out, or --overwrite")
+    if changes := differences(recorded, expected):
+        raise FolderError(f"{path} holds another probe ({changes}); use another --out, or --overwrite")
     return cell
 
 

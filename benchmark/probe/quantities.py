@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tasks.base import Task
 from tasks.engine import mujoco
+from tasks.scene.subtrees import geoms_of
 from tasks.subject import Hand, Subject
 
 Values = npt.NDArray[np.float64]
@@ -119,7 +120,7 @@ def _axis(model: mujoco.MjModel, ends: tuple[str, str]) -> Reader:
 
 def _contact(model: mujoco.MjModel, hand_root: str, thing: str) -> Reader:
     """1 where the engine has a contact of at most 1 mm between a geom of the hand and one of the thing, else 0."""
-    hand, things = (_geoms_below(model, model.body(name).id) for name in (hand_root, thing))
+    hand, things = (geoms_of(model, name) for name in (hand_root, thing))
 
     def read(data: mujoco.MjData) -> Values:
         first, second = data.contact.geom1, data.contact.geom2
@@ -127,13 +128,3 @@ def _contact(model: mujoco.MjModel, hand_root: str, thing: str) -> Reader:
         return np.array([float((between & (data.contact.dist < TOUCHING)).any())])
 
     return read
-
-
-def _geoms_below(model: mujoco.MjModel, root: int) -> npt.NDArray[np.bool_]:
-    """(ngeom,) whether a geom belongs to a body or to one that hangs on it."""
-    below = np.zeros(model.nbody, bool)
-    below[root] = True
-    for body in range(root + 1, model.nbody):  # parents come before children
-        below[body] = below[model.body_parentid[body]]
-    found: npt.NDArray[np.bool_] = below[model.geom_bodyid]
-    return found

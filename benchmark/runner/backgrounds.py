@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import imageio.v3 as imageio
 import torch
 from pydantic import ValidationError
 
@@ -29,6 +28,7 @@ from ..store.paths import user_path
 from ..store.run_folder import CHECKPOINT, CONFIG, EPISODES, IDENTITY, PICTURES, RunFolder, Tensors
 from ..store.runs import run_paths
 from ..store.titles import title_of
+from ..store.video import png
 from .checkpoint import unpack_policy
 from .context import RunContext, ready_encoder
 from .encoder import plan
@@ -193,8 +193,7 @@ def _evaluate(evaluated: _Evaluated, backgrounds: Sequence[int], progress: Progr
                 episodes=evaluated.episodes,
                 film=context.encoder.uses_images,
             )
-        first = {f"{PICTURES}/background-{number:02d}.png": frame for frame in evaluation.frames[:1]}
-        pictures = {name: imageio.imwrite("<bytes>", frame, extension=".png") for name, frame in first.items()}
+        pictures = {f"{PICTURES}/background-{number:02d}.png": png(frame) for frame in evaluation.frames[:1]}
         store.add_evaluation(evaluation.rows, pictures)
         mean_return, success = evaluation.mean_scores()
         progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")

@@ -6,10 +6,12 @@ is another matter: `require_writable` asks before the work.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from encoders.weights.cache import CACHE_VARIABLE
+from encoders.weights.cache import CACHE_VARIABLE, cache_dir
 from encoders.weights.files import warn_once
 from encoders.weights.sealed import Damaged, check, sealed
 
@@ -28,6 +30,12 @@ logger = logging.getLogger(__name__)
 
 REMEDY = f"make room, or set {CACHE_VARIABLE} to a folder that can be written"
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def features_path(made_by: Mapping[str, Any]) -> Path:
+    """Return where features lie in the cache: under the hash of everything that they depend on (JSON values)."""
+    digest = sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    return cache_dir() / "features" / f"{digest[:32]}.safetensors"
 
 
 def load(path: Path, fits: Callable[[Arrays], bool]) -> dict[str, npt.NDArray[Any]] | None:

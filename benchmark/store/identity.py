@@ -1,4 +1,4 @@
-"""What makes the numbers of a run, as canonical JSON: its hash, its equality, and what differs."""
+"""Identities: what determines results, as canonical JSON; their hash, their equality, and what differs."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ def identity_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     before, after = _flat(old), _flat(new)
     changed = (key for key in sorted(before | after) if before.get(key) != after.get(key))
     return [f"{key} {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in changed]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return the first three `identity_changes` for a message, and how many more there are."""
+    changes = identity_changes(old, new)
+    return ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 
 def way_back(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ rename commits the iteration. On resume, `rewind` drops the rows that no checkpo
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,18 +17,17 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 
 from encoders.weights.files import sync_folder
 
 from ..errors import ConfigError, FolderError, OutputError
-from . import atomic, episodes, sealed
+from . import atomic, checkpoint, episodes
 from . import manifest as vouching
 from . import metrics as metric_lines
 from . import provenance as versions
 from .episodes import REMEDY
-from .identity import identity_changes, identity_hash, same_identity, way_back
+from .identity import differences, identity_hash, same_identity, way_back
 from .lock import LOCK, hold
 from .manifest import MANIFEST
 from .paths import user_path
@@ -227,8 +225,7 @@ class RunFolder:
         lines, own = self._rows()
         meta = {**meta, "rows": {"metrics": lines.repeatable, "episodes": own}}
         arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-        content = sealed.seal(safetensors.numpy.save(arrays), {"meta": json.dumps(meta, allow_nan=False)})
-        atomic.write_bytes(self.path / CHECKPOINT, content)
+        checkpoint.write(self.path / CHECKPOINT, safetensors.numpy.save(arrays), {"meta": meta})
         atomic.write_json(self.path / CHECKPOINT_META, {**meta, "metrics": lines.whole})
 
     def load_checkpoint(self) -> tuple[Tensors, dict[str, Any]] | None:
@@ -238,17 +235,13 @@ class RunFolder:
             FolderError: the file is damaged, or of another run than the folder's.
         """
         path = self.path / CHECKPOINT
-        if not path.exists():
+        found = checkpoint.read(path, {"meta"}, safetensors.numpy.load, REMEDY)
+        if found is None:
             return None
-        content, metadata, _ = sealed.read(path, {"meta"}, REMEDY)
-        try:
-            meta = atomic.parse_object(metadata["meta"])
-            loaded = safetensors.numpy.load(content)
-        except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+        arrays, meta = found[0], found[1]["meta"]
         if meta.get("identity", own := identity_hash(self.identity)) != own:
             raise FolderError(f"{path} is the checkpoint of another run; {REMEDY}")
-        return {name: np.require(array, requirements="W") for name, array in loaded.items()}, meta
+        return {name: np.require(array, requirements="W") for name, array in arrays.items()}, meta
 
     def _rows(self) -> tuple[metric_lines.Digest, str]:
         """Digests of the metrics and of the run's own episodes, computed anew only for what has changed."""
@@ -315,11 +308,10 @@ class RunFolder:
         """
         if same_identity(self.identity, identity):
             return
-        changes = identity_changes(self.identity, identity)
-        shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+        changes = differences(self.identity, identity)
         raise FolderError(
-            f"{self.path} holds a run of another identity ({shown}): {way_back(self.identity, identity)}; for the new "
-            "settings choose another --out, or --overwrite that run, whose results are then lost"
+            f"{self.path} holds a run of another identity ({changes}): {way_back(self.identity, identity)}; for the "
+            "new settings choose another --out, or --overwrite that run, whose results are then lost"
         )
 
     def _write_manifest(self, pending: Mapping[str, str]) -> None:

@@ -9,13 +9,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from ..errors import FolderError
-from . import atomic, sealed
-from .identity import identity_changes, same_identity
+from . import atomic, checkpoint
+from .identity import differences, same_identity
 from .lock import hold
 
 if TYPE_CHECKING:
@@ -46,9 +45,8 @@ def held(folder: Path) -> Iterator[None]:
 def write_checkpoint(
     path: Path, state: dict[str, Tensor], identity: Mapping[str, Any], position: Mapping[str, Any]
 ) -> None:
-    """One file, so that tensors and numbers belong together: valid whole or not at all, and aware of damage."""
-    metadata = {"identity": json.dumps(identity), "position": json.dumps(position)}
-    atomic.write_bytes(path, sealed.seal(safetensors.torch.save(state), metadata))
+    """Write tensors, identity and position into one file, so that they belong together."""
+    checkpoint.write(path, safetensors.torch.save(state), {"identity": identity, "position": position})
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]] | None:
@@ -57,14 +55,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
     Raises:
         FolderError: it is damaged.
     """
-    if not path.exists():
-        return None
-    content, metadata, _ = sealed.read(path, {"identity", "position"}, REMEDY)
-    try:
-        identity, position = (atomic.parse_object(metadata[name]) for name in ("identity", "position"))
-        return safetensors.torch.load(content), identity, position
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
+    found = checkpoint.read(path, {"identity", "position"}, safetensors.torch.load, REMEDY)
+    return found and (found[0], found[1]["identity"], found[1]["position"])
 
 
 def load_checkpoint(
@@ -85,7 +77,7 @@ def load_checkpoint(
         return None, start
     state, recorded, position = found
     if not same_identity(recorded, identity):
-        changes = "; ".join(identity_changes(recorded, identity)[:3])
+        changes = differences(recorded, identity)
         raise FolderError(f"{path} is of another training ({changes}); choose another --out, or {REMEDY}")
     return state, _restored(start, position, path)
 

@@ -34,7 +34,7 @@ def save_film(folder: Path, frames: Sequence[Frame], goals: npt.NDArray[np.bool_
         pictures["goal"] = frames[min(int(reached[0]) + 1, len(frames) - 1)]
     (folder / "frames").mkdir(exist_ok=True)
     for name, picture in pictures.items():
-        atomic.write_bytes(folder / "frames" / f"{name}.png", imageio.imwrite("<bytes>", picture, extension=".png"))
+        atomic.write_bytes(folder / "frames" / f"{name}.png", png(picture))
 
 
 def save_video(path: Path, frames: Sequence[Frame]) -> None:
@@ -44,6 +44,12 @@ def save_video(path: Path, frames: Sequence[Frame]) -> None:
         buffer, np.stack(frames), extension=".mp4", plugin="FFMPEG", fps=FRAMES_PER_SECOND, codec="libx264", quality=7
     )
     atomic.write_bytes(path, buffer.getvalue())
+
+
+def png(picture: Frame) -> bytes:
+    """Return a picture (H, W, 3) uint8 as a PNG file."""
+    content: bytes = imageio.imwrite("<bytes>", picture, extension=".png")
+    return content
 
 
 def film_strip(frames: Sequence[Frame], count: int = STRIP_FRAMES) -> Frame:

@@ -186,7 +186,7 @@ def test_another_probe_is_not_overwritten_by_mistake(tmp_path, tiny_encoder, gre
     (cell,) = probing.probe([tiny_encoder], ["pen"], tmp_path, settings=SETTINGS)
     before = cell.path.read_bytes()
     more = probing.ProbeSettings(episodes=6, frames=2)
-    with pytest.raises(OutputError, match=r"another probe: frames 3 -> 2; .*--overwrite"):
+    with pytest.raises(OutputError, match=r"another probe \(frames 3 -> 2\); .*--overwrite"):
         probing.probe([tiny_encoder], ["pen"], tmp_path, settings=more)
     assert cell.path.read_bytes() == before
     (cell,) = probing.probe([tiny_encoder], ["pen"], tmp_path, settings=more, overwrite=True)
@@ -198,7 +198,7 @@ def test_another_network_under_the_same_title_is_another_probe(tmp_path, grey):
 
     probing.probe([grey()], ["pen"], tmp_path, settings=SETTINGS)
     registration.forget_module(registry.get(grey()).__module__)
-    with pytest.raises(OutputError, match="another probe: encoder"):
+    with pytest.raises(OutputError, match=r"another probe \(encoder"):
         probing.probe([grey(2.0)], ["pen"], tmp_path, settings=SETTINGS)
 
 
