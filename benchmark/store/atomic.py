@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from encoders.weights.files import sync, sync_folder
+from encoders.weights.files import PARTIAL_SUFFIX, sync, sync_folder, write_whole
 
 from ..errors import FolderError, OutputError
-
-PARTIAL_SUFFIX = ".partial"
 
 RESTORE = "restore it from a copy"
 """The advice for a damaged file where the reader knows no better."""
@@ -25,18 +22,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     with naming_failures(path):
-        try:
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                sync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        write_whole(path, [content])
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -20,8 +20,8 @@ import safetensors
 import safetensors.numpy
 
 from encoders.weights.cache import CACHE_VARIABLE, cache_dir
-from encoders.weights.files import warn_once
-from encoders.weights.sealed import Damaged, check, sealed
+from encoders.weights.files import PARTIAL_SUFFIX, warn_once
+from encoders.weights.sealed import Damaged, check, seal
 
 from ..errors import OutputError
 from . import atomic
@@ -67,7 +67,7 @@ def store(path: Path, arrays: Arrays) -> None:
     try:
         with naming_variable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write_bytes(path, sealed(safetensors.numpy.save(dict(arrays))))
+            atomic.write_bytes(path, seal(safetensors.numpy.save(dict(arrays))))
     except OutputError as error:
         warn_once("cache", f"nothing is cached, which costs only time: {error}")
 
@@ -78,7 +78,7 @@ def require_writable(folder: Path) -> None:
     Raises:
         OutputError: they cannot; the message names the variable that chooses another cache.
     """
-    probe = folder / f".{secrets.token_hex(8)}{atomic.PARTIAL_SUFFIX}"
+    probe = folder / f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     with naming_variable(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)

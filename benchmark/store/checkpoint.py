@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import safetensors
 
+from encoders.weights.sealed import seal
+
 from ..errors import FolderError
 from . import atomic, sealed
 
@@ -28,7 +30,7 @@ def write(path: Path, tensors: bytes, notes: Mapping[str, Mapping[str, Any]]) ->
         ValueError: a number in the notes is not finite.
     """
     texts = {name: json.dumps(note, allow_nan=False) for name, note in notes.items()}
-    atomic.write_bytes(path, sealed.seal(tensors, texts))
+    atomic.write_bytes(path, seal(tensors, texts))
 
 
 def read(

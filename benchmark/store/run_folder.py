@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from encoders.weights.files import sync_folder
+from encoders.weights.files import PARTIAL_SUFFIX, sync_folder
 
 from ..errors import ConfigError, FolderError, OutputError
 from . import atomic, checkpoint, episodes
@@ -363,7 +363,7 @@ def check_writable(out: Path | str) -> None:
         OutputError: they cannot.
     """
     folder = user_path(out)
-    probe = folder / f".{os.getpid()}{atomic.PARTIAL_SUFFIX}"
+    probe = folder / f".{os.getpid()}{PARTIAL_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,20 +1,14 @@
-"""Tensor files that notice their own damage: safetensors whose metadata holds a digest of everything else."""
+"""Sealed tensor files of run folders and trainings, read whole; see `encoders.weights.sealed`."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from encoders.weights.sealed import DIGEST, digest, split
 
 from ..errors import FolderError
 from . import atomic
-
-DIGEST = "digest"
-_METADATA = "__metadata__"
-_LENGTH = struct.Struct("<Q")
 
 
 class Sealed(NamedTuple):
@@ -31,22 +25,8 @@ class Sealed(NamedTuple):
     sealed: bool
 
 
-def seal(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Return safetensors `content` with `metadata` and the digest of tensors and metadata.
-
-    Equal tensors and metadata give equal bytes.
-    """
-    header, tensors = _split(content)
-    header.pop(_METADATA, None)
-    digest = _digest(header, metadata, tensors)
-    described = {_METADATA: dict(sorted({**metadata, DIGEST: digest}.items())), **header}
-    text = json.dumps(described, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH.size)  # the format wants tensors aligned
-    return b"".join((_LENGTH.pack(len(text)), text, tensors))
-
-
 def read(path: Path, keys: set[str], remedy: str) -> Sealed:
-    """Read a file that `seal` made, or one written before without a digest.
+    """Read a file that `encoders.weights.sealed.seal` made, or one written before without a digest.
 
     Args:
         path: the file.
@@ -58,16 +38,15 @@ def read(path: Path, keys: set[str], remedy: str) -> Sealed:
     """
     content = atomic.read_bytes(path, remedy)
     try:
-        header, tensors = _split(content)
-        metadata = header.pop(_METADATA, None)
-        if not isinstance(metadata, dict) or metadata.keys() - {DIGEST} != keys:
+        header, metadata, tensors = split(content)
+        if metadata.keys() - {DIGEST} != keys:
             raise ValueError("its metadata is not that of a checkpoint")
-        digest = metadata.pop(DIGEST, None)
-        if digest is not None and digest != _digest(header, metadata, tensors):
+        known = metadata.pop(DIGEST, None)
+        if known is not None and known != digest(header, metadata, [tensors]):
             raise ValueError("its content does not match its digest")
     except ValueError as error:
         raise FolderError(f"{path} is damaged ({error}); {remedy}") from error
-    return Sealed(content, metadata, digest is not None)
+    return Sealed(content, metadata, known is not None)
 
 
 def require_whole(path: Path, remedy: str) -> None:
@@ -78,27 +57,8 @@ def require_whole(path: Path, remedy: str) -> None:
     """
     content = atomic.read_bytes(path, remedy)
     try:
-        header, tensors = _split(content)
-        header.pop(_METADATA, None)
+        header, _, tensors = split(content)
         if max((entry["data_offsets"][1] for entry in header.values()), default=0) != len(tensors):
             raise ValueError("it is cut short or too long")
     except (ValueError, TypeError, LookupError) as error:
         raise FolderError(f"{path} is damaged ({error}); {remedy}") from error
-
-
-def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return the header and the bytes of the tensors."""
-    if len(content) < _LENGTH.size:
-        raise ValueError("it is cut short")
-    (length,) = _LENGTH.unpack_from(content)
-    if length > len(content) - _LENGTH.size:
-        raise ValueError("it is cut short")
-    header = atomic.parse_object(content[_LENGTH.size : _LENGTH.size + length])
-    return header, memoryview(content)[_LENGTH.size + length :]
-
-
-def _digest(header: Mapping[str, Any], metadata: Mapping[str, str], tensors: memoryview) -> str:
-    described = json.dumps([header, metadata], sort_keys=True, separators=(",", ":"))
-    digest = sha256(described.encode())
-    digest.update(tensors)
-    return digest.hexdigest()

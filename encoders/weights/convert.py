@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from . import pickles
 from .cache import cache_dir
-from .files import file_sha256, sync
-from .sealed import check, header_bytes
+from .files import PARTIAL_SUFFIX, file_sha256, write_whole
+from .sealed import beginning, check
 from .unpickling import Placeholder
 
 logger = logging.getLogger(__name__)
@@ -119,9 +119,7 @@ def _write(path: Path, content: Any, digest: str, limit: int) -> None:
     """Write the conversion under a name of its own, tensor by tensor, and only then give it its own."""
     found: dict[str, Tensor] = {}
     tree = _felled(content, "", found, {})
-    header: dict[str, Any] = {
-        "__metadata__": {"format_version": _FORMAT, "original_sha256": digest, "tree": json.dumps(tree)}
-    }
+    header: dict[str, Any] = {}
     begin = 0
     for name, tensor in found.items():
         end = begin + tensor.numel() * tensor.element_size()
@@ -129,19 +127,10 @@ def _write(path: Path, content: Any, digest: str, limit: int) -> None:
         begin = end
     if begin > limit:  # tensors that were saved expanded
         raise _CannotConvert(f"{begin} bytes")
-    beginning = header_bytes(header, _bytes_of(found.values()))
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    metadata = {"format_version": _FORMAT, "original_sha256": digest, "tree": json.dumps(tree)}
     _sweep(path)
-    try:
-        with partial.open("xb") as file:
-            file.write(beginning)
-            for block in _bytes_of(found.values()):
-                file.write(block)
-            file.flush()
-            sync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    first = beginning(header, metadata, _bytes_of(found.values()))
+    write_whole(path, chain([first], _bytes_of(found.values())))
 
 
 def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
@@ -152,7 +141,7 @@ def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
 
 def _sweep(path: Path) -> None:
     """Remove what conversions of this file that were killed left."""
-    for partial in path.parent.glob(f".{path.name}.*.partial"):
+    for partial in path.parent.glob(f".{path.name}.*{PARTIAL_SUFFIX}"):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
                 partial.unlink()

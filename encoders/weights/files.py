@@ -11,14 +11,18 @@ import fcntl
 import hashlib
 import logging
 import os
+import secrets
 import stat
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 logger = logging.getLogger(__name__)
 
 IS_A_FOLDER = "is a folder"
+PARTIAL_SUFFIX = ".partial"
+Buffer: TypeAlias = "bytes | memoryview"
 
 _CONTENTION = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 """What POSIX lets `lockf` say where another process holds the lock; anything else is no sign of another process."""
@@ -69,19 +73,38 @@ def file_md5(path: Path) -> str:
     return _hash(path, "md5")
 
 
+def write_whole(path: Path, blocks: Iterable[Buffer]) -> None:
+    """Replace a file, whole or not at all; after return it survives a power cut.
+
+    Args:
+        path: the file, in a folder that exists.
+        blocks: its content, one after another.
+
+    Raises:
+        OSError: it cannot be written; nothing is left beside it.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    try:
+        with partial.open("xb") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            sync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file, whole or not at all, its folder included.
+    """Replace a small text file as `write_whole` does, and make its folder.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, [text.encode()])
 
 
 def lock(file: IO[Any]) -> bool:

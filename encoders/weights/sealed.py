@@ -1,91 +1,133 @@
-"""Safetensors files that hold a digest of their own content, so that damage in the cache is found when they are read.
-
-The digest stands in the metadata and covers everything else: the other metadata, names, types, shapes and numbers.
-"""
+"""Safetensors files that notice their own damage: their metadata holds a digest of everything else in them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-DIGEST = "content_sha256"
+DIGEST = "digest"
+_EARLIER_DIGEST = "content_sha256"
+"""Computed in another way, in cached files of before."""
+
 _METADATA = "__metadata__"
-_LENGTH_BYTES = 8
+_LENGTH = struct.Struct("<Q")
 _LONGEST_HEADER = 100_000_000
 """What the safetensors library allows."""
 
 _BLOCK = 1 << 20
 
 
-class Damaged(Exception):
+class Damaged(ValueError):
     """The file is not as it was written; the message says in what."""
 
 
-def header_bytes(header: Mapping[str, Any], blocks: Iterable[Any]) -> bytes:
-    """Return the beginning of a file: the length and the text of the header, with the digest added.
+class Parts(NamedTuple):
+    """The parts of a safetensors file.
+
+    Attributes:
+        header: names, types, shapes and places of the tensors.
+        metadata: texts by name, the digest among them.
+        tensors: the bytes of all tensors.
+    """
+
+    header: dict[str, Any]
+    metadata: dict[str, str]
+    tensors: memoryview
+
+
+def split(content: bytes) -> Parts:
+    """Take a file apart.
+
+    Raises:
+        Damaged: it is not such a file.
+    """
+    if len(content) < _LENGTH.size:
+        raise Damaged("it is cut short")
+    (length,) = _LENGTH.unpack_from(content)
+    if length > len(content) - _LENGTH.size:
+        raise Damaged("it is cut short")
+    header, metadata = _parsed(content[_LENGTH.size : _LENGTH.size + length])
+    return Parts(header, metadata, memoryview(content)[_LENGTH.size + length :])
+
+
+def seal(content: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Return a safetensors file with this metadata, and the digest of it and of the tensors.
+
+    Equal tensors and metadata give equal bytes.
+    """
+    header, _, tensors = split(content)
+    return b"".join((beginning(header, metadata or {}, [tensors]), tensors))
+
+
+def beginning(header: Mapping[str, Any], metadata: Mapping[str, str], blocks: Iterable[Any]) -> bytes:
+    """Return what stands before the tensors in a file: the length and the text of the header, with the digest.
 
     Args:
-        header: of the safetensors format, with or without metadata.
-        blocks: the bytes that follow it, in order, as anything with the buffer protocol.
+        header: of the safetensors format, without metadata.
+        metadata: texts by name.
+        blocks: the bytes that follow, in order, as anything with the buffer protocol.
     """
-    metadata = {**header.get(_METADATA, {}), DIGEST: _digest(header, blocks)}
-    encoded = json.dumps({**header, _METADATA: metadata}).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    return len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded
+    sealed = {**metadata, DIGEST: digest(header, metadata, blocks)}
+    text = json.dumps({_METADATA: dict(sorted(sealed.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH.size)  # the format wants tensors aligned
+    return _LENGTH.pack(len(text)) + text
 
 
-def sealed(content: bytes) -> bytes:
-    """Return the content of a safetensors file with the digest added to its metadata."""
-    begin = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
-    body = memoryview(content)[begin:]
-    return header_bytes(json.loads(content[_LENGTH_BYTES:begin]), [body]) + bytes(body)
+def digest(header: Mapping[str, Any], metadata: Mapping[str, str], blocks: Iterable[Any]) -> str:
+    """Return the digest of a file's parts; of the metadata without the digest."""
+    return _sha256(json.dumps([header, metadata], sort_keys=True, separators=(",", ":")), blocks)
 
 
 def check(path: Path) -> bool:
-    """Compare a file with the digest in it.
+    """Compare a file, block by block, with the digest in it.
 
     Returns:
-        Whether there is a digest; without one, the file was written before there were digests, and may be damaged.
+        Whether there is a digest; without one, it was written by something else, and may be damaged.
 
     Raises:
         Damaged: it is another content than was written.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        header = _read_header(file)
-        metadata = header.get(_METADATA) or {}
-        if not isinstance(metadata, dict):
-            raise Damaged("its metadata is no object")
-        if DIGEST not in metadata:
-            return False
-        digest = metadata.pop(DIGEST)
-        if _digest(header, _blocks(file)) != digest:
+        start = file.read(_LENGTH.size)
+        length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+        if not 0 < length <= _LONGEST_HEADER:
+            raise Damaged("it has no header")
+        header, metadata = _parsed(file.read(length))
+        earlier, known = metadata.pop(_EARLIER_DIGEST, None), metadata.pop(DIGEST, None)
+        if earlier is not None:
+            whole = {**header, _METADATA: metadata} if metadata else header
+            known, found = earlier, _sha256(json.dumps(whole, sort_keys=True), _blocks(file))
+        elif known is not None:
+            found = digest(header, metadata, _blocks(file))
+        if known is not None and found != known:
             raise Damaged("its content is another than was written")
-    return True
+    return known is not None
 
 
-def _read_header(file: IO[bytes]) -> dict[str, Any]:
-    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    if not 0 < length <= _LONGEST_HEADER:
-        raise Damaged("it has no header")
+def _parsed(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the header and the metadata."""
     try:
-        header = json.loads(file.read(length))
+        header = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Damaged("its header cannot be read") from error
     if not isinstance(header, dict):
         raise Damaged("its header is no object")
-    return header
+    metadata = header.pop(_METADATA, None) or {}
+    if not isinstance(metadata, dict):
+        raise Damaged("its metadata is no object")
+    return header, metadata
 
 
-def _digest(header: Mapping[str, Any], blocks: Iterable[Any]) -> str:
-    described = {name: value for name, value in header.items() if name != _METADATA or value}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+def _sha256(text: str, blocks: Iterable[Any]) -> str:
+    found = hashlib.sha256(text.encode())
     for block in blocks:
-        digest.update(block)
-    return digest.hexdigest()
+        found.update(block)
+    return found.hexdigest()
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

@@ -118,7 +118,7 @@ def test_arrays_come_back_and_the_file_is_plain_safetensors(tmp_path):
 @given(place=st.integers(0), bit=st.integers(0, 7))
 def test_no_flipped_bit_passes_for_what_was_written(place, bit, tmp_path_factory):
     path = tmp_path_factory.mktemp("sealed") / "arrays.safetensors"
-    content = bytearray(sealed.sealed(safetensors.numpy.save(ARRAYS, {"title": "some"})))
+    content = bytearray(sealed.seal(safetensors.numpy.save(ARRAYS), {"title": "some"}))
     content[place % len(content)] ^= 1 << bit
     path.write_bytes(content)
     try:

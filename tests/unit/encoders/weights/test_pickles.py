@@ -1,15 +1,14 @@
 """Reading other people's checkpoints: every number comes out as it went in, and nothing in the file runs."""
 
 import argparse
-import io
 import os
-import pickle
 import zipfile
 from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
 import torch
+from hostile_pickles import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -183,117 +182,12 @@ def test_an_encrypted_file_is_refused(tmp_path, entry):
         read(path)
 
 
-# Hostile files.
-
-
-def string(text):
-    return b"X" + len(text.encode()).to_bytes(4, "little") + text.encode()
-
-
-def calls(command):
-    """Pickles that run a shell command, by every way there is to call something."""
-    argument = string(command)
-    named = b"\x8c\x02os\x8c\x06system\x93"
-    return {
-        "reduce": b"\x80\x02cos\nsystem\n" + argument + b"\x85R.",
-        "reduce, posix": b"\x80\x02cposix\nsystem\n" + argument + b"\x85R.",
-        "stack global": b"\x80\x04" + named + argument + b"\x85R.",
-        "inst": b"(" + b"S'" + command.encode() + b"'\nios\nsystem\n.",
-        "obj": b"\x80\x02(cos\nsystem\n" + argument + b"o.",
-        "newobj": b"\x80\x02csubprocess\nPopen\n" + argument + b"\x85\x81.",
-        "newobj ex": b"\x80\x04\x8c\x0asubprocess\x8c\x05Popen\x93" + argument + b"\x85}\x92.",
-        "eval": b"\x80\x02c__builtin__\neval\n" + string(f"__import__('os').system({command!r})") + b"\x85R.",
-        "exec": b"\x80\x02cbuiltins\nexec\n" + string(f"import os; os.system({command!r})") + b"\x85R.",
-        "dotted name": b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93" + argument + b"\x85R.",
-        "dotted module": b"\x80\x02ctorch.os\nsystem\n" + argument + b"\x85R.",
-        "runpy": b"\x80\x02crunpy\n_run_code\n" + argument + b"\x85R.",
-        "numpy": b"\x80\x02cnumpy.testing._private.utils\nrunstring\n" + argument + b"}\x86R.",
-        "getattr": (
-            b"\x80\x02c__builtin__\ngetattr\ncos\nsystem\n" + string("__call__") + b"\x86R" + argument + b"\x85R."
-        ),
-        "inert getattr": (
-            b"\x80\x02c__builtin__\ngetattr\nctorch\nos\n" + string("system") + b"\x86R" + argument + b"\x85R."
-        ),
-        "build on a class": b"\x80\x02ccollections\nOrderedDict\n}" + string("x") + argument + b"sb.",
-        "build": b"\x80\x02ccollections\nOrderedDict\n)R}" + string("__reduce__") + b"cos\nsystem\nsb.",
-        "slots": (
-            b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}" + string("__code__") + argument + b"s\x86b" + b")R."
-        ),
-        "torch.load": b"\x80\x02ctorch\nload\n" + argument + b"\x85R.",
-        "hub": b"\x80\x02ctorch.hub\nload\n" + argument + b"\x85R.",
-        "subclass": b"\x80\x02ctorch.utils.model_zoo\nload_url\n" + argument + b"\x85R.",
-        "memo": b"\x80\x02cos\nsystem\nq\x000" + argument + b"\x85q\x010h\x00h\x01R.",
-    }
-
-
-def nested(payload):
-    """The same pickle as the value of a state dict's key."""
-    head = payload[:2] if payload[:1] == b"\x80" else b""
-    return head + b"}" + string("state_dict") + b"}" + string("conv1.weight") + payload[len(head) : -1] + b"ss."
-
-
-def as_zip(payload):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("archive/data.pkl", payload)
-        archive.writestr("archive/version", "3\n")
-    return stream.getvalue()
-
-
-def as_legacy(payload):
-    head = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "protocol_version": 1001, "type_sizes": {}}]
-    return b"".join(pickle.dumps(part, 2) for part in head) + payload + pickle.dumps([], 2)
-
-
-CONTAINERS = {"bare": bytes, "zip": as_zip, "legacy": as_legacy}
-
-
-@pytest.mark.parametrize("container", list(CONTAINERS))
-@pytest.mark.parametrize("place", ["outermost", "nested"])
-@pytest.mark.parametrize("way", list(calls("")))
-def test_a_hostile_pickle_does_not_run(tmp_path, monkeypatch, way, place, container):
-    target = tmp_path / "pwned"
-    payload = calls(f"touch {target}")[way]
-    payload = nested(payload) if place == "nested" else payload
-    path = tmp_path / "w.pth"
-    path.write_bytes(CONTAINERS[container](payload))
-    found, refusal = read_or_refused(path)
-    assert not target.exists()
-    if refusal:
-        assert str(path) in refusal
-        assert "\n" not in refusal
-    else:
-        assert container != "bare"
-        assert way in ("dotted name", "dotted module", "build", "subclass", "slots", "inert getattr"), found
-        while isinstance(found, dict) and found:
-            found = next(iter(found.values()))
-        assert isinstance(found, (Placeholder, dict))
-
-
-def test_the_hostile_pickles_would_run_elsewhere(tmp_path, monkeypatch):
-    """Otherwise they would prove nothing."""
-    for way in ("reduce", "stack global", "inst", "obj", "eval", "exec", "memo"):
-        target = tmp_path / "pwned"
-        payload = calls(f"touch {target}")[way]
-        pickle.loads(payload)
-        assert target.exists(), way
-        target.unlink()
-        pickle.loads(nested(payload))
-        assert target.exists(), way
-        target.unlink()
-
-
-class Reduced:
-    def __init__(self, *reduced):
-        self.reduced = reduced
-
-    def __reduce__(self):
-        return self.reduced
+# Hostile files; see also test_hostile_files of the benchmark.
 
 
 def test_a_hostile_object_in_a_file_of_torch_is_refused(write, tmp_path):
     target = tmp_path / "pwned"
-    path = write({"model": {"a": torch.zeros(2), "b": Reduced(os.system, (f"touch {target}",))}})
+    path = write({"model": {"a": torch.zeros(2), "b": Runs(os.system, f"touch {target}")}})
     with pytest.raises(WeightsInvalid, match=r"names (posix|nt)\.system, which is refused"):
         read(path)
     assert not target.exists()
@@ -301,8 +195,8 @@ def test_a_hostile_object_in_a_file_of_torch_is_refused(write, tmp_path):
 
 def test_a_hostile_type_of_a_tensor_is_refused(write, tmp_path):
     target = tmp_path / "pwned"
-    rebuilt = (torch._tensor._rebuild_from_type_v2, (os.system, torch.Tensor, (f"touch {target}",), {}))
-    path = write({"a": Reduced(*rebuilt)})
+    rebuilt = (torch._tensor._rebuild_from_type_v2, os.system, torch.Tensor, (f"touch {target}",), {})
+    path = write({"a": Runs(*rebuilt)})
     with pytest.raises(WeightsInvalid, match=r"\.system, which is refused"):
         read(path)
     assert not target.exists()
@@ -314,7 +208,7 @@ def test_a_hostile_type_of_a_tensor_is_refused(write, tmp_path):
 )
 def test_a_tensor_that_reaches_out_of_its_storage_is_refused(write, size, stride, offset):
     arguments = (torch.zeros(4)._typed_storage(), offset, size, stride, False, OrderedDict())
-    path = write({"a": Reduced(torch._utils._rebuild_tensor_v2, arguments)})
+    path = write({"a": Runs(torch._utils._rebuild_tensor_v2, *arguments)})
     with pytest.raises(WeightsInvalid, match="holds a tensor of size"):
         read(path)
 

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.demonstrations.third_party.pickles import PickleError, load_mjrl_policy, load_plain
-from benchmark.demonstrations.third_party.published import import_dapg
 from tasks.demonstrations.dataset import Demonstrations, Episode
 from tasks.demonstrations.npz import BrokenArchive, read_arrays
 from tasks.errors import DemonstrationError
@@ -243,96 +241,3 @@ def test_a_broken_archive_does_not_name_the_file_twice(tmp_path):
     with pytest.raises(BrokenArchive) as raised:
         read_arrays(tmp_path / "a.npz")
     assert "a.npz" not in str(raised.value)
-
-
-# Pickles.
-
-
-def proto(*parts):
-    return b"\x80\x04" + b"".join(parts) + b"."
-
-
-def shared_tuples(last):
-    """A tuple of two references to a tuple of two references to ..., 60 deep, and what is done with it."""
-    parts = [b"K\x01\x94"]
-    parts += [b"0" + b"h" + bytes([number]) + b"h" + bytes([number]) + b"\x86\x94" for number in range(60)]
-    return proto(*parts, *last)
-
-
-HOSTILE = {
-    "a key that takes 2^60 steps to hash": shared_tuples([b"0}h\x3cK\x01s"]),
-    "the same among several": shared_tuples([b"0}(h\x3cK\x01u"]),
-    "the same in a dictionary's own opcode": shared_tuples([b"0(h\x3cK\x01d"]),
-    "the same in a set": shared_tuples([b"0\x8f(h\x3c\x90"]),
-    "the same in a frozen set": shared_tuples([b"0(h\x3c\x91"]),
-    "the same in a named set": shared_tuples([b"0cbuiltins\nset\n](h\x3ce\x85R"]),
-    "the same in an ordered dictionary": shared_tuples([b"0ccollections\nOrderedDict\n]](h\x3cK\x01ea\x85R"]),
-    "an array of a type that takes 2^60 steps to print": shared_tuples([b"0cnumpy\ndtype\nh\x3c\x85R"]),
-    "a bytearray of 2^40 bytes": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
-    "bytes of 2^40 bytes": proto(b"\x8e" + struct.pack("<Q", 2**40)),
-    "text of 2^40 bytes": proto(b"\x8d" + struct.pack("<Q", 2**40)),
-    "a frame of 2^40 bytes": proto(b"\x95" + struct.pack("<Q", 2**40)),
-    "a number of 2^31 bytes": proto(b"\x8b" + struct.pack("<i", 2**31 - 1)),
-    "tuples 100,000 deep": proto(b"K\x01" + b"\x85" * 100_000),
-    "the same as a key": proto(b"}K\x01" + b"\x85" * 100_000 + b"K\x01s"),
-    "an extension": proto(b"\x82\x01"),
-    "attributes of what makes sets": proto(b"cbuiltins\nset\nN}\x8c\x0c__defaults__K\x01\x85s\x86b"),
-}
-
-
-@pytest.mark.parametrize("load", [load_plain, load_mjrl_policy])
-@pytest.mark.parametrize("name", HOSTILE)
-def test_small_pickles_take_little_time_and_memory(tmp_path, load, name):
-    path = tmp_path / "a.pickle"
-    path.write_bytes(HOSTILE[name])
-    with Watched(), pytest.raises(PickleError) as raised:
-        load(path)
-    assert "\n" not in str(raised.value)
-    assert str(raised.value).count(str(path)) == 1
-
-
-@pytest.mark.parametrize("content", [proto(b"K\x01r" + struct.pack("<I", 2**31 - 1)), b"I1\np2147483647\n."])
-def test_a_huge_memo_index_takes_no_memory(tmp_path, content):
-    path = tmp_path / "a.pickle"
-    path.write_bytes(content)
-    with Watched():
-        assert load_plain(path) == 1
-
-
-def test_an_array_repeated_again_and_again_is_refused(tmp_path):
-    raw = bytes(MEBIBYTE)
-    dtype = b"cnumpy\ndtype\n\x8c\x02u1K\x00K\x01\x87R\x94"  # memo 0
-    content = b"B" + struct.pack("<I", len(raw)) + raw + b"\x94"  # memo 1
-    made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    state = b"(K\x01J" + struct.pack("<i", len(raw)) + b"\x85h\x00\x89h\x01tb"
-    path = tmp_path / "a.pickle"
-    path.write_bytes(proto(dtype + b"0" + content + b"0](" + (made + state) * 1000 + b"e"))
-    with Watched(), pytest.raises(PickleError, match="the same numbers again and again"):
-        load_plain(path)
-
-
-def dapg_pickle():
-    generator = np.random.default_rng(0)
-    state = {"qpos": np.zeros(30), "qvel": np.zeros(30), "door_body_pos": generator.normal(size=3)}
-    one = {"actions": generator.normal(size=(3, 28)), "observations": generator.normal(size=(3, 39))}
-    return pickle.dumps([{**one, "rewards": np.zeros(3), "init_state_dict": state}] * 2, 2)
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_damaged_pickles_are_refused_or_read(tmp_path_factory, data):
-    check_damaged_pickle(tmp_path_factory, data)
-
-
-@pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
-@given(data=st.data())
-def test_many_damaged_pickles_are_refused_or_read(tmp_path_factory, data):
-    check_damaged_pickle(tmp_path_factory, data)
-
-
-def check_damaged_pickle(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "door-v0_demos.pickle"
-    path.write_bytes(damaged(dapg_pickle(), data))
-    with Watched(), one_line(DemonstrationError):
-        assert import_dapg(path, "door", 2).task == "door"
