@@ -9,12 +9,16 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 import encoders
+import tasks
 from encoders.errors import EncoderError
+from encoders.registration import is_file
 from tasks.cards import Pack, TaskCard
+from tasks.errors import TaskError
 
+from . import task_files
 from .bounded import (
     Batch,
     DeviceNumber,
@@ -215,6 +219,8 @@ class RunConfig(Configuration):
     Settings that are not COMPARED are told apart by the runs' titles or by the plain part of the suite's name.
 
     Attributes:
+        task: a task's name, or ``path/to/file.py:Class``, which becomes the name of that task.
+        task_file: the file and class that the task came from, ``/path/to/file.py:Class``; found from ``task``.
         encoder: a registered name, or ``path/to/file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file.
         normalise: the encoder's input: ``auto`` (its card's), ``imagenet``, ``unit`` or ``native``.
@@ -236,6 +242,7 @@ class RunConfig(Configuration):
 
     preset: Annotated[PresetName, IDENTITY, OPTION] = "quickstart"
     task: Annotated[str, IDENTITY, OPTION]
+    task_file: Annotated[str | None, OUTCOME] = None
     encoder: Annotated[str, OUTCOME, OPTION]
     seed: Annotated[int, Field(ge=0, lt=HELD_OUT_SEED), IDENTITY, OPTION] = 0
     weights: Annotated[str, OUTCOME, OPTION] = "auto"
@@ -259,6 +266,23 @@ class RunConfig(Configuration):
     learner: Annotated[LearnerSettings, IDENTITY, COMPARED] = LearnerSettings()
     evaluation: Annotated[EvaluationSettings, IDENTITY, COMPARED] = EvaluationSettings()
     ema: Annotated[EMASettings, IDENTITY] = EMASettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _import_task(cls, values: Any) -> Any:
+        """Import the file of a task from outside, so that the task is known by its name."""
+        if not isinstance(values, dict):
+            return values
+        task, file = values.get("task"), values.get("task_file")
+        try:
+            if isinstance(task, str) and is_file(task):
+                task = task_files.name_of(task)
+            elif isinstance(file, str) and task not in tasks.names():
+                task_files.load(file)
+            found = task_files.source(task) if task in tasks.names() else task_files.Source("", None, None)
+        except TaskError as error:  # a ValueError, which pydantic would report as one of many
+            raise ConfigError(str(error)) from error
+        return {**values, "task": task, "task_file": found.file}
 
     @property
     def slots(self) -> int:

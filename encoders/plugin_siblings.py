@@ -19,7 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .registration import BESIDE
+PREFIX = "hindex_bench_plugin_beside_"
+"""What the names of the packages begin with that the modules are in."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Siblings(MetaPathFinder, Loader):
     @property
     def package(self) -> str:
         """Return the name of the package that the modules are in, in this process."""
-        return f"{BESIDE}{hashlib.sha256(bytes(self.plugin)).hexdigest()[:12]}"
+        return f"{PREFIX}{hashlib.sha256(bytes(self.plugin)).hexdigest()[:12]}"
 
     def sha256(self, source: bytes) -> str:
         """Return the hash of a plug-in: of its file alone if it imports nothing beside it."""
@@ -109,6 +110,7 @@ class Siblings(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Run a module as it was when the plug-in was loaded."""
         sibling = self.modules[module.__name__.removeprefix(f"{self.package}.")]
+        module.__dict__["beside_a_plugin"] = True
         exec(self.code(sibling.source, sibling.path), module.__dict__)
 
 

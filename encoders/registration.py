@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from .cards import CARDS
 from .errors import EncoderError
-
-BESIDE = "hindex_bench_plugin_beside_"
-"""What the names of modules beside a plug-in begin with; their classes take no name, which the plug-in's own may."""
 
 _CLASSES = {
     "zoo.resnet": {
@@ -64,6 +62,11 @@ REGISTERED: dict[str, type[Any]] = {}
 """The classes that were imported so far, by name."""
 
 
+def is_file(text: str) -> bool:
+    """Whether a name on the command line is that of a file or of a class in one."""
+    return text.endswith(".py") or ".py:" in text
+
+
 def register(name: str, encoder: type[Any]) -> None:
     """Give a class its name; called by subclassing `Encoder`.
 
@@ -79,7 +82,8 @@ def register(name: str, encoder: type[Any]) -> None:
         )
     if name in BUILT_IN and encoder.__module__ != f"{__package__}.{BUILT_IN[name][0]}":
         raise EncoderError(f"{where}: name '{name}' belongs to a built-in encoder; choose another name=...")
-    if encoder.__module__.startswith(BESIDE):
+    # A module beside a plug-in gives no names: the plug-in's own class may take them.
+    if vars(sys.modules.get(encoder.__module__, sys)).get("beside_a_plugin"):
         return
     earlier = REGISTERED.get(name)
     if earlier is not None:

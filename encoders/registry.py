@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from . import registration
 from .cards import CARDS, Card
 from .errors import EncoderError, UnknownEncoder
-from .registration import BUILT_IN, suggest
+from .registration import BUILT_IN, is_file, suggest
 
 if TYPE_CHECKING:
     from .base import Encoder
@@ -43,7 +43,7 @@ def get(name_or_path: str) -> type[Encoder]:
         UnknownEncoder: no encoder, file or class has this name; the message suggests the nearest.
         EncoderError: it exists but cannot be imported, or two packages claim the name.
     """
-    if name_or_path.endswith(".py") or ".py:" in name_or_path:
+    if is_file(name_or_path):
         from .plugin import load
 
         return load(name_or_path)
@@ -90,9 +90,9 @@ def _load_installed(name: str, claims: tuple[EntryPoint, ...]) -> None:
         raise EncoderError(f"encoder '{name}': claimed by {_origins(claims)}; uninstall all but one")
     try:
         claims[0].load()
-    except EncoderError:
+    except (EncoderError, KeyboardInterrupt):
         raise
-    except Exception as error:  # another package's code: anything may come
+    except BaseException as error:
         raise EncoderError(
             f"encoder '{name}': {_origins(claims)} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from . import experts
+from . import experts, registration
 from .cards import PACKS, Pack, TaskCard
 from .engine import Batch, mujoco
 from .errors import TaskError
@@ -96,12 +96,31 @@ class Task(ABC):
             the Adroit code computes and overwrites; DexMV's is the same.
         objects: ``builtin`` shapes or the official ``ycb`` meshes; the Adroit scenes have their own objects.
         background: 0 for the training scene, 1 to 10 for the shifted ones; it changes nothing but the picture.
+
+    Attributes:
+        card: every number of the task; a class with a card of its own is registered under the card's name.
+        subject: what the scene is about.
+        plugin_file: the file the class came from, if loaded as ``file.py:Class``.
+        plugin_sha256: the hash of that file.
     """
 
     card: ClassVar[TaskCard]
     subject: ClassVar[Subject]
+    plugin_file: ClassVar[str | None] = None
+    plugin_sha256: ClassVar[str | None] = None
     field_name: ClassVar[Literal["body_pos", "body_quat"] | None] = None
     field_body: ClassVar[str] = "world"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Register a class with a card of its own.
+
+        Raises:
+            TaskError: card or subject are missing or malformed, or the name belongs to another class.
+        """
+        super().__init_subclass__(**options)
+        cls.plugin_file = cls.plugin_sha256 = None
+        if "card" in cls.__dict__:
+            registration.declare(cls)
 
     def __init__(
         self,

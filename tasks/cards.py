@@ -13,13 +13,13 @@ Pack = Literal["builtin", "ycb"]
 PACKS: tuple[Pack, ...] = ("builtin", "ycb")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskCard:
     """What a task is, apart from its scene.
 
     Attributes:
         name: the name on the command line.
-        paper_name: the name in the paper's tables and in the released code.
+        paper_name: the name in the paper's tables and in the released code; empty for a task that the paper lacks.
         summary: one line for a reader.
         source: the suite the scene comes from, for people.
         action_dim: number of actuators; actions lie in [-1, 1].
@@ -50,9 +50,9 @@ class TaskCard:
     """
 
     name: str
-    paper_name: str
+    paper_name: str = ""
     summary: str
-    source: str
+    source: str = "outside"
     action_dim: int
     observation_dim: int
     proprioception: tuple[int, int]
@@ -60,13 +60,13 @@ class TaskCard:
     horizon: int
     goal_steps: int
     success_rule: str
-    time_limit_is_terminal: bool
-    iterations: int
-    trajectories_per_iteration: int
-    demonstrations: int
-    ema_momentum: float
-    ema_streams: int
-    initial_state_field: str | None
+    time_limit_is_terminal: bool = False
+    iterations: int = 100
+    trajectories_per_iteration: int = 100
+    demonstrations: int = 25
+    ema_momentum: float = 0.0
+    ema_streams: int = 8
+    initial_state_field: str | None = None
     scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_horizon: int | None = None

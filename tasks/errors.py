@@ -9,6 +9,10 @@ class UnknownTask(TaskError):
     """There is no task of this name."""
 
 
+class TaskContract(TaskError):
+    """A task that breaks the contract of `tasks.base.Task`."""
+
+
 class AssetError(TaskError):
     """A file of a scene is missing or not the expected one."""
 

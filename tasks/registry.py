@@ -1,62 +1,83 @@
-"""Names to tasks, without importing a simulator before one is made."""
+"""Names to tasks: built-in, registered by subclassing, or installed by other packages.
+
+No simulator is imported before a task's class is asked for.
+"""
 
 from __future__ import annotations
 
-import difflib
+from functools import lru_cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+from . import registration
 from .cards import CARDS, TaskCard
-from .errors import ExpertError, UnknownTask
+from .errors import ExpertError, TaskError, UnknownTask
+from .registration import BUILT_IN, suggest
 
 if TYPE_CHECKING:
     from .base import Task
     from .experts import Actor
 
-_CLASSES = {
-    "hammer": "hammer:Hammer",
-    "door": "door:Door",
-    "pen": "pen:Pen",
-    "pour": "pour:Pour",
-    "place_inside": "place_inside:PlaceInside",
-    "relocate-mug": "relocate:RelocateMug",
-    "relocate-foam_brick": "relocate:RelocateFoamBrick",
-    "relocate-large_clamp": "relocate:RelocateLargeClamp",
-    "relocate-mustard_bottle": "relocate:RelocateMustardBottle",
-    "relocate-potted_meat_can": "relocate:RelocatePottedMeatCan",
-    "relocate-sugar_box": "relocate:RelocateSugarBox",
-    "relocate-tomato_soup_can": "relocate:RelocateTomatoSoupCan",
-}
+ENTRY_POINT_GROUP = "hindex_bench.tasks"
 
 
 def names() -> list[str]:
-    """The tasks' names, in the paper's order."""
-    return list(CARDS)
-
-
-def card(name: str) -> TaskCard:
-    """The card of a task.
-
-    Raises:
-        UnknownTask: there is no such task; the message suggests the nearest name.
-    """
-    try:
-        return CARDS[name]
-    except KeyError:
-        near = difflib.get_close_matches(name, CARDS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"available: {', '.join(CARDS)}"
-        raise UnknownTask(f"unknown task '{name}': {hint}") from None
+    """The tasks' names: the paper's in its order, then those from outside. Imports no other package's task."""
+    return [*CARDS, *sorted({*registration.REGISTERED, *_installed()} - set(CARDS))]
 
 
 def get(name: str) -> type[Task]:
     """The class of a task.
 
+    Args:
+        name: one of `names`.
+
+    Raises:
+        UnknownTask: no task has this name; the message suggests the nearest.
+        TaskError: it exists but cannot be imported, or two packages claim the name.
+    """
+    installed = _installed().get(name, ())
+    if name in CARDS:
+        if installed:
+            raise TaskError(f"task '{name}': the installed {_origins(installed)} claims a built-in name; uninstall it")
+        module, class_name = BUILT_IN[name]
+        built_in: type[Task] = getattr(import_module(f".{module}", __package__), class_name)
+        return built_in
+    if name not in registration.REGISTERED and installed:
+        _load_installed(name, installed)
+    try:
+        return registration.REGISTERED[name]
+    except KeyError:
+        hint = suggest(name, names())
+        if ".py" in name:
+            hint = f"a file is imported first: `benchmark.task_files.load({name!r})`"
+        raise UnknownTask(f"unknown task '{name}': {hint}") from None
+
+
+def card(name: str) -> TaskCard:
+    """The card of a task. Built-in tasks need no simulator for it.
+
+    Raises:
+        UnknownTask: there is no such task; the message suggests the nearest name.
+        TaskError: it cannot be imported.
+    """
+    return CARDS[name] if name in CARDS else get(name).card
+
+
+def plugin_sha256(name: str) -> str | None:
+    """The hash of the file that a task's class came from, for the identity of whatever it gives; None without one.
+
     Raises:
         UnknownTask: there is no such task.
+        TaskError: it cannot be imported.
     """
-    module, _, class_name = _CLASSES[card(name).name].partition(":")
-    found: type[Task] = getattr(import_module(f".{module}", __package__), class_name)
-    return found
+    return None if name in CARDS else get(name).plugin_sha256
+
+
+def is_importable(name: str) -> bool:
+    """Whether another process can import a task's class: not if a script or notebook of this one defined it."""
+    return name in CARDS or name in _installed() or get(name).plugin_file is not None
 
 
 def has_expert(name: str) -> bool:
@@ -65,7 +86,7 @@ def has_expert(name: str) -> bool:
     Raises:
         UnknownTask: there is no such task.
     """
-    return get(name).expert() is not None
+    return _expert(name) is not None
 
 
 def expert(name: str) -> Actor:
@@ -75,7 +96,7 @@ def expert(name: str) -> Actor:
         UnknownTask: there is no such task.
         ExpertError: it has no expert.
     """
-    actor = get(name).expert()
+    actor = _expert(name)
     if actor is None:
         raise ExpertError(f"task '{name}' has no expert; give an expert's file, or demonstrations")
     return actor
@@ -91,5 +112,56 @@ def make(name: str, **options: Any) -> Task:
 
     Raises:
         UnknownTask: there is no such task.
+        TaskError: an option cannot be used, or a task from outside fails while it is built.
     """
-    return get(name)(**options)
+    kind = get(name)
+    if name in CARDS:
+        return kind(**options)
+    try:
+        return kind(**options)
+    except (TaskError, MemoryError):
+        raise
+    except Exception as error:  # the task's author may raise anything
+        raise TaskError(
+            f"task '{name}': cannot be built: {type(error).__name__}: {error}; see `bench tasks check`"
+        ) from error
+
+
+def _expert(name: str) -> Actor | None:
+    kind = get(name)
+    try:
+        return kind.expert()
+    except (TaskError, MemoryError):
+        raise
+    except Exception as error:  # the task's author may raise anything
+        raise TaskError(f"task '{name}': expert() failed: {type(error).__name__}: {error}; mend it") from error
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, tuple[EntryPoint, ...]]:
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        found[entry_point.name] = (*found.get(entry_point.name, ()), entry_point)
+    return found
+
+
+def _load_installed(name: str, claims: tuple[EntryPoint, ...]) -> None:
+    if len({entry_point.value for entry_point in claims}) > 1:
+        raise TaskError(f"task '{name}': claimed by {_origins(claims)}; uninstall all but one")
+    try:
+        claims[0].load()
+    except (TaskError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise TaskError(
+            f"task '{name}': {_origins(claims)} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if name not in registration.REGISTERED:
+        raise TaskError(
+            f"task '{name}': {_origins(claims)} was imported but registers no such task; "
+            f'expected a class with card = TaskCard(name="{name}", ...) at {claims[0].value}'
+        )
+
+
+def _origins(claims: tuple[EntryPoint, ...]) -> str:
+    return " and ".join(f"package {claim.dist.name if claim.dist else claim.value}" for claim in claims)

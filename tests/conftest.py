@@ -68,12 +68,14 @@ def _shared(name, holds):
 
 @pytest.fixture(autouse=True)
 def forgotten_plugins():
-    """Encoders that a test read from files are not there for the next one."""
+    """Encoders and tasks that a test read from files are not there for the next one."""
     from encoders import registration
+    from tasks import registration as task_registration
 
     yield
     for name in [name for name in sys.modules if name.startswith("hindex_bench_plugin_")]:
         registration.forget_module(name)
+        task_registration.forget_module(name)
         del sys.modules[name]
 
 

@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field
 import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
-from tasks.cards import Pack
+from tasks.cards import CARDS, Pack
 
+from .. import task_files
 from ..bounded import DeviceNumber, Processes, Seed, Threads
 from ..config import AdaptationSettings, usable_cores
 from ..device_names import device_name
@@ -109,7 +110,7 @@ class AdaptConfig(AdaptationSettings):
 
 def joined(names: Sequence[str]) -> str:
     """One name for a task or several, such as ``door``, ``door+pen`` or ``all``."""
-    return "all" if len(names) > 1 and set(names) == set(tasks.names()) else "+".join(names)
+    return "all" if len(names) > 1 and set(names) == set(CARDS) else "+".join(names)
 
 
 def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +126,12 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
     return {
         "results_version": RESULTS_VERSION,
         "tasks": [
-            {"name": name, "results_version": tasks.card(name).results_version_with(config.objects)} for name in names
+            {
+                "name": name,
+                "results_version": tasks.card(name).results_version_with(config.objects),
+                **task_files.identity(name),
+            }
+            for name in names
         ],
         "expert_sha256": {name: tasks.expert(name).sha256 for name in names if tasks.has_expert(name)},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 import torch
 
 import encoders
-import tasks
 from encoders import Encoder, WeightsOrigin
 from encoders.adapt.trainer import AdaptationTrainer, Losses, TrainerSettings
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
 from encoders.factory import assemble, hashed_origin
 
-from .. import memory
+from .. import memory, task_files
 from ..device import choose_device
 from ..errors import ConfigError, OutputError
 from ..progress import Progress, Silent
@@ -112,7 +111,7 @@ def adapt(
     Args:
         encoder: stays as it is; put the result into it with `load_adapted`.
         origin: where its weights came from.
-        task: the task's name, or several.
+        task: the task's name or ``path/to/file.py:Class``, or several.
         out: the folder of all runs.
         config: the adaptation.
         progress: receives progress updates.
@@ -144,11 +143,11 @@ def _ask(
     config: AdaptConfig,
 ) -> _Asked:
     """Say which adaptation is asked for; ``encoder`` is what `encoders.Encoder.describe_unbuilt` returns."""
-    names = (task,) if isinstance(task, str) else tuple(task)
+    names = tuple(task_files.name_of(one) for one in ([task] if isinstance(task, str) else task))
     if not names:
         raise ConfigError("Stage 2: no task is named")
     for each in names:
-        tasks.card(each)
+        task_files.check(each)
     folder = adapted_path(out, joined(names), folder_title(config, origin, name))
     config = config.resolve(origin)
     return _Asked(names, config, folder, identity(config, encoder, names))

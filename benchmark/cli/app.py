@@ -81,7 +81,7 @@ def run(
     encoder: Annotated[
         str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")
     ] = "hindex",
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "all",
+    task: Annotated[str, typer.Option(help="Tasks, comma-separated: names, path/to/file.py:Class, or all.")] = "all",
     seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     preset: Annotated[
         str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")

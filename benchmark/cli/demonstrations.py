@@ -9,10 +9,11 @@ import typer
 
 from ..limits import LARGEST_SEED, MOST_EPISODES
 from ..store.paths import user_path
+from .lists import task_name
 
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
 BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
-TaskName = Annotated[str, typer.Option("--task", help="Task.")]
+TaskName = Annotated[str, typer.Option("--task", help="Task: a name, or path/to/file.py:Class.")]
 
 app = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)
 
@@ -46,6 +47,7 @@ def collect_demonstrations(
     """Roll out an expert and store its episodes."""
     from ..demonstrations import commands as demo_commands
 
+    task = task_name(task)
     found = demo_commands.collect_to(
         task,
         out,
@@ -79,6 +81,8 @@ def play_demonstrations(
     """Film one demonstration through the task's camera."""
     from ..demonstrations import commands as demo_commands
 
+    task = task_name(task)
+    task = task_name(task)
     typer.echo(
         demo_commands.play(
             task, out, source=source, episode=episode, quality=quality, objects=objects, background=background or 0
@@ -103,7 +107,7 @@ def import_demonstrations(
     """Read published demonstrations (or a policy, which is rolled out) into the cache; nothing in a pickle is run."""
     from ..demonstrations import imports as demo_import
 
-    typer.echo(demo_import.import_to_cache(file, task, episodes, objects))
+    typer.echo(demo_import.import_to_cache(file, task_name(task), episodes, objects))
 
 
 @app.command("export")

@@ -13,7 +13,7 @@ from ..errors import ConfigError, FolderError
 from ..limits import MOST_EPISODES
 from ..store.paths import user_path
 from ..store.titles import title_of
-from .lists import listed
+from .lists import listed, task_name
 
 if TYPE_CHECKING:
     from ..runner.backgrounds import Shift
@@ -23,6 +23,10 @@ def evaluate(
     run: Annotated[
         Path, typer.Argument(parser=user_path, help="Folder of a finished run, seed-N, or one above several.")
     ],
+    task: Annotated[
+        str | None,
+        typer.Option(help="path/to/file.py:Class of a task from outside, if its file is no longer where it was."),
+    ] = None,
     background: Annotated[str, typer.Option(help="all, or numbers from 0 to 10, comma-separated.")] = "all",
     episodes: Annotated[
         int | None, typer.Option(min=1, max=MOST_EPISODES, help="A background; by default as in the run.")
@@ -36,6 +40,8 @@ def evaluate(
     """
     from ..runner.backgrounds import run_folders
 
+    if task is not None:
+        task_name(task)
     if not evaluate_all(run_folders(run), backgrounds(background), episodes=episodes, workers=workers, device=device):
         raise typer.Exit(1)
 

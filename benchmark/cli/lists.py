@@ -20,25 +20,44 @@ def listed(text: str) -> list[str]:
 
 
 def task_names(text: str) -> list[str]:
-    """Return the tasks of a list; ``all`` and patterns such as ``relocate-*`` stand for all that match.
+    """Return the tasks of a list: ``all`` stands for the paper's, a pattern such as ``relocate-*`` for all that match.
+
+    The file of a task that is given as ``path/to/file.py:Class`` is imported.
 
     Raises:
         ConfigError: the list is empty, or nothing matches a pattern.
-        UnknownTask: a name is none of a task.
+        TaskError: a name is none of a task, or a file cannot be imported.
     """
     import tasks
+    from encoders.registration import is_file
 
     chosen: list[str] = []
     for name in listed(text):
-        pattern = "*" if name == "all" else name
-        if not set(pattern) & set("*?["):
-            chosen.append(tasks.card(name).name)
-            continue
-        matching = [task for task in tasks.names() if fnmatchcase(task, pattern)]
-        if not matching:
-            raise ConfigError(f"no task matches '{name}'; available: {', '.join(tasks.names())}")
-        chosen += matching
+        if name == "all":
+            chosen += tasks.cards.CARDS
+        elif is_file(name) or not set(name) & set("*?["):
+            chosen.append(task_name(name))
+        else:
+            matching = [task for task in tasks.names() if fnmatchcase(task, name)]
+            if not matching:
+                raise ConfigError(f"no task matches '{name}'; available: {', '.join(tasks.names())}")
+            chosen += matching
     return list(dict.fromkeys(chosen))
+
+
+def task_name(text: str) -> str:
+    """Return the name of a task that is given by its name or as ``path/to/file.py:Class``.
+
+    The file is imported, and a task from outside is held to its contract.
+
+    Raises:
+        TaskError: there is no such task, its file cannot be imported, or it breaks the contract.
+    """
+    from ..task_files import check, name_of
+
+    name = name_of(text)
+    check(name)
+    return name
 
 
 def seeds(text: str) -> list[int]:

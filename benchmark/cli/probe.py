@@ -30,7 +30,7 @@ CAPTION = (
 
 def probe(
     encoder: Annotated[str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")],
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated, or all.")] = "all",
+    task: Annotated[str, typer.Option(help="Tasks, comma-separated: names, path/to/file.py:Class, or all.")] = "all",
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     adapt: Annotated[
         str, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")

@@ -1,9 +1,10 @@
-"""``bench tasks``: the twelve tasks in a table, and one of them in pictures."""
+"""``bench tasks``: a table of the tasks, one of them in pictures, and checks of a task of one's own."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -12,6 +13,7 @@ import typer
 
 from ..errors import ConfigError, OutputError
 from ..store.paths import user_path
+from .lists import task_name
 
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 NARROW = 80  # characters; below, cells other than names are folded
 WIDE = 120  # characters; from here on the success rules have room in the table
+EXPERT_EPISODES = 10
 UNLIMITED = 200  # in a pipe a task is one line
 HEADINGS = ("task", "suite", "action size", "steps", "camera", "demos", "expert success")
 NUMBERS = {"action size", "steps", "demos", "expert success"}
@@ -31,19 +34,21 @@ NOTES = (
     "shipped expert on state observations, mean action. `bench tasks show NAME` draws a task."
 )
 
-app = typer.Typer(help="The tasks: a table, or one of them in pictures.", invoke_without_command=True)
+app = typer.Typer(
+    help="The tasks: a table, one of them in pictures, or checks of your own.", invoke_without_command=True
+)
 
 
 @app.callback()
 def list_tasks(context: typer.Context) -> None:
-    """List the tasks; `show` draws one."""
+    """List the tasks; `show` draws one, `check` examines one of your own."""
     if context.invoked_subcommand is None:
         print_tasks()
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="The task.")],
+    name: Annotated[str, typer.Argument(help="The task: a name, or path/to/file.py:Class.")],
     out: Annotated[
         Path | None,
         typer.Option(parser=user_path, metavar="FILE.png", help="The picture; NAME.png in this folder by default."),
@@ -67,6 +72,7 @@ def show(
     """Draw one successful expert episode from the task's camera as a film strip, its backgrounds, or play it live."""
     import tasks
 
+    name = task_name(name)
     card = tasks.card(name)
     if backgrounds and (interactive or background is not None):
         raise ConfigError("--backgrounds shows all of them at once; leave out --background and --interactive")
@@ -87,6 +93,43 @@ def show(
         _draw_episode(card, options | {"background": background or 0}, path, cast("Quality", quality), seed, frames)
 
 
+@app.command()
+def check(
+    spec: Annotated[str, typer.Argument(metavar="TASK", help="path/to/file.py:Class, or a task's name.")],
+    draw: Annotated[bool, typer.Option(help="Look at frames too, which needs OpenGL.")] = True,
+) -> None:
+    """Hold a task to its contract in three short episodes, and say how often its expert succeeds."""
+    import tasks
+    from tasks import contract
+
+    name = task_name(spec)
+    kind, card = tasks.get(name), tasks.card(name)
+    typer.echo(f"{name}: {card.summary}; observation of {card.observation_dim}, action of {card.action_dim} numbers")
+    if draw:
+        from ..doctor import require_gl
+
+        require_gl()
+    contract.check_task(kind, draw=draw)
+    for line in (*contract.CHECKS, *((contract.DRAWN,) if draw else ())):
+        typer.echo(f"ok  {line}")
+    from tasks.demonstrations.rollout import evaluate
+
+    from ..config import DEMONSTRATION_SEED, usable_cores
+
+    simulated = tasks.make(name, slots=EXPERT_EPISODES, threads=usable_cores())
+    model, began = simulated.model, time.perf_counter()
+    if kind.expert() is None:
+        typer.echo("expert  none: give demonstrations with --set demonstrations.source=FILE")
+    else:
+        actor = tasks.expert(name)
+        returns, successes = evaluate(simulated, actor, episodes=EXPERT_EPISODES, first_seed=DEMONSTRATION_SEED)
+        typer.echo(
+            f"expert  {int(successes.sum())} of {EXPERT_EPISODES} episodes succeed, mean return {returns.mean():.1f}; "
+            f"{time.perf_counter() - began:.1f} s for up to {EXPERT_EPISODES * card.horizon} control steps"
+        )
+    typer.echo(f"scene   {model.nbody} bodies, {model.ngeom} geoms, {model.nq} positions, {model.nu} actuators")
+
+
 def print_tasks() -> None:
     """Print the table, with the success rules below it if the terminal is narrow."""
     from rich import box
@@ -94,6 +137,8 @@ def print_tasks() -> None:
     from rich.table import Table
 
     import tasks
+    from tasks.cards import CARDS
+    from tasks.registration import REGISTERED
 
     terminal = sys.stdout.isatty()
     sized = terminal or os.environ.get("COLUMNS", "").isdigit()
@@ -111,9 +156,14 @@ def print_tasks() -> None:
         )
     if wide:
         table.add_column(RULE)
-    cards = [tasks.card(name) for name in tasks.names()]
+    # What other packages offer is listed without importing it.
+    known = {**CARDS, **{name: kind.card for name, kind in REGISTERED.items()}}
+    cards = list(known.values())
     for card in cards:
         table.add_row(*_cells(card), *([card.success_rule] if wide else []))
+    for name in tasks.names():
+        if name not in known:
+            table.add_row(name, *["?"] * (len(HEADINGS) - 1), *(["of another package"] if wide else []))
     console.print(table)
     if not wide:
         _print_rules(cards)
@@ -236,7 +286,7 @@ def _names(card: TaskCard) -> str:
 
 
 def _paper_name(card: TaskCard) -> list[str]:
-    return [] if card.paper_name == card.name else [f"{card.paper_name} in the paper"]
+    return [] if card.paper_name in ("", card.name) else [f"{card.paper_name} in the paper"]
 
 
 def _scene(card: TaskCard, options: dict[str, Any], seed: int) -> list[str]:

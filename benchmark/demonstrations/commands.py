@@ -11,6 +11,7 @@ import numpy as np
 
 import tasks
 from tasks import experts
+from tasks.cards import CARDS
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import card_scores, collect
 from tasks.errors import DemonstrationError
@@ -43,7 +44,9 @@ def task_options(task: str, objects: str | None, scene: str) -> tuple[dict[str, 
 def overview() -> Iterator[str]:
     """A line a task: its shipped expert and its imported demonstrations."""
     for name in tasks.names():
-        if name in experts.shipped_names():
+        if name not in CARDS:
+            expert = "a task from outside"
+        elif name in experts.shipped_names():
             scores = experts.shipped_card(name)["evaluation"]["mean_action"]
             measured = f"success {scores['success']:.2f}, return {scores['return']:.0f}, {scores['episodes']} episodes"
             expert = f"expert: {measured}"

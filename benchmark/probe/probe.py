@@ -31,7 +31,7 @@ from encoders import Encoder
 from tasks.cards import Pack
 from tasks.rendering.render import CROP
 
-from .. import memory
+from .. import memory, task_files
 from ..config import RunConfig, configure
 from ..device import choose_device
 from ..errors import ConfigError, FolderError
@@ -126,7 +126,7 @@ def probe(
 
     Args:
         names: encoders.
-        task_names: tasks.
+        task_names: tasks; names, or ``path/to/file.py:Class``.
         out: folder of all runs.
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file; those that are not here are refused, never
             replaced by random ones, since a probe is a measurement.
@@ -147,6 +147,9 @@ def probe(
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
     _check(names, settings)
+    task_names = [task_files.name_of(task) for task in task_names]
+    for task in task_names:
+        task_files.check(task)
     configs = {
         (task, name): asked(name, task, weights=weights, adapt=adapt, objects=settings.objects)
         for task in task_names
@@ -213,6 +216,7 @@ def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, devic
         "probe_version": PROBE_VERSION,
         "task": task,
         "task_results_version": tasks.card(task).results_version_with(settings.objects),
+        **task_files.identity(task),
         "encoder": encoder,
         "device": device.type,
         **asdict(settings),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -23,6 +23,7 @@ from tasks.base import Reading, Task
 from tasks.errors import TaskError
 from tasks.rendering.render import CROP, Device, Quality, Renderer, check_distinct
 
+from .. import task_files
 from ..errors import SimulationError
 from .worker_pool import Worker
 from .worker_pool import close as close_workers
@@ -46,6 +47,7 @@ class SceneSettings:
         quality: rendering quality.
         device: index of the EGL device, or None for any.
         camera: the camera that draws; None for the task's.
+        source: where a worker process finds the task.
     """
 
     task: str
@@ -55,6 +57,7 @@ class SceneSettings:
     quality: Quality = "fast"
     device: int | None = None
     camera: str | None = None
+    source: task_files.Source | None = None
 
 
 class SlotGroup:
@@ -68,6 +71,8 @@ class SlotGroup:
     """
 
     def __init__(self, settings: SceneSettings, slots: int, frames: Frames, threads: int = 1) -> None:
+        if settings.source is not None:
+            task_files.require(settings.source)
         self.task: Task = tasks.make(settings.task, slots=slots, threads=threads, **settings.options)
         self.frames = frames
         self.renderer: Renderer | None = None
@@ -130,7 +135,7 @@ class Simulators:
     """
 
     def __init__(self, settings: SceneSettings, workers: int = 0) -> None:
-        self.settings = settings
+        self.settings = settings = replace(settings, source=_source(settings.task, workers))
         shape = (settings.slots, CROP, CROP, 3)
         self._workers: list[_Worker] = []
         if workers <= 0:
@@ -211,6 +216,22 @@ class _Worker(Worker):
         self.first, self.stop = first, stop
         name = f"the simulation worker of slots {first} to {stop - 1}"
         super().__init__(name, RESUME, _serve, (settings, first, stop, memory))
+
+
+def _source(task: str, workers: int) -> task_files.Source | None:
+    """Where worker processes find a task; None without workers.
+
+    Raises:
+        TaskError: only this process has the task.
+    """
+    if workers <= 0:
+        return None
+    if not tasks.is_importable(task):
+        raise TaskError(
+            f"task '{task}': worker processes cannot import it from a script or notebook: put its class into a file "
+            "and give path/to/file.py:Class, or set workers=0"
+        )
+    return task_files.source(task)
 
 
 def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:

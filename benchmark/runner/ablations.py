@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tasks
+from tasks.cards import CARDS
 
 from ..config import RunConfig, configure
 from ..errors import ConfigError
@@ -129,7 +129,7 @@ def runs_of(
     Raises:
         ConfigError: a setting is wrong.
     """
-    names = list(task_names) or list(chosen.tasks) or tasks.names()
+    names = list(task_names) or list(chosen.tasks or CARDS)
     return [
         configure(
             preset,

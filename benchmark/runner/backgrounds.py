@@ -222,6 +222,11 @@ def _context(store: RunFolder, config: RunConfig, progress: Progress) -> RunCont
 
 def _check_task(store: RunFolder, config: RunConfig) -> None:
     """Refuse to mix episodes of two versions of the task in one run."""
+    if store.identity.get("task_plugin_sha256") != tasks.plugin_sha256(config.task):
+        raise ConfigError(
+            f"{store.path}: the file of task '{config.task}' has changed since the run ({config.task_file}); restore "
+            "it, or give it with --task path/to/file.py:Class"
+        )
     recorded = store.identity.get("task_results_version", 1)
     current = tasks.card(config.task).results_version_with(config.objects)
     if recorded != current:

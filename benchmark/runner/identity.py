@@ -8,6 +8,7 @@ from typing import Any
 import encoders
 import tasks
 
+from .. import task_files
 from ..config import RunConfig
 from ..demonstrations import sources
 from ..marks import IDENTITY, without
@@ -29,6 +30,7 @@ def run_identity(config: RunConfig, *, encoder: Mapping[str, Any], demonstration
     return {
         "results_version": RESULTS_VERSION,
         "task_results_version": tasks.card(config.task).results_version_with(config.objects),
+        **task_files.identity(config.task),
         "config": config.model_dump(mode="json", exclude=without(RunConfig, IDENTITY)),
         "encoder": dict(encoder),
         "demonstrations": demonstrations,

@@ -15,6 +15,7 @@ import numpy as np
 from encoders import EncoderError, GateReport
 from tasks.demonstrations.dataset import Demonstrations
 
+from .. import task_files
 from ..config import EvaluationSettings, LearnerSettings
 from ..dapg import clone_behaviour, dapg_update
 from ..demonstrations.features import Pairs, demonstration_pairs
@@ -123,7 +124,10 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
     context, config, renderer = work.context, work.context.config, simulators.device
     made_by = {
         "encoder": context.encoder.describe(),
-        "task": [context.card.name, context.card.results_version_with(config.objects)],
+        "task": [
+            *(context.card.name, context.card.results_version_with(config.objects)),
+            *task_files.identity(config.task).values(),
+        ],
         "scene": options,
         "quality": config.rollout.quality,
         "slots": config.slots,

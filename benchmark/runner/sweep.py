@@ -12,7 +12,7 @@ from encoders import EncoderError
 from tasks.errors import AssetError, TaskError
 from tasks.scene import ycb
 
-from .. import memory
+from .. import memory, task_files
 from ..config import RunConfig
 from ..dapg import LearningDiverged
 from ..demonstrations.sources import locate
@@ -38,6 +38,11 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
     """
     missing: dict[str, None] = {}
     for config in configs:
+        try:
+            task_files.check(config.task)
+        except TaskError as error:
+            missing[str(error)] = None
+            continue
         checks: list[Callable[[], object]] = [
             partial(stages.plan, config),
             partial(locate, config.task, config.demonstrations),

@@ -12,7 +12,7 @@ from benchmark.marks import COMPARED, IDENTITY, OPTION, SPEED, Part, marked, wit
 
 def test_what_is_left_out_of_a_runs_identity_is_as_ever():
     assert without(RunConfig, IDENTITY) == {
-        **dict.fromkeys(["workers", "egl_device", "device"], True),
+        **dict.fromkeys(["workers", "egl_device", "device", "task_file"], True),
         **dict.fromkeys(["encoder", "weights", "adapted", "adaptation", "precision", "compiled"], True),
         "evaluation": {"video": True},
         "demonstrations": {"source": True},
@@ -21,7 +21,7 @@ def test_what_is_left_out_of_a_runs_identity_is_as_ever():
 
 def test_what_does_not_make_another_suite_is_as_ever():
     assert without(RunConfig, COMPARED) == {
-        **dict.fromkeys(["task", "encoder", "seed", "weights", "preset", "physics", "objects"], True),
+        **dict.fromkeys(["task", "task_file", "encoder", "seed", "weights", "preset", "physics", "objects"], True),
         **dict.fromkeys(["normalise", "adapt", "adapted", "ema"], True),
         **dict.fromkeys(["device", "torch_threads", "workers", "egl_device"], True),
         "evaluation": {"video": True},
