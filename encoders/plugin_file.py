@@ -111,9 +111,11 @@ def _import(path: Path, kind: Kind) -> ModuleType:
     with _in_place_of(earlier, module, beside, kind.registration):
         try:
             exec(beside.code(source, path), module.__dict__)
-        except (kind.error, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if isinstance(error, kind.error) and in_words(error) != type(error).__name__:
+                raise
             raise kind.error(
                 f"{_place(error, path)}: cannot be imported: {in_words(error)}; {_hint(error, beside)}fix it and try "
                 "again"

@@ -40,6 +40,8 @@ class TaskCard:
         scene: options of the scene and their values in the released rollouts and evaluations.
         demonstration_scene: the same in the released demonstrations, where they differ.
         demonstration_horizon: control steps of a released demonstration; None where they are recordings.
+        recorded_state: names and sizes of the initial states in published recordings (DAPG, D4RL, Minari); empty where
+            nobody published any.
         packs: the packs of objects that the scene can have.
         adaptation_frames: the most frames of a video in the released Stage 2; None for whole episodes.
         adaptation_camera: the camera of the released Stage 2, if it is not the policy's.
@@ -70,6 +72,7 @@ class TaskCard:
     scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_scene: Mapping[str, float] = field(default_factory=dict, hash=False)
     demonstration_horizon: int | None = None
+    recorded_state: Mapping[str, int] = field(default_factory=dict, hash=False)
     packs: tuple[Pack, ...] = ("builtin",)
     adaptation_frames: int | None = None
     adaptation_camera: str | None = None
@@ -128,6 +131,7 @@ HAMMER = TaskCard(
     ema_momentum=0.1,
     ema_streams=4,
     initial_state_field="board_pos",
+    recorded_state={"qpos": 33, "qvel": 33, "board_pos": 3},
     adaptation_frames=150,
 )
 
@@ -150,6 +154,7 @@ DOOR = TaskCard(
     ema_momentum=0.0,
     ema_streams=4,
     initial_state_field="door_body_pos",
+    recorded_state={"qpos": 30, "qvel": 30, "door_body_pos": 3},
     adaptation_frames=150,
 )
 
@@ -172,6 +177,7 @@ PEN = TaskCard(
     ema_momentum=0.0,
     ema_streams=4,
     initial_state_field="desired_orien",
+    recorded_state={"qpos": 30, "qvel": 30, "desired_orien": 4},
     adaptation_frames=100,
 )
 

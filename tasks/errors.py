@@ -4,6 +4,10 @@
 class TaskError(ValueError):
     """A task, or something that belongs to one, cannot be used as asked."""
 
+    def __init__(self, message: str) -> None:
+        """Keep the message, as a single line."""
+        super().__init__(" ".join(message.split()))
+
 
 class UnknownTask(TaskError):
     """There is no task of this name."""

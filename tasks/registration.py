@@ -12,23 +12,14 @@ from .cards import CARDS, TaskCard
 from .errors import TaskError
 from .subject import Subject
 
-BUILT_IN = {
-    "hammer": ("hammer", "Hammer"),
-    "door": ("door", "Door"),
-    "pen": ("pen", "Pen"),
-    "pour": ("pour", "Pour"),
-    "place_inside": ("place_inside", "PlaceInside"),
-    "relocate-mug": ("relocate", "RelocateMug"),
-    "relocate-foam_brick": ("relocate", "RelocateFoamBrick"),
-    "relocate-large_clamp": ("relocate", "RelocateLargeClamp"),
-    "relocate-mustard_bottle": ("relocate", "RelocateMustardBottle"),
-    "relocate-potted_meat_can": ("relocate", "RelocatePottedMeatCan"),
-    "relocate-sugar_box": ("relocate", "RelocateSugarBox"),
-    "relocate-tomato_soup_can": ("relocate", "RelocateTomatoSoupCan"),
-}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_\-]*")
 REGISTERED: dict[str, type[Any]] = {}
 """The classes from outside that were imported so far, by name."""
+
+
+def home(name: str) -> tuple[str, str]:
+    """Return module and class of a built-in task: ``relocate-sugar_box`` is ``RelocateSugarBox`` in ``relocate``."""
+    return CARDS[name].family, "".join(word.capitalize() for word in re.split("[-_]", name))
 
 
 def declare(task: type[Any]) -> None:
@@ -62,7 +53,7 @@ def register(name: str, task: type[Any]) -> None:
             f"{where}: name {name!r} cannot be used; use lower-case letters, digits, '_' and '-', as in name=\"mine\""
         )
     if name in CARDS:
-        if task.__module__ != f"{__package__}.{BUILT_IN[name][0]}":
+        if task.__module__ != f"{__package__}.{home(name)[0]}":
             raise TaskError(f"{where}: name '{name}' belongs to a built-in task; choose another name in its card")
         return
     earlier = REGISTERED.get(name)

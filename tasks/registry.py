@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import registration
 from .cards import CARDS, TaskCard
 from .errors import ExpertError, TaskError, UnknownTask
-from .registration import BUILT_IN, suggest
+from .registration import suggest
 
 if TYPE_CHECKING:
     from .base import Task
@@ -41,7 +41,7 @@ def get(name: str) -> type[Task]:
     if name in CARDS:
         if installed:
             raise TaskError(f"task '{name}': the installed {_origins(installed)} claims a built-in name; uninstall it")
-        module, class_name = BUILT_IN[name]
+        module, class_name = registration.home(name)
         built_in: type[Task] = getattr(import_module(f".{module}", __package__), class_name)
         return built_in
     if name not in registration.REGISTERED and installed:

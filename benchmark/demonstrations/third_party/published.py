@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from encoders.weights.files import expanded, file_sha256
+from tasks.cards import CARDS
 from tasks.demonstrations.dataset import Demonstrations, Episode, FloatArray
 from tasks.errors import DemonstrationError
 from tasks.registry import card as card_of
 
 from .hdf5 import read_episodes
 from .pickles import load_plain
-
-_JOINTS = {"hammer": 33, "door": 30, "pen": 30}  # the Adroit scenes have as many velocities as positions
-_FIELD_SIZES = {"board_pos": 3, "door_body_pos": 3, "desired_orien": 4}
 
 
 def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
@@ -28,7 +26,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
 
     Args:
         path: the pickle; nothing in it is run.
-        task_name: hammer, door or pen.
+        task_name: a task that recordings were published of.
         episodes: how many to keep, from the start; the number of the paper by default.
 
     Raises:
@@ -36,7 +34,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
 
     Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
     """
-    _check_adroit(task_name, "DAPG")
+    _check_recorded(task_name, "DAPG")
     path = expanded(path)
     recorded = load_plain(path)
     if not isinstance(recorded, (list, tuple)) or not all(isinstance(episode, dict) for episode in recorded):
@@ -53,18 +51,19 @@ def import_hdf5(path: str | Path, task_name: str, episodes: int | None = None) -
         DemonstrationError: h5py is not installed; or the file is broken, of another task or layout, too short, or does
             not hold the states that its episodes begin in.
     """
-    _check_adroit(task_name, "D4RL's and Minari")
+    _check_recorded(task_name, "D4RL's and Minari")
     wanted = card_of(task_name).demonstrations if episodes is None else episodes
     path = expanded(path)
-    found = read_episodes(path, tuple(_state_sizes(task_name)), wanted)
+    found = read_episodes(path, tuple(card_of(task_name).recorded_state), wanted)
     return _imported(f"{found.layout} file", path, task_name, found.episodes, found.in_file, episodes)
 
 
-def _check_adroit(task_name: str, source: str) -> None:
-    if task_name not in _JOINTS:
+def _check_recorded(task_name: str, source: str) -> None:
+    if not card_of(task_name).recorded_state:
+        recorded = ", ".join(name for name, card in CARDS.items() if card.recorded_state)
         raise DemonstrationError(
-            f"no demonstrations of {task_name!r} in {source}'s files, only of {', '.join(_JOINTS)}; give the pickle of "
-            "a policy, which is rolled out"
+            f"no demonstrations of {task_name!r} in {source}'s files, only of {recorded}; give the pickle of a policy, "
+            "which is rolled out"
         )
 
 
@@ -90,15 +89,9 @@ def _imported(
     return Demonstrations(task_name, tuple(kept), metadata)
 
 
-def _state_sizes(task_name: str) -> dict[str, int]:
-    """Names and sizes of what a recorded initial state has to hold."""
-    field_name = card_of(task_name).initial_state_field
-    sizes = {"qpos": _JOINTS[task_name], "qvel": _JOINTS[task_name]}
-    return sizes | ({field_name: _FIELD_SIZES[field_name]} if field_name else {})
-
-
 def _dapg_episode(recorded: Mapping[str, Any], task_name: str, where: str) -> Episode:
-    card, sizes = card_of(task_name), _state_sizes(task_name)
+    card = card_of(task_name)
+    sizes = card.recorded_state
     state = recorded.get("init_state_dict")
     if not isinstance(state, dict):
         raise DemonstrationError(f"{where}: no init_state_dict; give a DAPG file of {task_name}")

@@ -100,6 +100,11 @@ BROKEN = {
         "class Odd(Exception):\n    @property\n    def name(self): raise RuntimeError\nraise Odd('x')",
         r"cannot be imported: Odd: x;",
     ),
+    "an error of ours that cannot be told": (
+        "from tasks.errors import TaskError\nclass Mute(TaskError):\n    def __str__(self): raise RuntimeError\n"
+        "raise Mute('x')",
+        r"push\.py, line \d+: cannot be imported: Mute;",
+    ),
     "no end": ("def f(): f()\nf()", r"cannot be imported: RecursionError"),
     "a way out of sight": ("import sys; del sys.modules[__name__]; raise ValueError('gone')", r"ValueError: gone"),
     "no Python": ("def", r"push\.py, line \d+: cannot be imported: SyntaxError: invalid syntax"),
@@ -121,8 +126,9 @@ def test_whatever_a_file_does_at_import_is_one_line_and_the_earlier_one_stays(pu
     text, line = BROKEN[what]
     first = task_files.load(push)
     (tmp_path / "push.py").write_text(f"{EXAMPLE.read_text()}\n{text}\n")
-    with pytest.raises(TaskError, match=line):
+    with pytest.raises(TaskError, match=line) as caught:
         task_files.load(push)
+    assert "\n" not in str(caught.value)
     assert tasks.get("push-ball") is first
 
 
