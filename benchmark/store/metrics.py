@@ -15,7 +15,8 @@ from ..errors import FolderError
 from . import atomic
 from .episodes import REMEDY
 
-ROLLING_STAGES = ("simulate", "encode", "act")
+WAITING = "wait"
+ROLLING_STAGES = ("physics", "draw", "encode", "act", WAITING)
 """Stages of `seconds` that rollouts take; ``steps_per_second`` is measured over them."""
 
 MOST_SKIPPED = 3
