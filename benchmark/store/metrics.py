@@ -19,6 +19,9 @@ WAITING = "wait"
 ROLLING_STAGES = ("physics", "draw", "encode", "act", WAITING)
 """Stages of `seconds` that rollouts take; ``steps_per_second`` is measured over them."""
 
+SIMULATED = "simulate"
+"""Physics and drawing in one, up to results version 2."""
+
 MOST_SKIPPED = 3
 """Updates in a row that were not finite, after which the learner gives up."""
 
