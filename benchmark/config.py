@@ -120,12 +120,14 @@ class RolloutSettings(Part):
 
     Attributes:
         horizon: control steps an episode; the task's by default.
-        slots: environments in lockstep, which is also the batch that the encoder sees.
+        slots: environments that run beside each other.
+        group: environments that take their steps together and whose frames are encoded as one batch.
         quality: rendering quality.
     """
 
     horizon: Horizon | None = None
-    slots: Slots = 4
+    slots: Slots = 8
+    group: Slots = 4
     quality: Literal["paper", "fast"] = "fast"
 
 
@@ -232,7 +234,8 @@ class RunConfig(Configuration):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
         compiled: whether the encoder's network is compiled, too.
-        torch_threads: torch's threads on the CPU; part of what makes the numbers.
+        torch_threads: torch's threads for the update on a CPU; each group of environments is encoded on one thread.
+            Part of the identity, so it does not depend on the machine.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
         objects: ``builtin`` shapes or official ``ycb`` meshes in the DexMV scenes.
@@ -258,7 +261,7 @@ class RunConfig(Configuration):
     device: Annotated[str, AfterValidator(device_name), OUTCOME, OPTION] = "auto"
     precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], OUTCOME, COMPARED, OPTION] = "auto"
     compiled: Annotated[bool, OUTCOME, COMPARED] = False
-    torch_threads: Annotated[Threads, IDENTITY] = Field(default_factory=usable_cores)
+    torch_threads: Annotated[Threads, IDENTITY] = 2
     workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))
     egl_device: Annotated[DeviceNumber | None, SPEED] = None
     demonstrations: Annotated[DemonstrationSettings, IDENTITY, COMPARED] = DemonstrationSettings()
@@ -286,7 +289,7 @@ class RunConfig(Configuration):
 
     @property
     def slots(self) -> int:
-        """Environments in lockstep: as many as there are streams of moving statistics, where there are any."""
+        """Environments: as many as there are streams of moving statistics, where there are any."""
         return self.ema.streams or self.rollout.slots
 
     def task_options(self) -> dict[str, Any]:

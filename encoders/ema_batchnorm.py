@@ -5,6 +5,7 @@ Source: H-InDex, equations 4 and 5, and its released layer; encoders.md, section
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -154,7 +155,9 @@ class EMAStatistics:
         self._selection = selection
 
     def select(self, streams: Sequence[int]) -> None:
-        """Say which stream each image of the next forward passes belongs to.
+        """Say which stream each image of this thread's next forward passes belongs to.
+
+        Threads may encode images of different streams at the same time.
 
         Args:
             streams: one an image; images of one stream are the cameras of one observation.
@@ -232,12 +235,11 @@ class _Step(NamedTuple):
         return len(self.streams if self.rows is None else self.rows)
 
 
-class _Selection:
-    """The streams of the images to come, shared by all layers of a network."""
+class _Selection(threading.local):
+    """The streams of the images that this thread encodes next, shared by all layers of a network."""
 
-    def __init__(self) -> None:
-        self._chosen: tuple[tuple[int, ...], torch.device] | None = None
-        self._step: _Step | None = None
+    _chosen: tuple[tuple[int, ...], torch.device] | None = None
+    _step: _Step | None = None
 
     def choose(self, streams: tuple[int, ...], device: torch.device) -> None:
         if self._chosen == (streams, device):

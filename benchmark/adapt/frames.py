@@ -170,7 +170,7 @@ def render_videos(
     lengths = torch.ones(count, dtype=torch.int64)
     running = list(range(count))
     with Simulators(settings.scene(egl_device), workers) as simulators:
-        observation = simulators.begin(running, seeds).observation
+        observation = simulators.begin(running, seeds).reading.observation
         videos[:, 0] = shrink(simulators.frames, size)
         for step in range(limit - 1):
             if on_step is not None:
@@ -178,7 +178,7 @@ def render_videos(
             if not running:
                 continue
             actions[running, step] = expert.sample(observation, noise[running, step])
-            reading = simulators.step(running, actions[running, step].astype(np.float64), running)
+            reading = simulators.step(running, actions[running, step].astype(np.float64), running).reading
             videos[running, step + 1] = shrink(simulators.frames[running], size)
             lengths[running] = step + 2
             going = ~reading.terminated

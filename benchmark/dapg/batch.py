@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ class Batch:
 def assemble_batch(
     policy: GaussianPolicy,
     baseline: ValueBaseline,
-    trajectories: Sequence[Trajectory],
+    trajectories: list[Trajectory],
     demonstrations: tuple[ArrayOrTensor, ArrayOrTensor] | None,
     *,
     gamma: float,
@@ -57,13 +56,13 @@ def assemble_batch(
 ) -> Batch:
     """Join trajectories and demonstrations on the policy's device; find returns and advantages.
 
-    The baseline predicts one trajectory at a time, as released: that fixes the rounding of the values.
+    On a CPU the trajectories in the list become views of the batch, one by one, so that their observations are never
+    held twice. The baseline predicts one trajectory at a time, as released: that fixes the rounding of the values.
     """
-    shown_observations, shown_actions = ([demonstrations[0]], [demonstrations[1]]) if demonstrations else ([], [])
-    own_observations = [trajectory.observations for trajectory in trajectories]
-    own_actions = [trajectory.actions for trajectory in trajectories]
-    observations = torch.cat([policy.receive(block) for block in [*own_observations, *shown_observations]])
-    actions = torch.cat([policy.receive(block) for block in [*own_actions, *shown_actions]])
+    observations = _join_observations(policy, trajectories, demonstrations[0] if demonstrations else None)
+    blocks = [trajectory.actions for trajectory in trajectories]
+    shown = [demonstrations[1]] if demonstrations else []
+    actions = torch.cat([policy.receive(block) for block in [*blocks, *shown]])
 
     lengths = [len(trajectory) for trajectory in trajectories]
     steps = torch.cat([torch.arange(length) for length in lengths]).to(observations.device)
@@ -79,3 +78,20 @@ def assemble_batch(
         )
     targets = policy.receive(np.concatenate(returns))
     return Batch(observations, actions, steps, torch.cat(values), targets, np.concatenate(advantages))
+
+
+def _join_observations(policy: GaussianPolicy, trajectories: list[Trajectory], shown: ArrayOrTensor | None) -> Tensor:
+    """Move the trajectories' observations and copy the demonstrations' into one array (N + M, D)."""
+    steps, (_, size) = sum(len(trajectory) for trajectory in trajectories), trajectories[0].observations.shape
+    like = policy.log_std
+    joined = torch.empty(steps + (0 if shown is None else len(shown)), size, dtype=like.dtype, device=like.device)
+    row = 0
+    for number, trajectory in enumerate(trajectories):
+        rows = joined[row : row + len(trajectory)]
+        rows.copy_(torch.from_numpy(trajectory.observations))
+        if rows.device.type == "cpu":
+            trajectories[number] = replace(trajectory, observations=rows.numpy())
+        row += len(trajectory)
+    if shown is not None:
+        joined[row:] = policy.receive(shown)
+    return joined

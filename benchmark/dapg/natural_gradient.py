@@ -15,40 +15,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .policy import GaussianPolicy, gaussian_kl
+from .policy import GaussianPolicy, gaussian_kl, gaussian_log_probability
 
 Vector = NDArray[np.floating]
 
 
-def surrogate_gradient(policy: GaussianPolicy, observations: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
+def surrogate_gradient(policy: GaussianPolicy, inputs: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
     """Return the gradient of `mean(exp(log_new - log_old) * weights)` at new = old.
 
     Args:
         policy: The policy; its `.grad` fields stay untouched.
-        observations: (N, D) on the policy's device.
+        inputs: (N, D) standardised observations, on the policy's device.
         actions: (N, A) there.
         weights: (N,) there, usually advantages.
 
     Returns:
         (P,) in the order of `GaussianPolicy.flat_parameters`.
     """
-    log_probability = policy.log_probability(observations, actions)
+    log_probability = gaussian_log_probability(policy.mean_at(inputs), policy.log_std, actions)
     surrogate = ((log_probability - log_probability.detach()).exp() * weights).mean()
     gradients = torch.autograd.grad(surrogate, policy.ordered_parameters())
     return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
-def fisher_vector_product(policy: GaussianPolicy, observations: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+def fisher_vector_product(policy: GaussianPolicy, inputs: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
     """Build the product `v -> (F + damping I) v` at the policy's present parameters.
 
     `F = J^T M J`, with J the Jacobian of (mean, log-std) by the flat parameters and M the Hessian of the
     released KL by (mean, log-std), nearly `diag(1/std², 2) / N`. A product is one forward-mode and one
     reverse-mode pass over activations that are computed once: two matrix products as wide as D, and no double
-    backward through the network. Memory beyond the arguments: one (N, D) array and a few (N, hidden).
+    backward through the network. Memory beyond the arguments: a few (N, hidden).
 
     Args:
         policy: The policy, not to be changed while products are taken.
-        observations: (N, D) on the policy's device.
+        inputs: (N, D) standardised observations, on the policy's device.
         damping: Added to the diagonal.
 
     Returns:
@@ -59,8 +59,8 @@ def fisher_vector_product(policy: GaussianPolicy, observations: Tensor, damping:
     parameters = [parameter.detach() for parameter in policy.ordered_parameters()]
     weights = parameters[:-1:2]
     with torch.no_grad():
-        activations = policy.activations(observations)
-    metric = _kl_hessian(policy.log_std.detach(), rows=len(observations))
+        activations = policy.activations(inputs)
+    metric = _kl_hessian(policy.log_std.detach(), rows=len(inputs))
     tanh_backward = torch.ops.aten.tanh_backward
 
     @torch.no_grad()

@@ -110,9 +110,9 @@ class GaussianPolicy(nn.Module):
         """Map observations (N, D) to the network's input (N, D), in one new array."""
         return observations.sub(self.observation_shift).div_(self.observation_scale + SCALE_FLOOR)
 
-    def activations(self, observations: Tensor) -> list[Tensor]:
-        """Return what each layer is fed at observations (N, D): (N, D), then (N, width) for each hidden one."""
-        fed = [self.standardise(observations)]
+    def activations(self, inputs: Tensor) -> list[Tensor]:
+        """Return what each layer is fed at standardised inputs (N, D): these, then (N, width) for each hidden one."""
+        fed = [inputs]
         for layer in self.layers[:-1]:
             fed.append(torch.tanh(layer(fed[-1])))
         return fed
@@ -123,7 +123,11 @@ class GaussianPolicy(nn.Module):
 
     def mean(self, observations: Tensor) -> Tensor:
         """Return the mean actions (N, A) for observations (N, D), in action units."""
-        return self.scale_actions(self.layers[-1](self.activations(observations)[-1]))
+        return self.mean_at(self.standardise(observations))
+
+    def mean_at(self, inputs: Tensor) -> Tensor:
+        """Return the mean actions (N, A) for standardised inputs (N, D), in action units."""
+        return self.scale_actions(self.layers[-1](self.activations(inputs)[-1]))
 
     def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
         """Return actions (N, A) for observations (N, D) and standard normal noise (N, A), unclipped."""

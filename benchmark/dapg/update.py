@@ -73,7 +73,7 @@ class _NonFiniteError(ArithmeticError):
 def dapg_update(
     policy: GaussianPolicy,
     baseline: ValueBaseline,
-    trajectories: Sequence[Trajectory],
+    trajectories: list[Trajectory],
     demonstrations: tuple[ArrayOrTensor, ArrayOrTensor] | None,
     *,
     settings: LearnerSettings,
@@ -85,7 +85,7 @@ def dapg_update(
     Args:
         policy: Changed in place.
         baseline: Changed in place; on the policy's device and of its dtype.
-        trajectories: What the present policy did.
+        trajectories: What the present policy did. Their observations move into the batch, so that they are kept once.
         demonstrations: Observations (M, D) and actions (M, A), or None for NPG. Tensors on the policy's
             device are used where they lie.
         settings: The learner's numbers.
@@ -134,18 +134,20 @@ def _step_policy(
     iteration: int,
 ) -> dict[str, float]:
     """Take the natural-gradient step on standardised advantages (N,); return what was measured."""
-    old_mean, old_log_std = _blockwise_mean(policy, batch.own_observations), policy.log_std.detach().clone()
+    inputs = policy.standardise(batch.observations)
+    own_inputs = inputs[: len(advantages)]
+    old_mean, old_log_std = _blockwise_mean(policy, own_inputs), policy.log_std.detach().clone()
 
     shown = len(batch.actions) - len(advantages)
     weight = settings.demonstration_weight * settings.demonstration_decay**iteration if shown else 0.0
     weights = advantages
     if shown:
         weights = JOINT_SCALE * np.append(advantages / (advantages.std() + 1e-8), np.full(shown, weight))
-    gradient = surrogate_gradient(policy, batch.observations, batch.actions, policy.receive(weights))
+    gradient = surrogate_gradient(policy, inputs, batch.actions, policy.receive(weights))
     gradient *= len(weights) / len(advantages)
     _require_finite("policy gradient", gradient)
 
-    fisher = fisher_vector_product(policy, batch.own_observations, settings.fisher_damping)
+    fisher = fisher_vector_product(policy, own_inputs, settings.fisher_damping)
     target: Vector = gradient.cpu().numpy()
     natural = conjugate_gradient(
         lambda vector: fisher(policy.receive(vector)).cpu().numpy(),
@@ -158,7 +160,7 @@ def _step_policy(
     _require_finite("natural-gradient step", new_parameters)
     policy.load_flat_parameters(new_parameters)
 
-    new_mean, new_log_std = _blockwise_mean(policy, batch.own_observations), policy.log_std.detach()
+    new_mean, new_log_std = _blockwise_mean(policy, own_inputs), policy.log_std.detach()
     kl = float(gaussian_kl(old_mean, old_log_std, new_mean, new_log_std))
     _require_finite("KL divergence", kl)
     old_log_probability = gaussian_log_probability(old_mean, old_log_std, batch.own_actions)
@@ -202,9 +204,9 @@ def _fit_baseline(
 
 
 @torch.no_grad()
-def _blockwise_mean(policy: GaussianPolicy, observations: Tensor) -> Tensor:
-    """Return the mean actions (N, A), never holding a second (N, D) array."""
-    return torch.cat([policy.mean(rows) for rows in observations.split(BLOCK_ROWS)])
+def _blockwise_mean(policy: GaussianPolicy, inputs: Tensor) -> Tensor:
+    """Return the mean actions (N, A) for standardised inputs (N, D), with the layers of a block at a time."""
+    return torch.cat([policy.mean_at(rows) for rows in inputs.split(BLOCK_ROWS)])
 
 
 def _return_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:

@@ -48,7 +48,11 @@ class ValueBaseline:
             layers += [fresh_linear(width, following, generator), nn.ReLU()]
         layers.append(fresh_linear(widths[-1], 1, generator))
         self.network = nn.Sequential(*layers).to(device=device, dtype=dtype)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+        # Fused on a CPU alone, where it saves more time than the passes over the data take; on a GPU it would keep its
+        # step count there.
+        fused = torch.device(device).type == "cpu"
+        parameters = self.network.parameters()
+        self.optimiser = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused)
 
     def features(self, observations: Tensor, steps: Tensor) -> Tensor:
         """Return the network's input (N, D + 4) for observations (N, D) and step indices (N,) from 0."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.demonstrations.dataset import Demonstrations
 
-from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
+from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.simulators import Simulators
 from ..store import cache
 
@@ -37,6 +37,7 @@ def demonstration_pairs(
     clock: Clock,
     on_steps: Callable[[int], None],
     on_begin: Callable[[Sequence[int]], None] | None = None,
+    threads: GroupThreads | None = None,
 ) -> Pairs:
     """Replay demonstrations open loop and observe every step as the policy will.
 
@@ -47,8 +48,9 @@ def demonstration_pairs(
         rule: when episodes end; a replay that terminates early is cut there.
         made_by: what the features depend on besides the demonstrations: encoder, scene, renderer, batch.
         clock: filled with timings.
-        on_steps: told the number of steps taken, cached ones at once.
-        on_begin: told the slots that begin an episode.
+        on_steps: receives the number of steps taken, cached ones at once.
+        on_begin: receives the slots that begin an episode.
+        threads: how groups of slots share this process, as in `rollout`.
     """
     episodes = demonstrations.episodes
     path = cache_path(demonstrations, made_by) if encode is not None else None
@@ -71,6 +73,7 @@ def demonstration_pairs(
         clock=clock,
         on_steps=on_steps,
         on_begin=on_begin,
+        threads=threads,
     )
     pairs = Pairs(
         np.concatenate([trajectory.observations for trajectory in trajectories]),

@@ -1,13 +1,16 @@
-"""Episodes in lockstep: simulate and draw in workers, encode the whole batch at once, act.
+"""Episodes: simulate and draw in workers, encode and act here.
 
-Every tick the active slots are encoded together, in the order of their numbers. A slot runs its contiguous share of
-the episodes one after another, as the sampling processes of the released code did.
+Slots form groups. The slots of a group take their steps together and are encoded together, in the order of their
+numbers; groups run beside each other and wait for nothing, so that some draw while others are encoded. A slot runs its
+contiguous share of the episodes one after another, as the sampling processes of the released code did. What a group
+does depends neither on the other groups nor on the number of workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import perf_counter
@@ -16,8 +19,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..store.metrics import ROLLING_STAGES
-from .simulators import Frames, Simulators, Start
+from tasks.base import Reading
+
+from ..store.metrics import ROLLING_STAGES, WAITING
+from .simulators import Answer, Frames, Simulators, Start
 from .trajectory import Trajectory
 
 Array = npt.NDArray[np.float32]
@@ -45,24 +50,50 @@ class EpisodeRule:
     time_limit_is_terminal: bool
 
 
-@dataclass
+@dataclass(frozen=True)
+class GroupThreads:
+    """How groups share this process, each in a thread of its own.
+
+    Attributes:
+        at_once: groups that may encode and act at the same time.
+        prepare: called once in each thread, such as to let torch compute with one thread there; without workers all
+            groups run in the caller's thread.
+    """
+
+    at_once: int = 1
+    prepare: Callable[[], None] = lambda: None
+
+
 class Clock:
-    """Where the time of rollouts went, and how many observations were made.
+    """Where the time of rollouts went, and how many steps were taken; threads may share it.
 
     Attributes:
         steps: control steps taken.
-        seconds: by stage: ``simulate`` (with drawing), ``encode``, ``act``.
+        wall: seconds of all rollouts.
+        seconds: by stage, averaged over the groups that ran together, so that their sum is ``wall``.
     """
 
-    steps: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ROLLING_STAGES, 0.0))
+    def __init__(self) -> None:
+        self.steps = 0
+        self.wall = 0.0
+        self.seconds = dict.fromkeys(ROLLING_STAGES, 0.0)
+        self._lock = threading.Lock()
 
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the time of a block to a stage."""
-        began = perf_counter()
-        yield
-        self.seconds[stage] += perf_counter() - began
+    def add(self, steps: int, wall: float, groups: Sequence[Mapping[str, float]]) -> None:
+        """Add a rollout.
+
+        Args:
+            steps: control steps taken.
+            wall: its seconds.
+            groups: seconds by stage of each group; what is missing of ``wall`` is counted as waiting.
+        """
+        with self._lock:
+            self.steps += steps
+            self.wall += wall
+            for group in groups:
+                for stage, seconds in group.items():
+                    self.seconds[stage] += seconds / len(groups)
+                self.seconds[WAITING] += (wall - sum(group.values())) / len(groups)
 
 
 @dataclass
@@ -112,6 +143,7 @@ def rollout(
     horizons: Sequence[int],
     rule: EpisodeRule,
     encode: Encode | None,
+    threads: GroupThreads | None = None,
     clock: Clock | None = None,
     on_steps: Callable[[int], None] | None = None,
     on_frame: Callable[[int, Frames], None] | None = None,
@@ -127,54 +159,87 @@ def rollout(
         rule: when they end and succeed.
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
+        threads: how the groups share this process; by default one of them encodes and acts at a time.
         clock: filled with timings.
-        on_steps: told the number of steps taken after every tick.
-        on_frame: given (episode, frame (224, 224, 3)) for every observed frame.
-        on_begin: told the slots that begin an episode, before any frame of it is encoded.
+        on_steps: receives the number of steps after every tick of a group; one thread at a time.
+        on_frame: receives (episode, frame (224, 224, 3)) for every observed frame.
+        on_begin: receives the slots that begin an episode, before any frame of it is encoded.
+
+    Raises:
+        SimulationError, TaskError, RenderError: of the first group that fails; the others are stopped.
     """
-    clock = clock or Clock()
+    began = perf_counter()
     shares = _shares(len(starts), simulators.settings.slots)
-    queues = [iter([_Episode(number, horizons[number]) for number in share]) for share in shares]
-    running: dict[int, _Episode] = {}
-    newest: dict[int, npt.NDArray[np.float64]] = {}
+    queues = {slot: [_Episode(number, horizons[number]) for number in share] for slot, share in enumerate(shares)}
+    threads = threads or GroupThreads()
+    computing = threading.BoundedSemaphore(threads.at_once)
+    common = _Common(simulators, starts, actor, rule, encode, _one_at_a_time(on_steps), on_frame, on_begin, computing)
+    groups = [
+        _Group(common, {slot: queues[slot] for slot in slots})
+        for slots in simulators.settings.groups
+        if any(queues[slot] for slot in slots)
+    ]
+    if simulators.workers:
+        _run_together(groups, common, threads.prepare)
+    else:  # an OpenGL context belongs to the thread that made it
+        threads.prepare()
+        for group in groups:
+            group.run()
+    if clock is not None:
+        clock.add(sum(group.steps for group in groups), perf_counter() - began, [group.seconds for group in groups])
     finished: dict[int, Trajectory] = {}
+    for group in groups:
+        finished |= group.finished
+    return [finished[number] for number in range(len(starts))]
 
-    def begin(slots: Sequence[int]) -> None:
-        """Start the next episode of each slot that has one left."""
-        for slot in slots:
-            episode = next(queues[slot], None)
-            if episode is None:
-                running.pop(slot, None)
-            else:
-                running[slot] = episode
-        chosen = sorted(slot for slot in slots if slot in running)
-        if chosen:
-            with clock.measure("simulate"):
-                reading = simulators.begin(chosen, [starts[running[slot].number] for slot in chosen])
-            rows = reading.proprioception if encode else reading.observation
-            newest.update(zip(chosen, rows, strict=True))
-            if on_begin is not None:
-                on_begin(chosen)
 
-    begin(range(len(queues)))
-    while running:
-        slots = sorted(running)
-        episodes = [running[slot] for slot in slots]
-        inputs = np.stack([newest[slot] for slot in slots]).astype(np.float32)
-        if encode is not None:
-            frames = simulators.frames[slots]
-            if on_frame is not None:
-                for episode, frame in zip(episodes, frames, strict=True):
-                    on_frame(episode.number, frame)
-            with clock.measure("encode"):
-                inputs = np.concatenate([encode(frames, slots), inputs], axis=1)
-        with clock.measure("act"):
-            actions = actor(inputs, [episode.number for episode in episodes], [episode.step for episode in episodes])
+@dataclass
+class _Common:
+    """What the groups of a rollout share."""
+
+    simulators: Simulators
+    starts: Sequence[Start]
+    actor: Actor
+    rule: EpisodeRule
+    encode: Encode | None
+    on_steps: Callable[[int], None]
+    on_frame: Callable[[int, Frames], None] | None
+    on_begin: Callable[[Sequence[int]], None] | None
+    computing: threading.BoundedSemaphore
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class _Group:
+    """The episodes of some slots, in lockstep.
+
+    Attributes:
+        finished: trajectories by the number of their episode.
+        steps: control steps taken.
+        seconds: by stage.
+    """
+
+    def __init__(self, common: _Common, queues: Mapping[int, Sequence[_Episode]]) -> None:
+        self.common = common
+        self.queues = {slot: iter(episodes) for slot, episodes in queues.items()}
+        self.running: dict[int, _Episode] = {}
+        self.newest: dict[int, npt.NDArray[np.float64]] = {}
+        self.finished: dict[int, Trajectory] = {}
+        self.steps = 0
+        self.seconds = dict.fromkeys(ROLLING_STAGES, 0.0)
+
+    def run(self) -> None:
+        """Run the episodes to their ends."""
+        self._begin(list(self.queues))
+        while self.running and not self.common.stop.is_set():
+            self._tick()
+
+    def _tick(self) -> None:
+        """Take one step in every running episode."""
+        common, slots = self.common, sorted(self.running)
+        episodes = [self.running[slot] for slot in slots]
+        inputs, actions = self._act(slots, episodes)
         drawn = [slot for slot, episode in zip(slots, episodes, strict=True) if not episode.last]
-        with clock.measure("simulate"):
-            reading = simulators.step(slots, actions, drawn)
-        rows = reading.proprioception if encode else reading.observation
-        newest.update(zip(slots, rows, strict=True))
+        reading = self._simulate(slots, lambda: common.simulators.step(slots, actions, drawn))
         done = []
         for row, (slot, episode) in enumerate(zip(slots, episodes, strict=True)):
             ends = episode.last or bool(reading.terminated[row])
@@ -183,14 +248,81 @@ def rollout(
             episode.rewards.append(float(reading.reward[row]))
             episode.goals.append(bool(reading.goal[row]))
             if ends:
-                terminated, unstable = bool(reading.terminated[row]), bool(reading.unstable[row])
-                finished[episode.number] = episode.trajectory(starts[episode.number], terminated, unstable, rule)
+                start, terminated = common.starts[episode.number], bool(reading.terminated[row])
+                self.finished[episode.number] = episode.trajectory(
+                    start, terminated, bool(reading.unstable[row]), common.rule
+                )
                 done.append(slot)
-        clock.steps += len(slots)
-        if on_steps is not None:
-            on_steps(len(slots))
-        begin(done)
-    return [finished[number] for number in range(len(starts))]
+        self.steps += len(slots)
+        common.on_steps(len(slots))
+        self._begin(done)
+
+    def _begin(self, slots: Sequence[int]) -> None:
+        """Start the next episode of each slot that has one left."""
+        for slot in slots:
+            episode = next(self.queues[slot], None)
+            if episode is None:
+                self.running.pop(slot, None)
+            else:
+                self.running[slot] = episode
+        chosen = sorted(slot for slot in slots if slot in self.running)
+        if chosen:
+            starts = [self.common.starts[self.running[slot].number] for slot in chosen]
+            self._simulate(chosen, lambda: self.common.simulators.begin(chosen, starts))
+            if self.common.on_begin is not None:
+                self.common.on_begin(chosen)
+
+    def _simulate(self, slots: Sequence[int], command: Callable[[], Answer]) -> Reading:
+        """Let the slots do something, and keep what they observe."""
+        reading, physics, drawing = command()
+        self.seconds["physics"] += physics
+        self.seconds["draw"] += drawing
+        rows = reading.proprioception if self.common.encode else reading.observation
+        self.newest.update(zip(slots, rows, strict=True))
+        return reading
+
+    def _act(self, slots: Sequence[int], episodes: Sequence[_Episode]) -> tuple[Array, Array]:
+        """Return the observations of the slots (n, D), and the actions that follow from them (n, action_dim)."""
+        common = self.common
+        inputs = np.stack([self.newest[slot] for slot in slots]).astype(np.float32)
+        frames = common.simulators.frames[slots] if common.encode is not None else None
+        if frames is not None and common.on_frame is not None:
+            for episode, frame in zip(episodes, frames, strict=True):
+                common.on_frame(episode.number, frame)
+        with common.computing:
+            began = perf_counter()
+            if common.encode is not None and frames is not None:
+                inputs = np.concatenate([common.encode(frames, slots), inputs], axis=1)
+            encoded = perf_counter()
+            numbers, steps = [episode.number for episode in episodes], [episode.step for episode in episodes]
+            actions = common.actor(inputs, numbers, steps)
+            self.seconds["encode"] += encoded - began
+            self.seconds["act"] += perf_counter() - encoded
+        return inputs, actions
+
+
+def _run_together(groups: Sequence[_Group], common: _Common, prepare: Callable[[], None]) -> None:
+    """Run every group in a thread of its own; if one fails, stop the others at their next tick."""
+    with ThreadPoolExecutor(len(groups), "group", prepare) as pool:
+        futures = [pool.submit(group.run) for group in groups]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            common.stop.set()
+            raise
+
+
+def _one_at_a_time(call: Callable[[int], None] | None) -> Callable[[int], None]:
+    """Return a function that threads may call, which calls ``call`` for one of them at a time."""
+    lock = threading.Lock()
+
+    def locked(count: int) -> None:
+        if call is not None:
+            with lock:
+                call(count)
+
+    return locked
 
 
 def _shares(episodes: int, slots: int) -> list[range]:

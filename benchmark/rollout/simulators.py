@@ -1,19 +1,23 @@
 """Simulation and rendering in worker processes; frames come back through shared memory.
 
-Slots are numbered through; each worker owns a contiguous share of them, one task and one OpenGL context. What a slot
-computes does not depend on which worker owns it, so any number of workers gives the same bits.
+Slots are numbered through, and neighbours form groups; each worker owns whole groups, one task and one OpenGL context.
+What a slot computes does not depend on which worker owns it, so any number of workers gives the same bits. Groups may
+be driven by threads of their own. A worker that dies is started again and its episodes are replayed.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection
+from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +29,14 @@ from tasks.rendering.render import CROP, Device, Quality, Renderer, check_distin
 
 from .. import task_files
 from ..errors import SimulationError
-from .worker_pool import Worker
+from .worker_pool import Worker, WorkerDied
 from .worker_pool import close as close_workers
 
 RESUME = "start the same command again to resume"
 DOING = {"begin": "beginning episodes", "step": "taking a step"}
+
+MOST_DEATHS = 3
+"""Workers that are replaced in a row; one that dies again before it has done anything is not."""
 
 Start = int | Mapping[str, npt.NDArray[np.float64]]
 Frames = npt.NDArray[np.uint8]
@@ -43,6 +50,7 @@ class SceneSettings:
         task: the task's name.
         options: options of the task, such as ``physics``.
         slots: simulations over all workers.
+        group: slots of a group, which are encoded together; the last group may be smaller.
         images: whether frames are drawn.
         quality: rendering quality.
         device: index of the EGL device, or None for any.
@@ -53,14 +61,34 @@ class SceneSettings:
     task: str
     options: dict[str, Any] = field(default_factory=dict)
     slots: int = 1
+    group: int = 4
     images: bool = True
     quality: Quality = "fast"
     device: int | None = None
     camera: str | None = None
     source: task_files.Source | None = None
 
+    @property
+    def groups(self) -> list[range]:
+        """The slots of each group."""
+        return [range(first, min(first + self.group, self.slots)) for first in range(0, self.slots, self.group)]
 
-class SlotGroup:
+
+class Answer(NamedTuple):
+    """What slots read after a command, and the seconds that it took.
+
+    Attributes:
+        reading: a row a slot.
+        physics: seconds of simulation.
+        drawing: seconds of rendering.
+    """
+
+    reading: Reading
+    physics: float
+    drawing: float
+
+
+class LocalSlots:
     """The simulations of one process, and their frames.
 
     Args:
@@ -88,27 +116,41 @@ class SlotGroup:
         """What draws the frames."""
         return self.renderer.device if self.renderer else None
 
-    def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Reading:
+    def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Answer:
         """Start episodes, from seeds or from given initial states, and draw their first frames."""
+        began = perf_counter()
         seeds = [start for start in starts if isinstance(start, int)]
         states = [start for start in starts if not isinstance(start, int)]
         if seeds and states:
             raise TaskError("episodes that begin together start either all from seeds or all from states")
         reading = self.task.reset(seeds, slots) if seeds else self.task.restore(states, slots)
-        self._draw(slots)
-        return reading
+        return self._answer(reading, began, slots)
 
-    def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Reading:
+    def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Answer:
         """Step slots, and draw those in ``drawn``."""
+        began = perf_counter()
         everything = len(slots) == self.task.slots
         reading = self.task.step(actions, None if everything else slots)
-        self._draw(drawn)
-        return reading
+        return self._answer(reading, began, drawn)
+
+    def replay(self, slot: int, start: Start, actions: Sequence[npt.NDArray[np.floating]]) -> None:
+        """Bring a slot to where its episode stands, without drawing."""
+        if isinstance(start, int):
+            self.task.reset([start], [slot])
+        else:
+            self.task.restore([start], [slot])
+        for action in actions:
+            self.task.step(action[None], [slot])
 
     def close(self) -> None:
         """Release the OpenGL context."""
         if self.renderer:
             self.renderer.close()
+
+    def _answer(self, reading: Reading, began: float, drawn: Sequence[int]) -> Answer:
+        simulated = perf_counter()
+        self._draw(drawn)
+        return Answer(reading, simulated - began, perf_counter() - simulated)
 
     def _draw(self, slots: Sequence[int]) -> None:
         if self.renderer:
@@ -120,78 +162,147 @@ class SlotGroup:
 class Simulators:
     """All slots, in this process (``workers=0``) or shared out over worker processes.
 
+    Threads may call `begin` and `step` at the same time for different groups.
+
     Attributes:
         frames: (slots, 224, 224, 3) uint8, the latest drawn frame of every slot.
-        device: what draws the frames, or None when no images are wanted.
+        device: what draws the frames, or None when no images are needed.
 
     Args:
         settings: the scene.
-        workers: worker processes; at most one a slot is started.
+        workers: worker processes; at most one per group is started.
+        on_loss: receives a line for every worker that died and was replaced.
 
     Raises:
-        SimulationError: a worker died, or did not answer.
+        SimulationError: a worker did not answer, or died again and again.
         ConfigError: workers cannot be started from this process.
         TaskError, RenderError: what a worker raised.
     """
 
-    def __init__(self, settings: SceneSettings, workers: int = 0) -> None:
+    def __init__(
+        self, settings: SceneSettings, workers: int = 0, on_loss: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.settings = settings = replace(settings, source=_source(settings.task, workers))
+        self.on_loss = on_loss
         shape = (settings.slots, CROP, CROP, 3)
         self._workers: list[_Worker] = []
+        self._episodes = [_Episode() for _ in range(settings.slots)]
+        self._lock = threading.Lock()
         if workers <= 0:
             self.frames = np.zeros(shape if settings.images else (settings.slots, 0, 0, 3), np.uint8)
-            self._local = SlotGroup(settings, settings.slots, self.frames, threads=os.cpu_count() or 1)
+            self._local = LocalSlots(settings, settings.slots, self.frames, threads=os.cpu_count() or 1)
             self.device = self._local.device
             return
         # Memory of this kind has no name, so it vanishes with the processes that hold it, however they end.
-        memory = multiprocessing.RawArray("B", int(np.prod(shape)))
-        self.frames = np.frombuffer(memory, np.uint8).reshape(shape)
-        bounds = np.linspace(0, settings.slots, min(workers, settings.slots) + 1).astype(int)
+        self._memory = multiprocessing.RawArray("B", int(np.prod(shape)))
+        self.frames = np.frombuffer(self._memory, np.uint8).reshape(shape)
+        groups = settings.groups
+        bounds = np.linspace(0, len(groups), min(workers, len(groups)) + 1).astype(int)
         try:
             for first, stop in pairwise(bounds):
-                self._workers.append(_Worker(settings, int(first), int(stop), memory))
+                self._workers.append(_Worker(settings, groups[first].start, groups[stop - 1].stop, self._memory))
             devices = [worker.receive() for worker in self._workers]
             self.device = devices[0]
         except BaseException:
             self.close()
             raise
 
-    def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Reading:
+    @property
+    def workers(self) -> int:
+        """Worker processes; 0 where the slots live in this process."""
+        return len(self._workers)
+
+    def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Answer:
         """Start episodes and draw their first frames; rows follow ``slots``, which must ascend.
 
         Raises:
             RenderError: two environments that began differently show the same frame.
         """
         if not self._workers:
-            reading = self._local.begin(slots, starts)
+            with self._lock:
+                answer = self._local.begin(slots, starts)
         else:
-            reading = self._scatter("begin", slots, lambda chosen: ([starts[i] for i in chosen],))
-        if self.settings.images and len(slots) > 1 and _differ(reading.observation):
+            answer = self._scatter("begin", slots, lambda chosen: ([starts[i] for i in chosen],))
+            for slot, start in zip(slots, starts, strict=True):
+                self._episodes[slot] = _Episode(start)
+        if self.settings.images and len(slots) > 1 and _differ(answer.reading.observation):
             check_distinct(self.frames[list(slots)])
-        return reading
+        return answer
 
-    def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Reading:
+    def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Answer:
         """Step slots with actions (n, action_dim) and draw those in ``drawn``; rows follow ``slots``, ascending."""
         if not self._workers:
-            return self._local.step(slots, actions, drawn)
-        wanted = set(drawn)
-        return self._scatter(
-            "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in wanted])
+            with self._lock:
+                return self._local.step(slots, actions, drawn)
+        to_draw = set(drawn)
+        answer = self._scatter(
+            "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in to_draw])
         )
+        for slot, action in zip(slots, actions, strict=True):
+            self._episodes[slot].actions.append(np.array(action))
+        return answer
 
-    def _scatter(self, command: str, slots: Sequence[int], payload: Callable[[list[int]], tuple[Any, ...]]) -> Reading:
-        asked = []
-        for worker in self._workers:
+    def _scatter(self, command: str, slots: Sequence[int], payload: Callable[[list[int]], tuple[Any, ...]]) -> Answer:
+        """Send a command to the workers that own the slots, and return their answers as one."""
+        messages = []
+        for number, worker in enumerate(self._workers):
             chosen = [i for i, slot in enumerate(slots) if worker.first <= slot < worker.stop]
             if chosen:
                 first, *rest = payload(chosen)
                 if rest:
                     rest = [[slot - worker.first for slot in rest[0]]]
-                message = (command, [slots[i] - worker.first for i in chosen], first, *rest)
-                worker.send(message, DOING[command])
-                asked.append(worker)
-        readings = [worker.receive() for worker in asked]
-        return Reading(*(np.concatenate(column) for column in zip(*readings, strict=True)))
+                messages.append((number, (command, [slots[i] - worker.first for i in chosen], first, *rest)))
+        with ExitStack() as locked:
+            for number, _ in messages:
+                locked.enter_context(self._workers[number].lock)
+            sent = [self._send(number, message) for number, message in messages]
+            answers = [
+                self._workers[number].receive_or_none() if arrived else None
+                for (number, _), arrived in zip(messages, sent, strict=True)
+            ]
+            answers = [
+                self._replace(number, message) if answer is None else answer
+                for (number, message), answer in zip(messages, answers, strict=True)
+            ]
+        readings, physics, drawing = zip(*answers, strict=True)
+        reading = Reading(*(np.concatenate(column) for column in zip(*readings, strict=True)))
+        return Answer(reading, sum(physics), sum(drawing))
+
+    def _send(self, number: int, message: tuple[Any, ...]) -> bool:
+        """Send a message to a worker; return whether it was alive."""
+        try:
+            self._workers[number].send(message, DOING[message[0]])
+        except WorkerDied:
+            return False
+        return True
+
+    def _replace(self, number: int, message: tuple[Any, ...]) -> Answer:
+        """Start a worker that died again, bring its slots to where they stood, and repeat the command.
+
+        Raises:
+            WorkerDied: the new one dies as well, several times.
+        """
+        for attempt in range(1, MOST_DEATHS + 1):
+            lost = self._workers[number]
+            error = lost.died()
+            close_workers([lost])
+            self.on_loss(f"{error.what}; started again, and its episodes are repeated up to where they stood")
+            try:
+                worker = _Worker(self.settings, lost.first, lost.stop, self._memory, lost.lock)
+                self._workers[number] = worker
+                worker.receive()
+                for slot in range(worker.first, worker.stop):
+                    episode = self._episodes[slot]
+                    if episode.start is not None:
+                        worker.send(("replay", slot - worker.first, episode.start, episode.actions), "repeating steps")
+                        worker.receive()
+                worker.send(message, DOING[message[0]])
+                answer: Answer = worker.receive()
+                return answer
+            except WorkerDied:
+                if attempt == MOST_DEATHS:
+                    raise
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Stop the workers, or release the OpenGL context."""
@@ -209,13 +320,48 @@ class Simulators:
         self.close()
 
 
-class _Worker(Worker):
-    """A worker process that simulates the slots from ``first`` up to ``stop``."""
+@dataclass
+class _Episode:
+    """How to bring a slot to where it stands: the start of its episode and the actions since then."""
 
-    def __init__(self, settings: SceneSettings, first: int, stop: int, memory: Any) -> None:
+    start: Start | None = None
+    actions: list[npt.NDArray[np.floating]] = field(default_factory=list)
+
+
+class _Worker(Worker):
+    """A worker process that simulates the slots from ``first`` up to ``stop``; one thread at a time talks to it."""
+
+    def __init__(
+        self, settings: SceneSettings, first: int, stop: int, memory: Any, lock: threading.Lock | None = None
+    ) -> None:
         self.first, self.stop = first, stop
+        self.lock = lock or threading.Lock()
+        self.error: Exception | None = None
         name = f"the simulation worker of slots {first} to {stop - 1}"
         super().__init__(name, RESUME, _serve, (settings, first, stop, memory))
+
+    def send(self, message: Any, doing: str) -> None:
+        """Send a message, or raise again what the worker raised before it ended."""
+        if self.error is not None:
+            raise self.error
+        super().send(message, doing)
+
+    def receive(self) -> Any:
+        """Return the worker's answer, and keep the error that it ends with."""
+        try:
+            return super().receive()
+        except WorkerDied:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+
+    def receive_or_none(self) -> Any:
+        """Return the worker's answer, or None if it died."""
+        try:
+            return self.receive()
+        except WorkerDied:
+            return None
 
 
 def _source(task: str, workers: int) -> task_files.Source | None:
@@ -239,14 +385,14 @@ def _serve(pipe: Connection, settings: SceneSettings, first: int, stop: int, mem
     os.environ.setdefault("LP_NUM_THREADS", "1")
     frames = np.frombuffer(memory, np.uint8).reshape(settings.slots, CROP, CROP, 3)[first:stop]
     try:
-        group = SlotGroup(settings, stop - first, frames)
-        pipe.send(group.device)
+        local = LocalSlots(settings, stop - first, frames)
+        pipe.send(local.device)
         while True:
             command, *arguments = pipe.recv()
-            pipe.send(getattr(group, command)(*arguments))
+            pipe.send(getattr(local, command)(*arguments))
     except (EOFError, OSError):
         return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent has to hear of it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must know
         pipe.send(error if isinstance(error, TaskError) else SimulationError(f"{type(error).__name__}: {error}"))
 
 

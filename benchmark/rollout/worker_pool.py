@@ -88,6 +88,18 @@ def follow_parent() -> None:
     threading.Thread(target=watch, name="follow parent", daemon=True).start()
 
 
+class WorkerDied(SimulationError):
+    """A worker process ended without an answer.
+
+    Attributes:
+        what: the first half of the message: which worker, and its exit code.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+
+
 class Worker:
     """A worker process, and the parent's end of the pipe to it.
 
@@ -126,7 +138,8 @@ class Worker:
         """Send a message, and note what the worker does about it.
 
         Raises:
-            SimulationError: it died, or did not take the message.
+            WorkerDied: it died.
+            SimulationError: it did not take the message.
         """
         self.doing = doing
         try:
@@ -140,7 +153,8 @@ class Worker:
         """Return the worker's answer.
 
         Raises:
-            SimulationError: it died, or did not answer.
+            WorkerDied: it died.
+            SimulationError: it did not answer.
             Exception: what it raised and sent.
         """
         try:
@@ -157,10 +171,10 @@ class Worker:
             raise answer
         return answer
 
-    def died(self) -> SimulationError:
+    def died(self) -> WorkerDied:
         """Return the error that says so."""
         self.process.join(timeout=1)
-        return SimulationError(f"{self.name} died (exit code {self.process.exitcode}); {self.remedy}")
+        return WorkerDied(f"{self.name} died (exit code {self.process.exitcode})", self.remedy)
 
     def silent(self) -> SimulationError:
         """End a worker that does not answer, and return the error that says so."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from ..dapg import GaussianPolicy
 from ..device import choose_device, peak_memory
 from ..doctor import require_gl
 from ..progress import Progress
-from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, rollout
+from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.simulators import Frames, SceneSettings, Simulators
 from ..rollout.trajectory import Trajectory
 from ..store.episodes import OWN_BACKGROUND
@@ -106,6 +107,7 @@ def scene_settings(config: RunConfig, encoder: Encoder, device: torch.device, op
         task=config.task,
         options=options,
         slots=config.slots,
+        group=config.rollout.group,
         images=encoder.uses_images,
         quality=config.rollout.quality,
         device=egl_device(config, device),
@@ -144,6 +146,21 @@ class RunContext:
         """When episodes end and succeed."""
         return EpisodeRule(self.card.goal_steps, self.card.time_limit_is_terminal)
 
+    @contextmanager
+    def group_threads(self) -> Iterator[GroupThreads]:
+        """How groups of slots share this process: on a CPU each computes on one thread, on a GPU they take turns.
+
+        So what a group computes depends neither on the machine's cores nor on the number of workers. Afterwards torch
+        computes with the configured number of threads again.
+        """
+        if self.device.type != "cpu":
+            yield GroupThreads()
+            return
+        try:
+            yield GroupThreads(max(1, self.config.workers), lambda: torch.set_num_threads(1))
+        finally:
+            torch.set_num_threads(self.config.torch_threads)
+
     @property
     def encode(self) -> Encode | None:
         """From frames and their slots to features; None where the policy sees the state."""
@@ -156,7 +173,8 @@ class RunContext:
 
     def simulators(self, options: dict[str, Any]) -> Simulators:
         """Open the slots in a scene with these options; the caller closes them."""
-        return Simulators(scene_settings(self.config, self.encoder, self.device, options), self.config.workers)
+        scene = scene_settings(self.config, self.encoder, self.device, options)
+        return Simulators(scene, self.config.workers, self.progress.say)
 
     def evaluation_seeds(self, episodes: int | None = None) -> list[int]:
         """Return the reset seeds of an evaluation's episodes, as many as configured by default."""
@@ -194,17 +212,19 @@ class RunContext:
         if noise_of is not None:
             noise = exploration_noise(self.config.seed, noise_of, len(seeds), (horizon, self.card.action_dim))
         self.statistics.begin(Role.EVALUATION if noise_of is None else Role.TRAINING)
-        trajectories = rollout(
-            simulators,
-            seeds,
-            PolicyActor(policy, noise),
-            horizons=[horizon] * len(seeds),
-            rule=self.rule,
-            encode=self.encode,
-            clock=self.clock,
-            on_steps=self.progress.advance,
-            on_frame=on_frame,
-        )
+        with self.group_threads() as threads:
+            trajectories = rollout(
+                simulators,
+                seeds,
+                PolicyActor(policy, noise),
+                horizons=[horizon] * len(seeds),
+                rule=self.rule,
+                encode=self.encode,
+                threads=threads,
+                clock=self.clock,
+                on_steps=self.progress.advance,
+                on_frame=on_frame,
+            )
         self.progress.advance(horizon * len(seeds) - sum(len(trajectory) for trajectory in trajectories))
         return trajectories
 

@@ -131,23 +131,25 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         "scene": options,
         "quality": config.rollout.quality,
         "slots": config.slots,
-        "threads": config.torch_threads,
+        "group": config.rollout.group,
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
         "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)
-    return demonstration_pairs(
-        work.demonstrations,
-        simulators,
-        context.encode,
-        rule=context.rule,
-        made_by=made_by,
-        clock=context.clock,
-        on_steps=context.progress.advance,
-        on_begin=context.statistics.restart,
-    )
+    with context.group_threads() as threads:
+        return demonstration_pairs(
+            work.demonstrations,
+            simulators,
+            context.encode,
+            rule=context.rule,
+            made_by=made_by,
+            clock=context.clock,
+            on_steps=context.progress.advance,
+            on_begin=context.statistics.restart,
+            threads=threads,
+        )
 
 
 @dataclass(frozen=True)

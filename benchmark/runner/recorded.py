@@ -13,12 +13,10 @@ class Recorded(NamedTuple):
     """What the machine decided when a run was begun; None for what its user had decided, or what agrees.
 
     Attributes:
-        torch_threads: torch's threads on the CPU.
         device: ``cpu`` or ``cuda``.
         precision: in which format the encoder computes.
     """
 
-    torch_threads: int | None = None
     device: str | None = None
     precision: str | None = None
 
@@ -36,11 +34,9 @@ def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
     if folder.status == "absent":
         return Recorded()
     identity = folder.identity
-    threads = _entry(identity, "config", "torch_threads")
     device = identity.get("device")
     precision = _entry(identity, "encoder", "precision")
     return Recorded(
-        threads if "torch_threads" not in asked.model_fields_set and type(threads) is int and threads > 0 else None,
         device if asked.device == "auto" and device in ("cpu", "cuda") else None,
         precision if asked.precision == "auto" and isinstance(precision, str) else None,
     )

@@ -96,7 +96,6 @@ def _is_finished(folder: RunFolder, config: RunConfig, chosen: Plan) -> bool:
         return False
     folder.reopen()
     begun = recorded(folder, config)
-    config = config.model_copy(update={"torch_threads": begun.torch_threads or config.torch_threads})
     folder.require_identity(expected_identity(settled_config(config, chosen), chosen, folder, begun))
     return True
 
@@ -107,7 +106,7 @@ def _as_begun(config: RunConfig, begun: Recorded, path: Path) -> tuple[RunConfig
     Raises:
         FolderError: the run was begun on a GPU, and there is none here.
     """
-    device, threads, usual = choose_device(config.device), begun.torch_threads, config.torch_threads
+    device = choose_device(config.device)
     notes = []
     if begun.device == "cpu" and device.type != "cpu":
         notes.append("goes on with --device cpu, as the run was begun")
@@ -117,9 +116,6 @@ def _as_begun(config: RunConfig, begun: Recorded, path: Path) -> tuple[RunConfig
             f"{path} was begun with --device cuda, and torch sees no GPU here: go on with it where there is one, or "
             "choose another --out"
         )
-    if threads is not None and threads != usual:
-        notes.append(f"goes on with torch_threads={threads}, as the run was begun (this machine would take {usual})")
-        config = config.model_copy(update={"torch_threads": threads})
     return config, notes
 
 

@@ -15,8 +15,12 @@ from ..errors import FolderError
 from . import atomic
 from .episodes import REMEDY
 
-ROLLING_STAGES = ("simulate", "encode", "act")
+WAITING = "wait"
+ROLLING_STAGES = ("physics", "draw", "encode", "act", WAITING)
 """Stages of `seconds` that rollouts take; ``steps_per_second`` is measured over them."""
+
+SIMULATED = "simulate"
+"""Physics and drawing in one, up to results version 2."""
 
 MOST_SKIPPED = 3
 """Updates in a row that were not finite, after which the learner gives up."""

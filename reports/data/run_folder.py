@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import FolderError
 from benchmark.store.episodes import CLONED, OWN_BACKGROUND, UNTRAINED, own_evaluations
 from benchmark.store.identity import identity_hash
-from benchmark.store.metrics import MOST_SKIPPED, ROLLING_STAGES
+from benchmark.store.metrics import MOST_SKIPPED, ROLLING_STAGES, SIMULATED
 from benchmark.store.run_folder import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
 from benchmark.store.titles import parts_of_folder, title_of
 
@@ -204,7 +204,7 @@ def _costs(metrics: Sequence[records.Metrics]) -> RunRow:
         for stage, value in spent.items():
             seconds[stage] = seconds.get(stage, 0.0) + value
         if line.steps_per_second:
-            rolled = sum(spent.get(stage, 0.0) for stage in ROLLING_STAGES)
+            rolled = sum(spent.get(stage, 0.0) for stage in (SIMULATED, *ROLLING_STAGES))
             frames, rolling = frames + line.steps_per_second * rolled, rolling + rolled
     return {
         "seconds": seconds,

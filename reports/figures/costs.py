@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STAGES = {"simulate": 0.0, "encode": 0.32, "act": 0.85, "clone": 0.72, "update": 0.55}
+STAGES = {
+    "physics": 0.0,
+    "draw": 0.18,
+    "simulate": 0.09,
+    "encode": 0.36,
+    "act": 0.85,
+    "wait": 0.93,
+    "clone": 0.72,
+    "update": 0.55,
+}
 """How pale the stages of a run are drawn; what else was measured is paler still."""
 STAGE_COLOUR = KNOWN["rrl"].colour
 

@@ -9,6 +9,7 @@ RUN = {
     "demonstrations.until": "success",
     "rollout.horizon": 4,
     "rollout.slots": 2,
+    "rollout.group": 1,
     "learner.iterations": 1,
     "learner.trajectories_per_iteration": 2,
     "learner.policy_hidden": [8],

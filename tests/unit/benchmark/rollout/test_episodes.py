@@ -1,12 +1,15 @@
 """Episodes in lockstep, held to episodes stepped by hand, one at a time."""
 
+import multiprocessing
+import threading
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import tasks
-from benchmark.rollout.episodes import Clock, EpisodeRule, rollout
+from benchmark.rollout.episodes import Clock, EpisodeRule, GroupThreads, rollout
 from benchmark.rollout.simulators import SceneSettings, Simulators
 
 RULE = EpisodeRule(goal_steps=2, time_limit_is_terminal=True)
@@ -238,12 +241,116 @@ def test_episodes_start_from_given_states(pen_without_images):
 
 
 def test_the_clock_counts_steps_and_stages(pen_with_images):
-    clock, told = Clock(), []
-    roll(pen_with_images, small_actions(4, 3), encode=colours, clock=clock, on_steps=told.append)
-    assert clock.steps == sum(told) == 12
-    assert told == [3, 3, 3, 1, 1, 1]
-    assert clock.seconds.keys() == {"simulate", "encode", "act"}
+    clock, counts = Clock(), []
+    roll(pen_with_images, small_actions(4, 3), encode=colours, clock=clock, on_steps=counts.append)
+    assert clock.steps == sum(counts) == 12
+    assert counts == [3, 3, 3, 1, 1, 1]
+    assert clock.seconds.keys() == {"physics", "draw", "encode", "act", "wait"}
     assert all(seconds > 0 for seconds in clock.seconds.values())
+    assert sum(clock.seconds.values()) == pytest.approx(clock.wall)
+
+
+GROUPED = SceneSettings("pen", slots=5, group=2)
+
+
+def drive(workers, **options):
+    """Eleven episodes on three groups of slots; two end early. Return trajectories and what the encoder was shown."""
+    shown = {}
+
+    def encode(frames, slots):
+        shown.setdefault(tuple(slots), []).append(frames.copy())
+        return colours(frames, slots)
+
+    starts = [falling_pen() if number in (2, 7) else tasks.make("pen").initial_state(0) for number in range(11)]
+    with Simulators(GROUPED, workers, **options.pop("simulators", {})) as simulators:
+        found, _ = roll(simulators, small_actions(11, 12), seeds=starts, encode=encode, **options)
+    return found, shown
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return drive(0)
+
+
+@pytest.mark.parametrize(("workers", "at_once"), [(1, 1), (2, 2), (3, 1), (4, 4)])
+def test_groups_give_the_same_bits_for_any_number_of_workers(workers, at_once, alone):
+    found, shown = drive(workers, threads=GroupThreads(at_once))
+    assert_same(found, alone[0])
+    assert shown.keys() == alone[1].keys()
+    for slots, frames in shown.items():
+        for one, other in zip(frames, alone[1][slots], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_a_worker_killed_in_the_middle_changes_nothing(victims, alone):
+    lost, ticks = [], []
+
+    def kill(count):
+        ticks.append(count)
+        if len(ticks) == 20:
+            for process in multiprocessing.active_children()[:victims]:
+                process.kill()
+
+    found, _ = drive(2, on_steps=kill, simulators={"on_loss": lost.append})
+    assert len(lost) == victims
+    assert all("died (exit code -9); started again" in line for line in lost)
+    assert_same(found, alone[0])
+    assert not multiprocessing.active_children()
+
+
+def test_no_more_groups_compute_at_once_than_allowed():
+    lock, inside, most = threading.Lock(), [], []
+
+    def encode(frames, slots):
+        with lock:
+            inside.append(slots)
+            most.append(len(inside))
+        time.sleep(0.02)
+        with lock:
+            inside.remove(slots)
+        return colours(frames, slots)
+
+    for at_once in (1, 2):
+        most.clear()
+        with Simulators(GROUPED, 2) as simulators:
+            roll(simulators, small_actions(6, 4), encode=encode, threads=GroupThreads(at_once))
+        assert max(most) == at_once
+
+
+def test_threads_of_groups_are_prepared_and_leave():
+    prepared, used = set(), set()
+
+    def encode(frames, slots):
+        used.add(threading.get_ident())
+        return colours(frames, slots)
+
+    before = threading.active_count()
+    with Simulators(GROUPED, 2) as simulators:
+        roll(
+            simulators,
+            small_actions(6, 2),
+            encode=encode,
+            threads=GroupThreads(2, lambda: prepared.add(threading.get_ident())),
+        )
+    assert used <= prepared
+    assert threading.get_ident() not in used
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_group_that_fails_stops_the_others(workers):
+    calls = []
+
+    def encode(frames, slots):
+        calls.append(slots)
+        if slots == [2, 3] and len(calls) > 8:
+            raise ValueError("no more")
+        return colours(frames, slots)
+
+    with Simulators(GROUPED, workers) as simulators, pytest.raises(ValueError, match="no more"):
+        roll(simulators, small_actions(5, 1000), encode=encode)
+    assert len(calls) < 3000
 
 
 def test_the_encoder_sees_all_running_slots_at_once(pen_with_images):

@@ -18,8 +18,8 @@ from benchmark.rollout.simulators import SceneSettings, Simulators
 from tasks.errors import RenderError, TaskError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
-DRAWN = SceneSettings("pen", slots=3)
-BARE = SceneSettings("pen", slots=3, images=False)
+DRAWN = SceneSettings("pen", slots=3, group=1)
+BARE = SceneSettings("pen", slots=3, group=1, images=False)
 
 
 def actions(steps=4, slots=3):
@@ -28,12 +28,19 @@ def actions(steps=4, slots=3):
 
 def drive(simulators):
     """Everything that three slots give over a few steps, with holes: readings and frames."""
-    seen = [simulators.begin([0, 1, 2], [5, 6, 7]), simulators.frames.copy()]
+    seen = [simulators.begin([0, 1, 2], [5, 6, 7]).reading, simulators.frames.copy()]
     script = [([0, 1, 2], [0, 1, 2]), ([0, 2], [2]), ([1], []), ([0, 1, 2], [1])]
     for action, (slots, drawn) in zip(actions(), script, strict=True):
-        seen += [simulators.step(slots, action[slots], drawn), simulators.frames.copy()]
-    seen += [simulators.begin([1], [9]), simulators.frames.copy()]
+        seen += [simulators.step(slots, action[slots], drawn).reading, simulators.frames.copy()]
+    seen += [simulators.begin([1], [9]).reading, simulators.frames.copy()]
     return [array for item in seen for array in (item if isinstance(item, tuple) else [item])]
+
+
+def serve_and_die(pipe, settings, first, stop, memory):
+    """A worker that starts, and dies at its first command."""
+    pipe.send(None)
+    pipe.recv()
+    os._exit(3)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +97,7 @@ def test_a_frame_shows_its_slots_present_state(pen_with_images):
 def test_without_images_nothing_draws(pen_without_images):
     assert pen_without_images.device is None
     assert pen_without_images.frames.size == 0
-    assert pen_without_images.begin([0, 1, 2], [0, 1, 2]).observation.shape == (3, 45)
+    assert pen_without_images.begin([0, 1, 2], [0, 1, 2]).reading.observation.shape == (3, 45)
 
 
 def test_with_images_the_device_is_named(pen_with_images):
@@ -131,21 +138,49 @@ def test_seeds_and_states_do_not_mix(pen_without_images):
 
 
 @pytest.mark.parametrize("moment", ["idle", "at work"])
-def test_a_killed_worker_is_one_line_and_takes_the_others_along(moment):
-    with Simulators(DRAWN, workers=2) as simulators:
+def test_a_killed_worker_is_replaced_and_nothing_changes(moment, alone):
+    lost = []
+
+    def drive_and_kill(simulators):
+        step, victims = simulators.step, iter([simulators._workers[1], simulators._workers[2]])
+
+        def step_and_kill(*arguments):
+            victim = next(victims, None)
+            if victim is not None and moment == "at work":  # it has the command, and dies before it answers
+                os.kill(victim.process.pid, signal.SIGSTOP)
+                threading.Timer(0.3, os.kill, (victim.process.pid, signal.SIGKILL)).start()
+            elif victim is not None:
+                victim.process.kill()
+                victim.process.join()
+            return step(*arguments)
+
+        simulators.step = step_and_kill
+        return drive(simulators)
+
+    with Simulators(DRAWN, 3, on_loss=lost.append) as simulators:
+        found = drive_and_kill(simulators)
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    assert lost == [
+        f"the simulation worker of slots {slot} to {slot} died (exit code -9); started again, and its episodes are "
+        "repeated up to where they stood"
+        for slot in (1, 2)
+    ]
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_run_in_one_line(monkeypatch):
+    lost = []
+    with Simulators(BARE, 1, on_loss=lost.append) as simulators:
         simulators.begin([0, 1, 2], [0, 1, 2])
-        victim = max(multiprocessing.active_children(), key=lambda process: process.pid)
-        if moment == "at work":  # it has the command, and dies before it answers
-            os.kill(victim.pid, signal.SIGSTOP)
-            threading.Timer(0.3, os.kill, (victim.pid, signal.SIGKILL)).start()
-        else:
-            victim.kill()
-            victim.join()
+        monkeypatch.setattr(module, "_serve", serve_and_die)
+        simulators._workers[0].process.kill()
         with pytest.raises(SimulationError) as failure:
-            simulators.step([0, 1, 2], np.zeros((3, 24)), [0, 1, 2])
+            simulators.step([0, 1, 2], np.zeros((3, 24)), [])
     assert str(failure.value) == (
-        "the simulation worker of slots 1 to 2 died (exit code -9); start the same command again to resume"
+        "the simulation worker of slots 0 to 2 died (exit code 3); start the same command again to resume"
     )
+    assert len(lost) == 3
     assert not multiprocessing.active_children()
 
 

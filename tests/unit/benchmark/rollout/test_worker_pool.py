@@ -23,13 +23,13 @@ from reports.page import writer
 
 ROOT = Path(__file__).resolve().parents[4]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-BARE = SceneSettings("pen", slots=2, images=False)
+BARE = SceneSettings("pen", slots=2, group=1, images=False)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 
 NO_GUARD = """
 from benchmark.rollout.simulators import SceneSettings, Simulators
 with Simulators(SceneSettings("pen", slots=1, images=False), workers=1) as simulators:
-    print(len(simulators.begin([0], [7]).observation))
+    print(len(simulators.begin([0], [7]).reading.observation))
 """
 
 FROM_A_CHILD = """

@@ -73,20 +73,18 @@ def test_a_finished_run_is_found_finished_on_another_number_of_cores(configured,
     assert identity(first)["config"]["torch_threads"] == 2
 
 
-def test_an_unfinished_run_goes_on_with_its_own_threads_and_says_so(configured, cores, said, tmp_path):
+def test_a_killed_run_goes_on_to_the_bit_on_another_number_of_cores(configured, cores, tmp_path):
     cores(2)
     kill(configured(), tmp_path / "runs")
-    cores(1)
+    cores(7)
     result = run(configured(), tmp_path / "runs")
-    assert "goes on with torch_threads=2, as the run was begun (this machine would take 1)" in said
-    assert json.loads((result.path / "config.json").read_text())["torch_threads"] == 2
-    cores(2)
+    cores(1)
     whole = run(configured(), tmp_path / "whole")
     name = "checkpoint.safetensors"
     assert (result.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_threads_that_are_asked_for_are_not_replaced(configured, cores, tmp_path):
+def test_other_threads_are_another_run(configured, cores, tmp_path):
     cores(2)
     kill(configured(), tmp_path)
     with pytest.raises(FolderError) as refusal:
@@ -95,13 +93,6 @@ def test_threads_that_are_asked_for_are_not_replaced(configured, cores, tmp_path
     assert "(config.torch_threads 2 -> 1): to go on with it, give --set torch_threads=2;" in line
     assert line.index("--set torch_threads=2") < line.index("--overwrite")
     assert not run(configured("torch_threads=2"), tmp_path).found
-
-
-def test_overwriting_begins_with_this_machines_threads(configured, cores, tmp_path):
-    cores(2)
-    kill(configured(), tmp_path)
-    cores(1)
-    assert identity(run(configured(), tmp_path, overwrite=True))["config"]["torch_threads"] == 1
 
 
 def test_a_sweep_goes_past_what_it_cannot_use(configured, cores, demonstration_file, tmp_path):

@@ -52,7 +52,7 @@ def test_metrics_have_a_row_an_iteration(configured, tmp_path):
     assert [row["steps"] for row in rows] == [0, TRAJECTORIES * HORIZON, 2 * TRAJECTORIES * HORIZON]
     assert len(rows[0]["bc_loss"]) == 5
     for row in rows:
-        assert {"simulate", "encode", "act"} <= row["seconds"].keys()
+        assert {"physics", "draw", "encode", "act", "wait"} <= row["seconds"].keys()
         assert row["memory_mb"] > 10
         assert row["steps_per_second"] > 0
     for row in rows[1:]:
