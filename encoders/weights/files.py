@@ -70,7 +70,12 @@ def file_md5(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file, whole or not at all, its folder included.
+    """Replace a small text file, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file, whole or not at all; its folder is made where it is missing.
 
     Raises:
         OSError: it cannot be written.
@@ -78,7 +83,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
