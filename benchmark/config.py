@@ -233,7 +233,9 @@ class RunConfig(Configuration):
         adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
-        compiled: whether the encoder's network is compiled, too.
+        backend: what computes the encoder: ``torch``, ``openvino`` (on CPUs) or ``auto``: OpenVINO on a CPU, where its
+            features are held to those of PyTorch, else PyTorch.
+        compiled: whether the encoder's network is compiled by torch, too.
         torch_threads: torch's threads for the update on a CPU; each group of environments is encoded on one thread.
             Part of the identity, so it does not depend on the machine.
         workers: simulation processes; they change the speed, never the numbers.
@@ -260,6 +262,7 @@ class RunConfig(Configuration):
     scene: Annotated[dict[str, float], IDENTITY, COMPARED] = Field(default_factory=dict)
     device: Annotated[str, AfterValidator(device_name), OUTCOME, OPTION] = "auto"
     precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], OUTCOME, COMPARED, OPTION] = "auto"
+    backend: Annotated[Literal["auto", "torch", "openvino"], OUTCOME, COMPARED, OPTION] = "auto"
     compiled: Annotated[bool, OUTCOME, COMPARED] = False
     torch_threads: Annotated[Threads, IDENTITY] = 2
     workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))

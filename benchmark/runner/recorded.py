@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from encoders.backend import TORCH
+
 from ..config import RunConfig
 from ..store.run_folder import RunFolder
 
@@ -15,10 +17,12 @@ class Recorded(NamedTuple):
     Attributes:
         device: ``cpu`` or ``cuda``.
         precision: in which format the encoder computes.
+        backend: what computes it.
     """
 
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
 
 
 def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
@@ -36,9 +40,11 @@ def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
     identity = folder.identity
     device = identity.get("device")
     precision = _entry(identity, "encoder", "precision")
+    backend = _entry(identity, "encoder", "backend") or TORCH
     return Recorded(
         device if asked.device == "auto" and device in ("cpu", "cuda") else None,
         precision if asked.precision == "auto" and isinstance(precision, str) else None,
+        backend if asked.backend == "auto" and isinstance(backend, str) else None,
     )
 
 

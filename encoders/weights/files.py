@@ -98,13 +98,18 @@ def write_whole(path: Path, blocks: Iterable[Buffer]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small text file as `write_whole` does, and make its folder.
+    """Replace a small text file, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file as `write_whole` does, and make its folder.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, [text.encode()])
+    write_whole(path, [content])
 
 
 def lock(file: IO[Any]) -> bool:
