@@ -105,6 +105,7 @@ def choose_precision(
     compiled: bool = False,
     backend: str = TORCH,
     moving: Scope | None = None,
+    callers: int | None = None,
 ) -> Choice:
     """Set how an encoder computes, after its features were compared with those of PyTorch in float32.
 
@@ -120,6 +121,7 @@ def choose_precision(
             features do not bear it or the network cannot be exported.
         moving: which BatchNorm statistics are going to move: where it is the ``stem``'s, OpenVINO computes what comes
             after it; where it is ``all``, PyTorch computes everything.
+        callers: threads that will encode at the same time, each on one core; None for one that uses torch's threads.
 
     Raises:
         PrecisionRefused: the device cannot do it, there is no compiler, or the features are too far off.
@@ -144,7 +146,7 @@ def choose_precision(
             continue
         seen = frames() if seen is None else seen
         try:
-            report = _compare(encoder, seen, each, compiled=compiled, backend=library, moving=moving)
+            report = _compare(encoder, seen, each, compiled=compiled, backend=library, moving=moving, callers=callers)
         except BackendRefused as error:
             if backend == OPENVINO:
                 raise
@@ -168,6 +170,7 @@ def check_precision(
     compiled: bool = False,
     backend: str = TORCH,
     moving: Scope | None = None,
+    callers: int | None = None,
 ) -> GateReport:
     """Compare an encoder's features with those of PyTorch in float32; it is left computing in PyTorch as it was.
 
@@ -178,6 +181,7 @@ def check_precision(
         compiled: whether torch compiles the network for it.
         backend: ``torch`` or ``openvino``.
         moving: as in `choose_precision`.
+        callers: as in `choose_precision`.
 
     Raises:
         PrecisionRefused: the device cannot do it, or the network cannot be compiled.
@@ -185,7 +189,7 @@ def check_precision(
     """
     before = encoder.precision, encoder.compiled
     try:
-        return _compare(encoder, frames, precision, compiled=compiled, backend=backend, moving=moving)
+        return _compare(encoder, frames, precision, compiled=compiled, backend=backend, moving=moving, callers=callers)
     finally:
         set_precision(encoder, before[0], compiled=before[1])
 
@@ -197,6 +201,7 @@ def set_precision(
     compiled: bool = False,
     backend: str = TORCH,
     moving: Scope | None = None,
+    callers: int | None = None,
 ) -> None:
     """Set how an encoder computes, without a look at its features; `choose_precision` has one.
 
@@ -211,7 +216,7 @@ def set_precision(
         # What stays in PyTorch wants channels innermost; OpenVINO takes them outermost.
         encoder.memory_format = torch.channels_last if moving else torch.contiguous_format
         encoder.to(memory_format=encoder.memory_format)
-        encoder.compiled_forward = compile_forward(encoder, encoder.precision, stem=moving is not None)
+        encoder.compiled_forward = compile_forward(encoder, encoder.precision, stem=moving is not None, callers=callers)
         encoder.backend = OPENVINO
         return
     faster = compiled or encoder.precision != FLOAT32
@@ -232,13 +237,14 @@ def _compare(
     compiled: bool,
     backend: str,
     moving: Scope | None,
+    callers: int | None,
 ) -> GateReport:
     """Compare as `check_precision` does, and leave the encoder computing in the way that was compared."""
     precision = resolve_precision(precision, encoder.device)
     set_precision(encoder, FLOAT32)
     exact = encoder.encode(frames).double()
     try:
-        set_precision(encoder, precision, compiled=compiled, backend=backend, moving=moving)
+        set_precision(encoder, precision, compiled=compiled, backend=backend, moving=moving, callers=callers)
         first, second = (_encode(encoder, frames) for _ in range(2))
     except Exception:
         set_precision(encoder, FLOAT32)

@@ -29,6 +29,7 @@ from ..store.episodes import OWN_BACKGROUND
 from .encoder import Plan, Prepared, prepare
 from .moving_statistics import MovingStatistics, Role
 from .policy_actor import PolicyActor, exploration_noise
+from .precision import computing_threads
 
 
 class Evaluation(NamedTuple):
@@ -157,7 +158,7 @@ class RunContext:
             yield GroupThreads()
             return
         try:
-            yield GroupThreads(max(1, self.config.workers), lambda: torch.set_num_threads(1))
+            yield GroupThreads(computing_threads(self.config.workers), lambda: torch.set_num_threads(1))
         finally:
             torch.set_num_threads(self.config.torch_threads)
 

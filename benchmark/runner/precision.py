@@ -17,6 +17,11 @@ from ..rollout.simulators import Frames, SceneSettings, Simulators
 EPISODES, FRAMES_EACH = 2, 4
 
 
+def computing_threads(workers: int) -> int:
+    """Return how many groups of slots encode at the same time on a CPU, each on one core."""
+    return max(1, workers)
+
+
 def settle_precision(
     encoder: Encoder,
     precision: str,
@@ -57,7 +62,10 @@ def settle_precision(
         return demonstrated_frames(demonstrations, scene, workers)
 
     moving = scope if momentum else None
-    return choose_precision(encoder, precision, frames, compiled=compiled, backend=backend, moving=moving)
+    callers = computing_threads(workers)
+    return choose_precision(
+        encoder, precision, frames, compiled=compiled, backend=backend, moving=moving, callers=callers
+    )
 
 
 def outcome(choice: Choice) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,14 +38,19 @@ _FEW = 16
 """A constant of fewer numbers is one of the program's own, such as a mean of the colours."""
 
 
-def compile_forward(encoder: Encoder, precision: str, *, stem: bool = False) -> Callable[[Tensor], Tensor]:
-    """Return a ``forward`` that OpenVINO computes with as many threads as torch has now.
+def compile_forward(
+    encoder: Encoder, precision: str, *, stem: bool = False, callers: int | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return a ``forward`` that OpenVINO computes.
 
-    The numbers of the encoder are those of now; later changes to them are not seen.
+    The numbers of the encoder are those of now; later changes to them are not seen. Threads may call it at the same
+    time.
 
     Args:
         encoder: frozen, on the CPU.
         precision: float32, bfloat16 or float16.
+        callers: threads that call it at the same time, each of which computes on one core; None for one caller that
+            computes with as many threads as torch has now.
         stem: whether the network up to its first BatchNorm stays in PyTorch, where that layer's statistics can move.
 
     Returns:
@@ -59,8 +65,8 @@ def compile_forward(encoder: Encoder, precision: str, *, stem: bool = False) -> 
     format_ = _PRECISIONS[precision]
     settings = {
         "INFERENCE_PRECISION_HINT": format_,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": callers or torch.get_num_threads(),
+        "NUM_STREAMS": callers or 1,
         "ENABLE_CPU_PINNING": False,  # several runs share a machine
     }
     with _refusing(encoder, "compile its network"):
@@ -76,6 +82,7 @@ class _Forward:
 
     def __init__(self, encoder: Encoder, layer: str | None, compiled: Any) -> None:
         self._encoder, self._layer, self._compiled = encoder, layer, compiled
+        self._thread = threading.local()
         self._whole_groups = compiled.input(0).partial_shape[0].is_static
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -88,7 +95,9 @@ class _Forward:
         count = len(images)
         if self._whole_groups and count < _GROUP:
             images = np.concatenate([images, np.repeat(images[-1:], _GROUP - count, axis=0)])
-        features: NDArray[np.float32] = self._compiled(images)[0][:count].copy()
+        if not hasattr(self._thread, "request"):
+            self._thread.request = self._compiled.create_infer_request()
+        features: NDArray[np.float32] = self._thread.request.infer(images)[0][:count].copy()
         return features
 
 
