@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -239,6 +240,25 @@ def test_it_computes_with_as_many_threads_as_torch(monkeypatch):
     with pytest.raises(StopIteration):
         set_precision(made(Small), "float32", backend="openvino")
     assert seen["INFERENCE_NUM_THREADS"] == 3
+
+
+@pytest.mark.parametrize("moving", [None, "stem"])
+@pytest.mark.parametrize("callers", [1, 3])
+def test_threads_that_call_at_the_same_time_get_what_one_of_them_gets(moving, callers, frames):
+    def features(at_once):
+        encoder = made(Small)
+        set_precision(encoder, "float32", backend="openvino", moving=moving, callers=callers)
+        statistics = attach(encoder, momentum=0.1 if moving else 0, streams=8)
+
+        def encode(stream):
+            statistics.select([stream])
+            return torch.cat([encoder.encode(frames[(stream + step) % 6][None]) for step in range(20)])
+
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(encode, range(8)))
+
+    for one, other in zip(features(1), features(callers), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_second_start_converts_nothing_and_gives_the_same_bits(frames, cache, monkeypatch):
