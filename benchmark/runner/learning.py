@@ -24,6 +24,7 @@ from ..errors import FolderError
 from ..rollout.simulators import Simulators
 from ..store.episodes import CLONED, REMEDY, UNTRAINED
 from ..store.identity import identity_hash
+from ..store.metrics import spending
 from ..store.provenance import package_versions
 from ..store.run_folder import CHECKPOINT, RunFolder
 from ..store.video import save_film
@@ -198,12 +199,12 @@ class _Learning:
         seconds = {"clone": perf_counter() - began}
         measured = self._evaluate(CLONED, film=settings.iterations == 0)
         demonstrations = work.demonstrations
-        self.folder.append_metrics(
-            {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(self.pairs.actions), **measured}
-            | context.costs(seconds)
-            | ({"precision_cosine": work.choice.report.cosine} if work.choice.report else {})
-            | {"demonstrations": {"content_hash": demonstrations.content_hash, **demonstrations.metadata}}
-        )
+        row = {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(self.pairs.actions), **measured}
+        row |= context.costs(seconds)
+        row |= {"precision_cosine": work.choice.report.cosine} if work.choice.report else {}
+        row["demonstrations"] = {"content_hash": demonstrations.content_hash, **demonstrations.metadata}
+        self.folder.append_metrics(row)
+        context.progress.say(spending(row))
         self._commit(CLONED)
 
     def improve(self, done: int) -> None:
@@ -240,6 +241,7 @@ class _Learning:
                 f"iteration {iteration}: training return {report.mean_return:.1f}, "
                 f"success {row['train_success']:.0%}, KL {report.kl:.3g}"
             )
+            context.progress.say(spending(row))
             learner.guard.record(report, iteration)
             self._commit(iteration)
 

@@ -29,6 +29,18 @@ COSTS = ("seconds", "steps_per_second", "memory_mb", "gpu_memory_mb")
 """What differs each time a run is done."""
 
 
+def spending(row: Mapping[str, Any]) -> str:
+    """Return where the time of a row of metrics went, largest first: ``41 frames/s, encode 78 %, draw 14 %, ...``.
+
+    Stages below 1 % are left out.
+    """
+    seconds = sorted(row["seconds"].items(), key=lambda item: -item[1])
+    whole = sum(spent for _, spent in seconds)
+    shares = [f"{stage} {spent / whole:.0%}".replace("%", " %") for stage, spent in seconds if spent >= whole / 100]
+    speed = [f"{row['steps_per_second']:.3g} frames/s"] if row["steps_per_second"] else []
+    return ", ".join(speed + shares)
+
+
 class Line(NamedTuple):
     """A line of the file.
 
