@@ -178,7 +178,7 @@ def moved_to_gpu(path):
 
 def test_a_run_of_a_gpu_is_found_finished_without_one(configured, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    config = configured(torch_threads=1)
+    config = configured()
     result = run(config, tmp_path)
     moved_to_gpu(result.path)
     RunFolder(result.path).finish()
@@ -189,7 +189,7 @@ def test_a_run_of_a_gpu_is_found_finished_without_one(configured, tmp_path, monk
 
 def test_a_run_begun_on_a_gpu_is_not_gone_on_with_without_one(configured, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    config = configured(torch_threads=1)
+    config = configured()
     kill(config, tmp_path)
     moved_to_gpu(next(tmp_path.rglob("identity.json")).parent)
     with pytest.raises(FolderError, match="was begun with --device cuda, and torch sees no GPU here: go on"):
@@ -197,10 +197,9 @@ def test_a_run_begun_on_a_gpu_is_not_gone_on_with_without_one(configured, tmp_pa
 
 
 def test_what_the_user_decided_is_not_taken_from_the_folder(configured, tmp_path):
-    config = configured(torch_threads=1)
+    config = configured()
     folder = RunFolder(run(config, tmp_path).path)
-    assert recorded.recorded(folder, config) == (None, "cpu", "float32", "torch")
-    assert recorded.recorded(folder, configured()) == (1, "cpu", "float32", "torch")
+    assert recorded.recorded(folder, config) == ("cpu", "float32", "torch")
     named = configured(device="cpu", precision="float32", backend="torch")
-    assert recorded.recorded(folder, named) == (1, None, None, None)
-    assert recorded.recorded(RunFolder(tmp_path / "none"), configured()) == (None, None, None, None)
+    assert recorded.recorded(folder, named) == (None, None, None)
+    assert recorded.recorded(RunFolder(tmp_path / "none"), configured()) == (None, None, None)

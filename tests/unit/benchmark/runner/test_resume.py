@@ -241,42 +241,6 @@ def test_a_checkpoint_that_does_not_say_whose_or_how_far_it_is_is_one_line(runs,
     assert "checkpoint.safetensors does not say " in refused(runs)
 
 
-# Folders from before checkpoints and rows had digests.
-
-
-def test_a_finished_run_of_an_earlier_version_is_found_finished(before):
-    assert RunFolder(place(before, 0)).altered() == []
-    result = run(configured(0), before)
-    assert result.found
-    assert sorted(result.evaluations) == [-1, 0, 1, 2, 3]
-
-
-def test_a_killed_run_of_an_earlier_version_goes_on(before):
-    inspect(RunFolder(place(before, 1)))
-    kept, rows = lines(place(before, 1)), RunFolder(place(before, 1)).episodes()
-    folder = RunFolder(run(configured(1), before).path)
-    assert [row["iteration"] for row in folder.metrics()] == [0, 1, 2, 3]
-    assert lines(folder.path)[:2] == kept
-    assert folder.episodes().iloc[:6].equals(rows.iloc[:6])
-    assert folder.load_checkpoint()[1].keys() >= {"rows"}
-    assert folder.altered() == []
-
-
-@pytest.mark.parametrize("change", [lost, lost_first, doubled, exchanged, emptied])
-def test_rows_of_an_earlier_version_are_counted(before, change):
-    rewrite_lines(place(before, 1), change)
-    assert "metrics.jsonl is damaged: " in refused(before)
-    shutil.copy(place(BEFORE / "runs", 1) / "metrics.jsonl", place(before, 1))
-    rewrite_episodes(place(before, 1), change)
-    assert "episodes.parquet is damaged: " in refused(before)
-
-
-def test_an_altered_run_of_an_earlier_version_is_named(before):
-    rewrite_episodes(place(before, 0), lambda rows: [raised(row) for row in rows])
-    with pytest.raises(FolderError, match=r"was altered after the run had finished \(episodes\.parquet\)"):
-        run(configured(0), before)
-
-
 def test_a_finished_run_without_its_manifest_is_checked_before_it_counts_as_finished(killed, tmp_path):
     runs = shutil.copytree(killed[1].path.parents[3], tmp_path / "whole")
     (place(runs, 1) / "manifest.json").unlink()

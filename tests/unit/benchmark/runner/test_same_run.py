@@ -152,13 +152,16 @@ def test_demonstration_features_are_named_by_what_makes_them(configured, tiny_en
         (),
         ("rollout.quality=paper",),
         ("rollout.slots=1",),
+        ("rollout.group=1",),
         ("physics=native",),
         ("demonstrations.episodes=1",),
     ]
     given = {"encoder": tiny_encoder, "precision": "float32"}  # in which nothing has to be drawn and compared
     configs = [configured(*change, **given) for change in changes]
-    configs += [configured(**given, torch_threads=2), configured(**given | {"encoder": "random"})]
-    same = [configured("learner.gamma=0.9", "evaluation.every=1", **given, seed=5, egl_device=0)]
+    configs += [configured(**given | {"encoder": "random"})]
+    same = [
+        configured("learner.gamma=0.9", "evaluation.every=1", **given, seed=5, egl_device=0, torch_threads=1, workers=2)
+    ]
     for config in configs + same:
         with pytest.raises(Interruption):
             run(config, tmp_path, overwrite=True)
