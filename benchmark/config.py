@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 import encoders
 from encoders.errors import EncoderError
 from tasks.cards import Pack, TaskCard
+from tasks.rendering.qualities import Quality
 
 from .bounded import (
     Batch,
@@ -117,12 +118,12 @@ class RolloutSettings(Part):
     Attributes:
         horizon: control steps an episode; the task's by default.
         slots: environments in lockstep, which is also the batch that the encoder sees.
-        quality: rendering quality.
+        quality: of the frames: ``paper``, ``shadows`` or ``fast``, see `tasks.rendering.qualities`.
     """
 
     horizon: Horizon | None = None
     slots: Slots = 4
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
 
 
 class EvaluationSettings(Part):

@@ -15,6 +15,7 @@ from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
 from tasks import experts
 from tasks.cards import Pack
+from tasks.rendering.qualities import Quality, version_entry
 
 from ..bounded import Batch, DeviceNumber, Episodes, Iterations, Processes, Seed, Steps, Threads, Videos
 from ..config import usable_cores
@@ -89,7 +90,7 @@ class AdaptConfig(Part):
     videos: Videos = 50
     held_out: Episodes = 10
     camera: Literal["task", "released"] = "task"
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
     physics: Literal["paper", "native"] = "paper"
     objects: Pack = "builtin"
     device: str = "auto"
@@ -165,6 +166,7 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
         "expert_sha256": {name: experts.shipped(name).sha256 for name in names if name in shipped},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,
+        **version_entry(config.quality),
         **settings,
     }
 

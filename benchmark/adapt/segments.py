@@ -29,7 +29,7 @@ Masks = NDArray[np.bool_]
 
 
 class Segmenter(Renderer):
-    """Draws which geoms a camera sees: the frustum and the pixels of ``fast`` frames.
+    """Draws which geoms a camera sees, with the whole meshes: the frustum and the pixels of ``shadows`` frames.
 
     Args:
         model: the scene.
@@ -39,7 +39,8 @@ class Segmenter(Renderer):
     """
 
     def __init__(self, model: mujoco.MjModel, camera: str, geoms: Masks, device: int | None = None) -> None:
-        super().__init__(model, camera, "fast", device)
+        super().__init__(model, camera, "shadows", device)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 1
         self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
         self._geoms = geoms

@@ -54,7 +54,7 @@ def adapt(
         str, typer.Option(help="First heads: auto, shipped, drawn, or a file: penn_joint.pth, heads.safetensors.")
     ] = "auto",
     camera: Annotated[str, typer.Option(help="task: the policy's. released: backview for every DexMV task.")] = "task",
-    quality: Annotated[str, typer.Option(help="Rendering: fast or paper.")] = "fast",
+    quality: Annotated[str, typer.Option(help="Rendering: fast, shadows or paper.")] = "fast",
     objects: Annotated[str, typer.Option(help="Objects of the DexMV scenes: builtin or ycb.")] = "builtin",
     videos: Annotated[int | None, typer.Option(help="Episodes of the task's expert.")] = None,
     held_out: Annotated[int | None, typer.Option(help="The last so many are for evaluation.")] = None,

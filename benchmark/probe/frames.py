@@ -20,7 +20,8 @@ from tasks import experts
 from tasks.base import Task
 from tasks.engine import mujoco
 from tasks.experts import Expert
-from tasks.rendering.render import CROP, Quality, Renderer
+from tasks.rendering.qualities import Quality
+from tasks.rendering.render import CROP, Renderer
 
 from ..config import usable_cores
 from .quantities import Quantity, Values, quantities

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import tasks
 from encoders import EncoderError
 from encoders.precision_check import set_precision
+from tasks.rendering.qualities import DRAWINGS, VERSION_KEY
 
 from .. import memory
 from ..config import RunConfig
@@ -131,7 +132,7 @@ class _Evaluator:
 
     def _run(self, backgrounds: list[int]) -> None:
         config, store = self.config, self.store
-        self._check_task()
+        self._check_versions()
         out = store.path.absolute().parents[3]
         session = Session(config, out, self.progress)
         recorded = self._recorded_encoder()
@@ -169,15 +170,21 @@ class _Evaluator:
             self.progress.say(f"background {number}: return {mean_return:.1f}, success {success:.0%}")
         self.progress.end()
 
-    def _check_task(self) -> None:
-        """Refuse to mix episodes of two versions of the task in one run."""
-        recorded = self.store.identity.get("task_results_version", 1)
-        current = tasks.card(self.config.task).results_version_with(self.config.objects)
-        if recorded != current:
-            raise ConfigError(
-                f"{self.store.path}: {self.config.task} with {self.config.objects} objects has results version "
-                f"{current}, the run had {recorded}; what is recorded still counts, new episodes need a new run"
-            )
+    def _check_versions(self) -> None:
+        """Refuse to mix episodes of two versions of the task, or of its frames, in one run."""
+        task, objects, quality = self.config.task, self.config.objects, self.config.rollout.quality
+        versions = {
+            f"{task} with {objects} objects": ("task_results_version", tasks.card(task).results_version_with(objects))
+        }
+        if self._recorded_encoder().get("uses_images", True):
+            versions[f"the quality '{quality}'"] = (VERSION_KEY, DRAWINGS[quality].results_version)
+        for what, (key, current) in versions.items():
+            recorded = self.store.identity.get(key, 1)
+            if recorded != current:
+                raise ConfigError(
+                    f"{self.store.path}: {what} has results version {current}, the run had {recorded}; what is "
+                    "recorded still counts, new episodes need a new run"
+                )
 
     def _recorded_encoder(self) -> dict[str, Any]:
         encoder = self.store.identity.get("encoder")

@@ -12,6 +12,7 @@ import torch
 import tasks
 from encoders import check_encoder
 from tasks.cards import TaskCard
+from tasks.rendering.qualities import version_entry
 from tasks.rendering.render import Device
 
 from .. import memory
@@ -114,6 +115,11 @@ class Session:
             quality=config.rollout.quality,
             device=config.egl_device if config.egl_device is not None else self.device.index,
         )
+
+    @property
+    def frames_version(self) -> dict[str, int]:
+        """What the identity says of the version of the frames; nothing where the policy sees the state."""
+        return version_entry(self.config.rollout.quality) if self.encoder.uses_images else {}
 
     def simulators(self, options: dict[str, Any]) -> Simulators:
         """The slots in a scene with these options, to be closed by the caller."""

@@ -18,6 +18,7 @@ import torch
 from encoders import EncoderError, GateReport
 from encoders.errors import PrecisionRefused
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.rendering.qualities import DRAWINGS
 
 from .. import memory
 from ..config import RunConfig
@@ -42,6 +43,9 @@ from .recorded import Recorded, recorded
 from .resume import Committed, resume
 
 BEFORE_EVERYTHING = UNTRAINED - 1
+
+FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
+"""Packages whose version may change features."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class _Run:
         return {
             "results_version": RESULTS_VERSION,
             "task_results_version": self.card.results_version_with(self.config.objects),
+            **self.session.frames_version,
             "config": config,
             "encoder": encoder,
             "demonstrations": self.demonstrations.content_hash,
@@ -226,11 +231,12 @@ class _Run:
             "task": [self.card.name, self.card.results_version_with(self.config.objects)],
             "scene": options,
             "quality": self.config.rollout.quality,
+            **session.frames_version,
             "slots": self.config.slots,
             "threads": self.config.torch_threads,
             "device": str(self.device),
             "renderer": device.name if device else None,
-            "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
+            "versions": package_versions(FEATURE_PACKAGES + DRAWINGS[self.config.rollout.quality].packages),
             **session.streams.made_by(),
         }
         session.streams.begin(Role.DEMONSTRATIONS)
