@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tasks
 from tasks.base import Task
 from tasks.engine import mujoco
-from tasks.rendering.render import CROP, Renderer
+from tasks.rendering.render import AS_COLOURS, CROP, Renderer
 
 from ..intervals import interval
 from .frames import AdaptFrames, FrameSettings
@@ -40,9 +40,8 @@ class Segmenter(Renderer):
 
     def __init__(self, model: mujoco.MjModel, camera: str, geoms: Masks, device: int | None = None) -> None:
         super().__init__(model, camera, "shadows", device)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 1
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        for flag, value in AS_COLOURS.items():
+            self._scene.flags[flag] = value
         self._geoms = geoms
 
     def mask(self, data: mujoco.MjData) -> Masks:

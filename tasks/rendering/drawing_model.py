@@ -25,9 +25,6 @@ FEWEST_FACES = 300
 STACKS = 8
 """Rings along a cylinder, capsule or sphere; MuJoCo draws 16."""
 
-FAINT = 0.01
-"""Reflectance up to which a reflection changes no pixel: it adds less than one of 255 levels."""
-
 
 def drawing_model(model: mujoco.MjModel, drawing: Drawing) -> mujoco.MjModel:
     """Return a copy of a model with the buffers and meshes of a quality; it takes the states of the original.
@@ -57,20 +54,6 @@ def simplified_meshes(model: mujoco.MjModel) -> list[int]:
     spared[model.geom_dataid[collides]] = True
     spared |= (model.mesh_texcoordnum > 0) | (model.mesh_facenum < FEWEST_FACES)
     return [int(mesh) for mesh in np.flatnonzero(~spared)]
-
-
-def reflects(model: mujoco.MjModel, options: mujoco.MjvOption) -> bool:
-    """Return whether a reflection can be seen; for each thing that reflects, MuJoCo draws the scene a second time.
-
-    Only planes and boxes reflect.
-
-    Args:
-        model: the scene.
-        options: which groups of geoms are shown.
-    """
-    flat = np.isin(model.geom_type, (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX))
-    shown = flat & (model.geom_matid >= 0) & (options.geomgroup[model.geom_group] > 0)
-    return bool((model.mat_reflectance[model.geom_matid[shown]] > np.float32(FAINT)).any())
 
 
 def _simplify(model: mujoco.MjModel, mesh: int) -> None:

@@ -17,6 +17,7 @@ class Drawing(NamedTuple):
         whole: whether the paper's 256 x 256 pixels are drawn and the centre is cut out, or the centre alone.
         shadow_map: largest side of the shadow map in pixels, 0 for no shadows; None for the scene's own.
         multisampling: whether pixels get the scene's number of samples, or one.
+        reflections: whether mirrors reflect.
         simplified: whether meshes have fewer faces, see `tasks.rendering.drawing_model`.
         packages: distributions besides MuJoCo whose version may change the frames.
     """
@@ -25,18 +26,34 @@ class Drawing(NamedTuple):
     whole: bool
     shadow_map: int | None
     multisampling: bool
+    reflections: bool
     simplified: bool
     packages: tuple[str, ...] = ()
 
 
 DRAWINGS: dict[str, Drawing] = {
-    "paper": Drawing(results_version=1, whole=True, shadow_map=None, multisampling=True, simplified=False),
-    "shadows": Drawing(results_version=1, whole=False, shadow_map=1024, multisampling=False, simplified=False),
+    "paper": Drawing(
+        results_version=1,
+        whole=True,
+        shadow_map=None,
+        multisampling=True,
+        reflections=True,
+        simplified=False,
+    ),
+    "shadows": Drawing(
+        results_version=1,
+        whole=False,
+        shadow_map=1024,
+        multisampling=False,
+        reflections=True,
+        simplified=False,
+    ),
     "fast": Drawing(
-        results_version=2,  # 2: meshes with fewer faces
+        results_version=2,  # 2: meshes with fewer faces, no reflections
         whole=False,
         shadow_map=0,
         multisampling=False,
+        reflections=False,
         simplified=True,
         packages=("fast-simplification",),
     ),

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from ..engine import mujoco
 from ..errors import RenderError
 from ..forks import keep_in_children, require_process
-from .drawing_model import drawing_model, reflects
+from .drawing_model import drawing_model
 from .egl import EGLContext, EGLError
+from .mirrors import mirrors, moves, screens
 from .qualities import DRAWINGS, Quality
 
 Frame = npt.NDArray[np.uint8]
@@ -28,6 +29,14 @@ RENDERED = 256
 CROP = 224
 MAX_GEOMS = 2000
 NO_GL = "no headless OpenGL ({reason}); on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri, then try again"
+AS_COLOURS = {
+    mujoco.mjtRndFlag.mjRND_SEGMENT: 1,
+    mujoco.mjtRndFlag.mjRND_IDCOLOR: 1,
+    mujoco.mjtRndFlag.mjRND_SHADOW: 0,
+    mujoco.mjtRndFlag.mjRND_REFLECTION: 0,
+}
+"""The flags of MuJoCo with which every geom has a colour of its own: its number in the scene."""
+
 LEFT_BEHIND = "pixels cannot be drawn here: OpenGL stayed"
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
@@ -99,7 +108,6 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._graphics)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._options = mujoco.MjvOption()
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = reflects(model, self._options)
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = model.camera(camera).id
@@ -113,6 +121,7 @@ class Renderer:
         margin = (size - CROP) // 2
         # OpenGL's rows run upwards.
         self._view = self._pixels[::-1][margin : margin + CROP, margin : margin + CROP]
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = drawing.reflections and self._sees_mirror()
 
     def render(self, data: mujoco.MjData, out: Frame | None = None) -> Frame:
         """Draw a simulation as its data stands; nothing is recomputed.
@@ -130,16 +139,49 @@ class Renderer:
         """
         require_process(self._process, LEFT_BEHIND)
         self._context.make_current()
-        mujoco.mjv_updateScene(
-            self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
-        )
-        mujoco.mjr_render(self._rectangle, self._scene, self._graphics)
-        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._graphics)
+        self._update(data)
+        self._draw()
         if not self._pixels.any():
             raise RenderError(f"the OpenGL driver ({self.device.name}) returned a black frame; try another EGL device")
         frame = np.empty((CROP, CROP, 3), np.uint8) if out is None else out
         frame[:] = self._view
         return frame
+
+    def _update(self, data: mujoco.MjData) -> None:
+        mujoco.mjv_updateScene(
+            self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+
+    def _draw(self) -> None:
+        mujoco.mjr_render(self._rectangle, self._scene, self._graphics)
+        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._graphics)
+
+    def _sees_mirror(self) -> bool:
+        """Draw nothing but mirrors and what always hides them, and return whether a mirror is left.
+
+        A mirror that may move counts as seen.
+        """
+        model, scene = self.model, self._scene
+        reflecting = mirrors(model, self._options)
+        if not reflecting.any() or moves(model, reflecting):
+            return bool(reflecting.any())
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        self._update(data)
+        drawn = reflecting | screens(model)
+        colours = np.zeros(scene.ngeom + 1, bool)
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.objtype != mujoco.mjtObj.mjOBJ_GEOM or not drawn[geom.objid]:
+                geom.type = mujoco.mjtGeom.mjGEOM_NONE
+            else:
+                colours[geom.segid + 1] = reflecting[geom.objid]
+        flags = scene.flags.copy()
+        for flag, value in AS_COLOURS.items():
+            scene.flags[flag] = value
+        self._draw()
+        scene.flags[:] = flags
+        red, green, _ = np.moveaxis(self._view.astype(np.intp), -1, 0)
+        return bool(colours[red + 256 * green].any())
 
     def close(self) -> None:
         """Release the graphics memory and the context; in a forked child, which has neither, do nothing."""
