@@ -1,4 +1,7 @@
-"""What was written before modules moved into rooms (git 37b05dc) is recognised: a run, an adaptation, features."""
+"""What was written before modules moved into rooms (git 37b05dc) is recognised: runs, an adaptation, features.
+
+Of `fast` frames, which look a little different since, it is recognised as an earlier version, and never mixed in.
+"""
 
 import gzip
 import json
@@ -8,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import encoders
+from benchmark.adapt import config as adapt_config
 from benchmark.adapt.config import AdaptConfig
 from benchmark.adapt.training import adapt
 from benchmark.config import configure
+from benchmark.errors import FolderError
 from benchmark.runner import runner
 from benchmark.runner.runner import run
 from benchmark.store.identity import identity_hash
@@ -34,12 +39,12 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def configured():
+def configured(quality):
     settings = [
         *(f"demonstrations.source={DATA / 'run-folders-fa7125c' / 'pen.npz'}", "demonstrations.episodes=2"),
         *("rollout.slots=1", "rollout.horizon=4", "learner.iterations=1", "learner.trajectories_per_iteration=1"),
         *("learner.policy_hidden=[4]", "learner.value_hidden=[4]", "learner.value_batch_size=4"),
-        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false"),
+        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false", f"rollout.quality={quality}"),
     ]
     options = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0, "device": "cpu"}
     return configure("quickstart", settings, task="pen", encoder="hindex", seed=0, **options)
@@ -47,23 +52,45 @@ def configured():
 
 def test_a_finished_run_is_found_finished(before):
     kept = files(before)
-    result = run(configured(), before)
+    result = run(configured("paper"), before)
     assert files(before) == kept
     assert json.loads((result.path / "manifest.json").read_text())["identity"] == identity_hash(
         json.loads((result.path / "identity.json").read_text())
     )
 
 
-def test_an_adaptation_is_found_finished(before):
+def test_a_run_on_fast_frames_is_of_an_earlier_version(before):
     kept = files(before)
-    encoder, origin = encoders.build(f"{BEFORE / 'small.py'}:Small")
-    sizes = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
-    folder = adapt(encoder, origin, "pen", before, AdaptConfig(**sizes, device="cpu", workers=0))
-    assert folder.is_dir()
+    with pytest.raises(
+        FolderError, match=r"\(frames_results_version 1 -> 2\): its frames were drawn by another version"
+    ):
+        run(configured("fast"), before)
     assert files(before) == kept
 
 
-def test_cached_features_are_found(tmp_path, cache, monkeypatch):
+def adapted(before):
+    encoder, origin = encoders.build(f"{BEFORE / 'small.py'}:Small")
+    sizes = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
+    return adapt(encoder, origin, "pen", before, AdaptConfig(**sizes, device="cpu", workers=0))
+
+
+def test_an_adaptation_to_fast_frames_is_of_an_earlier_version(before):
+    kept = files(before)
+    with pytest.raises(FolderError, match=r"another adaptation \(frames_results_version 1 -> 2\)"):
+        adapted(before)
+    assert files(before) == kept
+
+
+def test_an_adaptation_is_found_finished(before, monkeypatch):
+    """But for the version of the frames, which the one kept here was made before."""
+    monkeypatch.setattr(adapt_config, "version_entry", lambda quality: {})
+    kept = files(before)
+    assert adapted(before).is_dir()
+    assert files(before) == kept
+
+
+@pytest.mark.parametrize(("quality", "found"), [("paper", True), ("fast", False)])
+def test_cached_features_are_found_where_the_frames_are_the_same(quality, found, tmp_path, cache, monkeypatch):
     """Keyed by renderer and versions too, which this machine need not have."""
     shutil.copytree(BEFORE / "cache", cache)
     kept = files(cache)
@@ -74,8 +101,8 @@ def test_cached_features_are_found(tmp_path, cache, monkeypatch):
         return observe(*arguments, made_by={**made_by, **made_with}, **options)
 
     monkeypatch.setattr(runner, "demonstration_pairs", as_then)
-    run(configured(), tmp_path / "runs")
-    assert files(cache) == kept
+    run(configured(quality), tmp_path / "runs")
+    assert (files(cache) == kept) is found
 
 
 @pytest.mark.parametrize(("name", "written"), json.loads((BEFORE / "classes.json").read_text()).items())
