@@ -136,6 +136,7 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
         "expert_sha256": {name: tasks.expert(name).sha256 for name in names if tasks.has_expert(name)},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,
+        **version_entry(config.quality),
         **settings,
     }
 

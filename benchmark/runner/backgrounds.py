@@ -17,6 +17,7 @@ import tasks
 from encoders import EncoderError
 from encoders.backend import TORCH
 from encoders.precision_check import set_precision
+from tasks.rendering.qualities import DRAWINGS, VERSION_KEY
 
 from .. import memory
 from ..config import RunConfig

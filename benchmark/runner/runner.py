@@ -10,6 +10,7 @@ from encoders import BackendRefused, Choice
 from encoders.backend import TORCH
 from encoders.errors import PrecisionRefused
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.rendering.qualities import DRAWINGS
 
 from .. import memory
 from ..config import RunConfig
@@ -28,6 +29,9 @@ from .moving_statistics import attach_statistics
 from .precision import settle_precision
 from .recorded import Recorded, recorded
 from .suite import suite_name
+
+FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
+"""Packages whose version may change features."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ RECORDED_PACKAGES = (
     "timm",
     "openvino",
     "mujoco",
+    "fast-simplification",
     "gymnasium",
     "gymnasium-robotics",
     "numpy",
