@@ -17,6 +17,7 @@ from encoders.errors import EncoderError
 from encoders.registration import is_file
 from tasks.cards import Pack, TaskCard
 from tasks.errors import TaskError
+from tasks.rendering.qualities import Quality
 
 from . import task_files
 from .bounded import (
@@ -122,13 +123,13 @@ class RolloutSettings(Part):
         horizon: control steps an episode; the task's by default.
         slots: environments that run beside each other.
         group: environments that take their steps together and whose frames are encoded as one batch.
-        quality: rendering quality.
+        quality: of the frames: ``paper``, ``shadows`` or ``fast``, see `tasks.rendering.qualities`.
     """
 
     horizon: Horizon | None = None
     slots: Slots = 8
     group: Slots = 4
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
 
 
 class EvaluationSettings(Part):

@@ -14,6 +14,7 @@ import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
 from tasks.cards import CARDS, Pack
+from tasks.rendering.qualities import Quality, version_entry
 
 from .. import task_files
 from ..bounded import DeviceNumber, Processes, Seed, Threads
@@ -44,7 +45,7 @@ class AdaptConfig(AdaptationSettings):
         mode: what of the encoder is trained: ``none`` (the heads alone), the ``affine`` parameters of its BatchNorm
             layers, or ``all`` of it.
         seed: of everything but the frames.
-        quality: of the rendering.
+        quality: of the frames: ``paper``, ``shadows`` or ``fast``.
         physics: of the task.
         objects: of the task.
         device: auto, cpu, cuda or cuda:N.
@@ -55,7 +56,7 @@ class AdaptConfig(AdaptationSettings):
 
     mode: Annotated[Literal["none", "affine", "all"], IDENTITY, OPTION] = "affine"
     seed: Annotated[Seed, IDENTITY, OPTION] = 0
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
     physics: Literal["paper", "native"] = "paper"
     objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
     device: Annotated[str, AfterValidator(device_name), SPEED, OPTION] = "auto"

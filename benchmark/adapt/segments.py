@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tasks
 from tasks.base import Task
 from tasks.engine import mujoco
-from tasks.rendering.render import CROP, Renderer
+from tasks.rendering.render import AS_COLOURS, CROP, Renderer
 from tasks.scene.subtrees import geoms_of
 
 from ..intervals import interval

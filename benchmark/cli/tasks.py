@@ -18,7 +18,7 @@ from .lists import task_name
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
     from tasks.experts import Actor
-    from tasks.rendering.render import Quality
+    from tasks.rendering.qualities import Quality
 
 NARROW = 80  # characters; below, cells other than names are folded
 WIDE = 120  # characters; from here on the success rules have room in the table

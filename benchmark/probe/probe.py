@@ -217,6 +217,7 @@ def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, devic
         "probe_version": PROBE_VERSION,
         "task": task,
         "task_results_version": tasks.card(task).results_version_with(settings.objects),
+        **version_entry(QUALITY),
         **task_files.identity(task),
         "encoder": encoder,
         "device": device.type,

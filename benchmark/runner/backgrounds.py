@@ -174,7 +174,7 @@ class _Evaluated:
 def _evaluate(evaluated: _Evaluated, backgrounds: Sequence[int], progress: Progress) -> None:
     """Run the finished policy under backgrounds, and add the episodes to its folder."""
     store, config = evaluated.store, evaluated.config
-    _check_task(store, config)
+    _check_versions(store, config)
     context = _context(store, config, progress)
     checkpoint = _checkpoint(store)
     policy = _policy(context, checkpoint, store.path / CHECKPOINT)
@@ -228,20 +228,29 @@ def _context(store: RunFolder, config: RunConfig, progress: Progress) -> RunCont
     return RunContext(config, card, device, encoder, statistics, progress)
 
 
-def _check_task(store: RunFolder, config: RunConfig) -> None:
-    """Refuse to mix episodes of two versions of the task in one run."""
+def _check_versions(store: RunFolder, config: RunConfig) -> None:
+    """Refuse to mix episodes of two versions of the task, or of its frames, in one run."""
     if store.identity.get("task_plugin_sha256") != tasks.plugin_sha256(config.task):
         raise ConfigError(
             f"{store.path}: the file of task '{config.task}' has changed since the run ({config.task_file}); restore "
             "it, or give it with --task path/to/file.py:Class"
         )
-    recorded = store.identity.get("task_results_version", 1)
-    current = tasks.card(config.task).results_version_with(config.objects)
-    if recorded != current:
-        raise ConfigError(
-            f"{store.path}: {config.task} with {config.objects} objects has results version {current}, the run had "
-            f"{recorded}; what is recorded still counts, new episodes need a new run"
+    quality = config.rollout.quality
+    versions = {
+        f"{config.task} with {config.objects} objects": (
+            "task_results_version",
+            tasks.card(config.task).results_version_with(config.objects),
         )
+    }
+    if _recorded_encoder(store).get("uses_images", True):
+        versions[f"the quality '{quality}'"] = (VERSION_KEY, DRAWINGS[quality].results_version)
+    for what, (key, current) in versions.items():
+        recorded = store.identity.get(key, 1)
+        if recorded != current:
+            raise ConfigError(
+                f"{store.path}: {what} has results version {current}, the run had {recorded}; what is recorded still "
+                "counts, new episodes need a new run"
+            )
 
 
 def _recorded_encoder(store: RunFolder) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import torch
 import tasks
 from encoders import Encoder, check_encoder
 from tasks.cards import TaskCard
-from tasks.rendering.qualities import version_entry
 from tasks.rendering.render import Device
 
 from .. import memory

@@ -7,6 +7,7 @@ from typing import Any
 
 import encoders
 import tasks
+from tasks.rendering.qualities import Quality, version_entry
 
 from .. import task_files
 from ..config import RunConfig
@@ -30,12 +31,23 @@ def run_identity(config: RunConfig, *, encoder: Mapping[str, Any], demonstration
     return {
         "results_version": RESULTS_VERSION,
         "task_results_version": tasks.card(config.task).results_version_with(config.objects),
+        **frames_version(config.rollout.quality, encoder),
         **task_files.identity(config.task),
         "config": config.model_dump(mode="json", exclude=without(RunConfig, IDENTITY)),
         "encoder": dict(encoder),
         "demonstrations": demonstrations,
         "device": device,
     }
+
+
+def frames_version(quality: Quality, encoder: Mapping[str, Any]) -> dict[str, int]:
+    """Return what an identity says of the version of the frames; nothing if the policy sees the state.
+
+    Args:
+        quality: of the frames.
+        encoder: what `encoders.Encoder.describe` returns.
+    """
+    return version_entry(quality) if encoder.get("uses_images", True) else {}
 
 
 def expected_identity(config: RunConfig, chosen: Plan, folder: RunFolder, begun: Recorded) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from encoders import Choice, EncoderError
 from encoders.backend import TORCH
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.rendering.qualities import DRAWINGS
 
 from .. import task_files
 from ..config import EvaluationSettings, LearnerSettings
@@ -30,6 +31,7 @@ from ..store.run_folder import CHECKPOINT, RunFolder
 from ..store.video import save_film
 from .checkpoint import Learner, new_learner, pack, unpack
 from .context import RunContext
+from .identity import frames_version
 from .moving_statistics import Role
 from .precision import outcome
 from .resume import Committed, resume
@@ -125,19 +127,23 @@ def _observe(work: Work, simulators: Simulators) -> Pairs:
 def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> Pairs:
     context, config, renderer = work.context, work.context.config, simulators.device
     libraries = () if context.encoder.backend == TORCH else (context.encoder.backend,)
+    encoder = context.encoder.describe()
     made_by = {
-        "encoder": context.encoder.describe(),
+        "encoder": encoder,
         "task": [
             *(context.card.name, context.card.results_version_with(config.objects)),
             *task_files.identity(config.task).values(),
         ],
         "scene": options,
         "quality": config.rollout.quality,
+        **frames_version(config.rollout.quality, encoder),
         "slots": config.slots,
         "group": config.rollout.group,
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
-        "versions": package_versions(("mujoco", "torch", "torchvision", "timm", *libraries)),
+        "versions": package_versions(
+            ("mujoco", "torch", "torchvision", "timm", *libraries, *DRAWINGS[config.rollout.quality].packages)
+        ),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)

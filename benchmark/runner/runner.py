@@ -10,7 +10,6 @@ from encoders import BackendRefused, Choice
 from encoders.backend import TORCH
 from encoders.errors import PrecisionRefused
 from tasks.demonstrations.dataset import Demonstrations
-from tasks.rendering.qualities import DRAWINGS
 
 from .. import memory
 from ..config import RunConfig

@@ -94,7 +94,9 @@ class Renderer:
         names = [model.camera(index).name for index in range(model.ncam)]
         if camera not in names:
             raise RenderError(f"unknown camera {camera!r}; available: {', '.join(names)}")
-        model = self.model = scene_quality(copy.copy(model), quality)
+        drawing = DRAWINGS[quality]
+        model = self.model = drawing_model(model, drawing)
+        model.vis.global_.offwidth = model.vis.global_.offheight = RENDERED
         self._context, self.device = open_context(device)
         self._process = os.getpid()
         keep_in_children(self)
