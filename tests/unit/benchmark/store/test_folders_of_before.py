@@ -1,6 +1,6 @@
-"""What was written before modules moved into rooms (git 37b05dc) is recognised: runs, an adaptation, features.
+"""What earlier commits wrote is recognised: a run and features of results version 3, and an adaptation.
 
-Of `fast` frames, which look a little different since, it is recognised as an earlier version, and never mixed in.
+Runs of results version 2, and adaptations to `fast` frames of before, are left as they are and never mixed in.
 """
 
 import gzip
@@ -11,17 +11,24 @@ from pathlib import Path
 import pytest
 
 import encoders
+from benchmark.adapt import config as adapt_config
 from benchmark.adapt import training as stage2
 from benchmark.adapt.config import AdaptConfig
 from benchmark.adapt.training import adapt, adapt_named
 from benchmark.config import configure
+from benchmark.errors import FolderError
 from benchmark.runner import learning
 from benchmark.runner.runner import run
 from benchmark.store.identity import identity_hash
 
 DATA = Path(__file__).parents[3] / "data"
+VERSION_3 = DATA / "results-version-3"
 BEFORE = DATA / "before-rooms-37b05dc"
-"""Of the adaptation, which the manifest seals, the pictures are one pixel and the heads zeros, to save room."""
+"""A run of results version 2 and an adaptation, from before modules moved into rooms. Of the adaptation, which the
+manifest seals, the pictures are one pixel and the heads zeros, to save room."""
+
+SIZES = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
+SMALL = f"{BEFORE / 'small.py'}:Small"
 
 
 @pytest.fixture
@@ -38,39 +45,58 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def configured(quality):
+def configured():
     settings = [
         *(f"demonstrations.source={DATA / 'run-folders-fa7125c' / 'pen.npz'}", "demonstrations.episodes=2"),
         *("rollout.slots=1", "rollout.horizon=4", "learner.iterations=1", "learner.trajectories_per_iteration=1"),
         *("learner.policy_hidden=[4]", "learner.value_hidden=[4]", "learner.value_batch_size=4"),
-        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false", f"rollout.quality={quality}"),
+        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false"),
     ]
-    options = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0, "device": "cpu"}
+    options = {"weights": "random", "adapt": "none", "workers": 0, "device": "cpu"}
+    options |= {"precision": "float32", "backend": "torch"}
     return configure("quickstart", settings, task="pen", encoder="hindex", seed=0, **options)
 
 
-def test_a_finished_run_is_found_finished(before):
-    kept = files(before)
-    result = run(configured("paper"), before)
-    assert files(before) == kept
+def test_a_finished_run_is_found_finished(tmp_path):
+    runs = shutil.copytree(VERSION_3 / "runs", tmp_path / "runs")
+    kept = files(runs)
+    result = run(configured(), runs)
+    assert result.found
+    assert files(runs) == kept
     assert json.loads((result.path / "manifest.json").read_text())["identity"] == identity_hash(
         json.loads((result.path / "identity.json").read_text())
     )
 
 
-SIZES = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
-SMALL = f"{BEFORE / 'small.py'}:Small"
-
-
-def test_an_adaptation_is_found_finished(before):
+def test_a_run_of_an_earlier_results_version_is_left_as_it_is(before):
     kept = files(before)
+    result = run(configured(), before)
+    assert not result.found
+    assert {path: content for path, content in files(before).items() if path in kept} == kept
+
+
+def adapted(before):
     encoder, origin = encoders.build(SMALL)
-    folder = adapt(encoder, origin, "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
-    assert folder.is_dir()
+    return adapt(encoder, origin, "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
+
+
+def test_an_adaptation_to_fast_frames_is_of_an_earlier_version(before):
+    kept = files(before)
+    with pytest.raises(FolderError, match=r"another adaptation \(frames_results_version 1 -> 2\)"):
+        adapted(before)
+    assert files(before) == kept
+
+
+def test_an_adaptation_is_found_finished(before, monkeypatch):
+    """But for the version of the frames, which the one kept here was made before."""
+    monkeypatch.setattr(adapt_config, "version_entry", lambda quality: {})
+    kept = files(before)
+    assert adapted(before).is_dir()
     assert files(before) == kept
 
 
 def test_an_adaptation_is_found_finished_before_its_encoder_is_loaded(before, monkeypatch):
+    monkeypatch.setattr(adapt_config, "version_entry", lambda quality: {})
     kept = files(before)
     monkeypatch.setattr(stage2, "assemble", None)
     folder = adapt_named(SMALL, encoders.resolve(SMALL), "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
@@ -80,9 +106,9 @@ def test_an_adaptation_is_found_finished_before_its_encoder_is_loaded(before, mo
 
 def test_cached_features_are_found(tmp_path, cache, monkeypatch):
     """Keyed by renderer and versions too, which this machine need not have."""
-    shutil.copytree(BEFORE / "cache", cache)
+    shutil.copytree(VERSION_3 / "cache", cache)
     kept = files(cache)
-    made_with = json.loads((BEFORE / "made_with.json").read_text())
+    made_with = json.loads((VERSION_3 / "made_with.json").read_text())
     observe = learning.demonstration_pairs
 
     def as_then(*arguments, made_by, **options):
