@@ -1,11 +1,11 @@
-"""Official checkpoints read without running anything in them: tensors, numbers, text and plain containers come out.
+"""Read official checkpoints without running code in them: tensors, numbers, text and plain containers.
 
-The formats: ``torch.save`` since 1.6 (a zip file) and before (pickles one after the other), whatever the suffix, and
-safetensors. Tensors lie in the memory-mapped file where its layout permits. What a pickle names besides tensors
-(optimisers, settings) stays a `Placeholder`, which is nothing but that name; see `encoders.weights.unpickling`.
+Formats: ``torch.save`` since 1.6 (a zip file) and before (a series of pickles), with any suffix, and safetensors.
+Tensors are memory-mapped where the layout permits. Anything else that a pickle names (optimisers, settings) becomes a
+`Placeholder` without content; see `encoders.weights.unpickling`.
 
-`torch.load` with ``weights_only=True`` is not used: it refuses the files that hold settings or arrays beside their
-tensors (FrankMocap body, VC-1, MoCo, HaMeR, WiLoR), and it puts no bound on a pickle's depth and instructions.
+`torch.load(weights_only=True)` is not used: it refuses files with settings or arrays beside their tensors (FrankMocap
+body, VC-1, MoCo, HaMeR, WiLoR), and does not limit the depth and the number of instructions of a pickle.
 """
 
 from __future__ import annotations
@@ -58,13 +58,12 @@ _MOST_REPEATED = 1 << 24
 def read(path: Path) -> Any:
     """Return what a checkpoint holds: tensors on the CPU in plain dicts, lists and tuples, numbers and text.
 
-    Numpy arrays and scalars come as themselves, parameters as tensors, everything else as `Placeholder`. The tensors
-    may lie in the file itself: it must not be written while they are in use. They are not checked against damage inside
-    of the file; its hash is there for that.
+    Numpy arrays and scalars are returned as such, parameters as tensors, everything else as `Placeholder`. Tensors may
+    be memory-mapped: do not write the file while they are in use.
 
     Raises:
-        WeightsInvalid: the file is damaged, of another format, or names what no honest checkpoint does; nothing in it
-            has run.
+        WeightsInvalid: the file is damaged, of another format, or names something that no genuine checkpoint does; no
+            code in it has run.
         WeightsMissing: there is no such file, or it cannot be opened.
     """
     unreadable = why_unreadable(path)
@@ -93,11 +92,11 @@ def read(path: Path) -> Any:
 
 
 class Contents(Plain):
-    """Makes tensors and arrays of placeholders, in plain containers; others stay placeholders without their content.
+    """Turns placeholders into tensors and arrays, in plain containers; others keep only their name.
 
     Args:
-        size: of the file in bytes; its numpy arrays together cannot be much larger.
-        storage: finds the numbers that a reference of the pickle means; without it, tensors bring their own.
+        size: of the file in bytes; its numpy arrays cannot be much larger in total.
+        storage: finds the numbers that the pickle refers to; by default the pickle contains them.
     """
 
     def __init__(self, size: int, storage: Callable[[Any], _Storage] | None = None) -> None:
@@ -107,7 +106,7 @@ class Contents(Plain):
         self._inside: dict[int, _Storage] = {}
 
     def other(self, value: Any) -> Any:
-        """Rebuild what a placeholder stands for, or leave a placeholder."""
+        """Rebuild what a placeholder stands for, or return a placeholder."""
         if not isinstance(value, Placeholder):
             return placeholder(describe(value).removeprefix("a "))
         rebuild = _REBUILD.get(value.origin)
@@ -122,7 +121,7 @@ class Contents(Plain):
         return type(value)((), MODULE if _is_module(value.state) else None)
 
     def array(self, value: Placeholder) -> Any:
-        """Return the array or numpy scalar that a placeholder stands for; of other things than numbers it stays one."""
+        """Return the array or numpy scalar of a placeholder; arrays of anything but numbers stay placeholders."""
         try:
             rebuilt = array(value)
         except OtherType:
@@ -131,10 +130,10 @@ class Contents(Plain):
         return type(value)() if rebuilt.dtype.kind in "SU" else rebuilt
 
     def spend(self, size: int) -> None:
-        """Count bytes that were made of the file's.
+        """Count bytes of the rebuilt content.
 
         Raises:
-            Refused: they are many more than the file has.
+            Refused: they exceed the size of the file by far.
         """
         self._bytes_left -= size
         if self._bytes_left < 0:
@@ -154,7 +153,7 @@ class Contents(Plain):
         return storage.strided(dtype, start, extents_of(size, what), extents_of(stride, what))
 
     def _storage_of(self, value: Any) -> _Storage:
-        """Return the storage of a tensor: outside of the pickle, a file of torch inside of it, or a list in it."""
+        """Return the storage of a tensor: outside the pickle, or inside it as a torch file or a list."""
         if not isinstance(value, Placeholder):
             raise Refused("holds a tensor without a storage")
         if value.origin == OUTSIDE:
@@ -197,23 +196,23 @@ def placeholder(origin: str, state: Any = None) -> Placeholder:
 
 
 def _is_module(state: Any) -> bool:
-    """Whether this is the state of an object of `torch.nn.Module`."""
+    """Return whether this is the state of a `torch.nn.Module`."""
     items = state.items if isinstance(state, Placeholder) and len(state.items) <= _MOST_ATTRIBUTES else []
     return {"_parameters", "_modules"} <= {pair[0] for pair in items if isinstance(pair[0], str)}
 
 
 @dataclass(eq=False)
 class _Storage:
-    """The numbers that tensors of a checkpoint share: raw bytes, and their type."""
+    """Numbers that tensors of a checkpoint share: raw bytes and their type."""
 
     dtype: torch.dtype
     raw: Tensor
 
     def strided(self, dtype: torch.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-        """Return a tensor of it.
+        """Return a view of it as a tensor.
 
         Raises:
-            Refused: it reaches beyond the storage, or repeats its numbers without measure.
+            Refused: it exceeds the storage, or repeats its numbers too often.
         """
         count = self.raw.numel() // dtype.itemsize
         if len(size) != len(stride):
@@ -236,7 +235,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file of `torch.save`: what its pickle holds, and what finds the storages that it refers to."""
+    """A file of `torch.save`: the content of its pickle, and a function that finds its storages."""
 
     content: Any
     storage: Callable[[Any], _Storage]
@@ -247,7 +246,7 @@ def _opened(file: IO[bytes], mapped: Callable[[], Tensor]) -> _Opened:
 
     Args:
         file: the file, at its beginning.
-        mapped: makes its bytes a tensor, once the file is known to be one.
+        mapped: returns the file's bytes as a tensor.
     """
     if file.read(4) == b"PK\x03\x04":
         return _opened_zip(file, mapped)
@@ -256,7 +255,7 @@ def _opened(file: IO[bytes], mapped: Callable[[], Tensor]) -> _Opened:
 
 
 def _storage_inside(value: Placeholder) -> _Storage:
-    """Return the storage that a pickle holds itself: since torch 0.4.1 a file of torch, before a list of numbers."""
+    """Return a storage inside a pickle: a torch file since torch 0.4.1, a list of numbers before."""
     if value.origin == "torch.storage._load_from_bytes":
         content = bytes_of(value.args[0])
         opened = _opened(io.BytesIO(content), lambda: torch.frombuffer(bytearray(content), dtype=torch.uint8))
@@ -271,9 +270,9 @@ def _storage_inside(value: Placeholder) -> _Storage:
 
 
 def _reference(pid: Any) -> tuple[str, torch.dtype]:
-    """Return the key and the type of the storage that a reference means."""
+    """Return the key and the type of a referenced storage."""
     if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or (len(pid) > 5 and pid[5] is not None):
-        raise Refused("holds a torch object that is no plain storage")
+        raise Refused("holds a torch object that is not a plain storage")
     if not isinstance(pid[2], (str, int)):
         raise Refused(f"holds a storage whose key is {describe(pid[2])}")
     return str(pid[2]), _dtype(str(getattr(pid[1], "origin", "")))
@@ -307,7 +306,7 @@ def _opened_zip(file: IO[bytes], mapped: Callable[[], Tensor]) -> _Opened:
     known: dict[str, _Storage] = {}
 
     def content(name: str) -> Tensor:
-        """A member's bytes, compared with their checksum where one was written."""
+        """Return a member's bytes, checked against their checksum if there is one."""
         start, size = raw[name]
         inside = whole[start : start + size]
         checksum = members[name].CRC
@@ -327,7 +326,7 @@ def _opened_zip(file: IO[bytes], mapped: Callable[[], Tensor]) -> _Opened:
 
 
 def _member_range(file: IO[bytes], info: zipfile.ZipInfo, size: int) -> tuple[int, int]:
-    """Return where a member's bytes begin, and how many they are."""
+    """Return the offset and the number of a member's bytes."""
     file.seek(info.header_offset)
     magic, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
