@@ -116,10 +116,10 @@ class DemonstrationSettings(Part):
 
 
 class RolloutSettings(Part):
-    """How episodes are run.
+    """How episodes are rolled out.
 
     Attributes:
-        horizon: control steps an episode; the task's by default.
+        horizon: control steps per episode; the task's by default.
         slots: environments in lockstep, which is also the batch that the encoder sees.
         quality: rendering quality.
     """
@@ -130,10 +130,10 @@ class RolloutSettings(Part):
 
 
 class EvaluationSettings(Part):
-    """How the policy's mean action is judged.
+    """How the policy's mean action is evaluated.
 
     Attributes:
-        episodes: episodes an evaluation.
+        episodes: episodes per evaluation.
         every: iterations between evaluations; the cloned and the final policy are always evaluated.
         untrained: whether the untrained policy is evaluated too.
         seeds: ``held_out`` from the training resets, or ``training``, the first training resets, as released.
@@ -216,7 +216,7 @@ class EMASettings(Part):
 class RunConfig(Configuration):
     """One run: an encoder on a task with a seed.
 
-    Settings that are not COMPARED are told apart by the runs' titles or by the plain part of the suite's name.
+    Settings that are not COMPARED show in the runs' titles or in the plain part of the suite's name.
 
     Attributes:
         task: a task's name, or ``path/to/file.py:Class``, which becomes the name of that task.
@@ -232,8 +232,8 @@ class RunConfig(Configuration):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
         compiled: whether the encoder's network is compiled, too.
-        torch_threads: torch's threads on the CPU; part of what makes the numbers.
-        workers: simulation processes; they change the speed, never the numbers.
+        torch_threads: torch's threads on the CPU; they determine the results to the last bit.
+        workers: simulation processes; they change the speed, never the results.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
         objects: ``builtin`` shapes or official ``ycb`` meshes in the DexMV scenes.
         background: 0 for the training scene, 1 to 10 for the shifted ones; for demonstrations and rollouts alike.

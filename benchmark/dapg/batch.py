@@ -62,8 +62,8 @@ def assemble_batch(
     shown_observations, shown_actions = ([demonstrations[0]], [demonstrations[1]]) if demonstrations else ([], [])
     own_observations = [trajectory.observations for trajectory in trajectories]
     own_actions = [trajectory.actions for trajectory in trajectories]
-    observations = torch.cat([policy.receive(block) for block in [*own_observations, *shown_observations]])
-    actions = torch.cat([policy.receive(block) for block in [*own_actions, *shown_actions]])
+    observations = torch.cat([policy.as_tensor(block) for block in [*own_observations, *shown_observations]])
+    actions = torch.cat([policy.as_tensor(block) for block in [*own_actions, *shown_actions]])
 
     lengths = [len(trajectory) for trajectory in trajectories]
     steps = torch.cat([torch.arange(length) for length in lengths]).to(observations.device)
@@ -77,5 +77,5 @@ def assemble_batch(
         advantages.append(
             generalized_advantages(trajectory.rewards, own_values, trajectory.terminal, gamma, gae_lambda)
         )
-    targets = policy.receive(np.concatenate(returns))
+    targets = policy.as_tensor(np.concatenate(returns))
     return Batch(observations, actions, steps, torch.cat(values), targets, np.concatenate(advantages))

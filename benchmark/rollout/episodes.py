@@ -26,15 +26,15 @@ Encode = Callable[[Frames, Sequence[int]], Array]
 
 
 class Actor(Protocol):
-    """What chooses actions: a policy, or the recorded actions of demonstrations."""
+    """Chooses actions: a policy, or the recorded actions of demonstrations."""
 
     def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int], /) -> Array:
-        """Actions (n, action_dim) for observations (n, D) of these episodes at these steps."""
+        """Return actions (n, action_dim) for observations (n, D) of these episodes at these steps."""
 
 
 @dataclass(frozen=True)
 class EpisodeRule:
-    """When episodes end and succeed.
+    """The rule by which episodes end and succeed.
 
     Attributes:
         goal_steps: goal steps that make an episode a success.
@@ -47,7 +47,7 @@ class EpisodeRule:
 
 @dataclass
 class Clock:
-    """Where the time of rollouts went, and how many observations were made.
+    """Measures where the time of rollouts goes, and counts control steps.
 
     Attributes:
         steps: control steps taken.
@@ -67,7 +67,7 @@ class Clock:
 
 @dataclass
 class _Episode:
-    """The arrays of one episode while it runs."""
+    """One episode in progress."""
 
     number: int
     horizon: int
@@ -121,16 +121,16 @@ def rollout(
 
     Args:
         simulators: the slots.
-        starts: a seed or an initial state an episode.
+        starts: one seed or initial state per episode.
         actor: chooses the actions.
-        horizons: control steps an episode.
-        rule: when they end and succeed.
+        horizons: control steps of each episode.
+        rule: by which they end and succeed.
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
         clock: filled with timings.
-        on_steps: told the number of steps taken after every tick.
-        on_frame: given (episode, frame (224, 224, 3)) for every observed frame.
-        on_begin: told the slots that begin an episode, before any frame of it is encoded.
+        on_steps: called with the number of steps taken, after every tick.
+        on_frame: called with (episode, frame (224, 224, 3)) for every observed frame.
+        on_begin: called with the slots that begin an episode, before any frame of it is encoded.
     """
     clock = clock or Clock()
     shares = _shares(len(starts), simulators.settings.slots)
@@ -194,6 +194,6 @@ def rollout(
 
 
 def _shares(episodes: int, slots: int) -> list[range]:
-    """Contiguous shares of the episodes, one a slot, equal to within one."""
+    """Return contiguous shares of the episodes, one per slot, equal to within one."""
     bounds = [episodes * slot // slots for slot in range(slots + 1)]
     return [range(first, stop) for first, stop in pairwise(bounds)]

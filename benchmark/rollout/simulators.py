@@ -37,12 +37,12 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What every worker builds.
+    """The scene that every worker builds.
 
     Attributes:
         task: the task's name.
         options: options of the task, such as ``physics``.
-        slots: simulations over all workers.
+        slots: simulations, over all workers.
         images: whether frames are drawn.
         quality: rendering quality.
         device: index of the EGL device, or None for any.
@@ -85,7 +85,7 @@ class SlotGroup:
 
     @property
     def device(self) -> Device | None:
-        """What draws the frames."""
+        """Return the device that draws the frames, or None where none are drawn."""
         return self.renderer.device if self.renderer else None
 
     def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Reading:
@@ -93,7 +93,7 @@ class SlotGroup:
         seeds = [start for start in starts if isinstance(start, int)]
         states = [start for start in starts if not isinstance(start, int)]
         if seeds and states:
-            raise TaskError("episodes that begin together start either all from seeds or all from states")
+            raise TaskError("episodes that begin together must all start from seeds, or all from states")
         reading = self.task.reset(seeds, slots) if seeds else self.task.restore(states, slots)
         self._draw(slots)
         return reading
@@ -118,15 +118,15 @@ class SlotGroup:
 
 
 class Simulators:
-    """All slots, in this process (``workers=0``) or shared out over worker processes.
+    """All slots, in this process (``workers=0``) or divided among worker processes.
 
     Attributes:
         frames: (slots, 224, 224, 3) uint8, the latest drawn frame of every slot.
-        device: what draws the frames, or None when no images are wanted.
+        device: the device that draws the frames, or None where none are drawn.
 
     Args:
         settings: the scene.
-        workers: worker processes; at most one a slot is started.
+        workers: worker processes; never more than there are slots.
 
     Raises:
         SimulationError: a worker died, or did not answer.
@@ -174,9 +174,9 @@ class Simulators:
         """Step slots with actions (n, action_dim) and draw those in ``drawn``; rows follow ``slots``, ascending."""
         if not self._workers:
             return self._local.step(slots, actions, drawn)
-        wanted = set(drawn)
+        to_draw = set(drawn)
         return self._scatter(
-            "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in wanted])
+            "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in to_draw])
         )
 
     def _scatter(self, command: str, slots: Sequence[int], payload: Callable[[list[int]], tuple[Any, ...]]) -> Reading:

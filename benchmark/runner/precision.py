@@ -1,4 +1,4 @@
-"""The precision of a run's encoder, held to its features on frames of the run's own task."""
+"""The precision of a run's encoder, checked against its float32 features on frames of the run's task."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def settle_precision(
 
 
 def outcome(report: GateReport) -> str:
-    """What came of a comparison, in a line."""
+    """Return the result of a comparison in one line."""
     if report.passed:
         return (
             f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
@@ -65,7 +65,7 @@ def outcome(report: GateReport) -> str:
 
 
 def demonstrated_frames(demonstrations: Demonstrations, scene: SceneSettings, workers: int = 0) -> Frames:
-    """The first frames of some episodes and further ones on the way, (up to 8, 224, 224, 3) uint8.
+    """Draw the first frames of some episodes and a few later ones, (up to 8, 224, 224, 3) uint8.
 
     Args:
         demonstrations: replayed open loop from their initial states.
@@ -80,9 +80,9 @@ def demonstrated_frames(demonstrations: Demonstrations, scene: SceneSettings, wo
         simulators.begin(slots, [episode.initial_state for episode in episodes])
         frames = [simulators.frames.copy()]
         for step in range(max(drawn, default=0)):
-            wanted = step + 1 in drawn
+            show = step + 1 in drawn
             actions = np.stack([episode.actions[step] for episode in episodes])
-            simulators.step(slots, actions, slots if wanted else ())
-            if wanted:
+            simulators.step(slots, actions, slots if show else ())
+            if show:
                 frames.append(simulators.frames.copy())
     return np.concatenate(frames)

@@ -13,7 +13,7 @@ from encoders.weights.files import PARTIAL_SUFFIX, sync, sync_folder, write_whol
 from ..errors import FolderError, OutputError
 
 RESTORE = "restore it from a copy"
-"""The advice for a damaged file where the reader knows no better."""
+"""The advice for a damaged file if the caller gives none."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -90,7 +90,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a text file; after return it survives a power cut.
+    """Append one line to a text file; after return it survives a power cut.
 
     A process killed inside the call leaves at most a last line without its newline.
 
