@@ -1,4 +1,4 @@
-"""Asset packs on this machine: fetched from where they were published, or imported from a folder, always checked."""
+"""Download asset packs, or import them from a folder; every file is checked."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RAW_FILES = "https://raw.githubusercontent.com"
 """GitHub's raw-file host: ``RAW_FILES/owner/name/commit/path``."""
 
 TEXTURE_KILOBYTES = 6_000
-"""About what a texture of unknown size weighs; for the ETA only."""
+"""Assumed size of a texture of unknown size, for the ETA only."""
 
 NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What fetching or importing a pack came to; every required file is in the folder.
+    """The result of fetching or importing a pack; all required files are present.
 
     Attributes:
-        folder: where the pack lies.
-        written: files that were written now.
-        kept: files that were there already.
-        without_texture: folder names of the objects whose official texture could not be had.
+        folder: of the pack.
+        written: number of files written now.
+        kept: number of files already present.
+        without_texture: folder names of objects without their official texture.
     """
 
     folder: Path
@@ -43,7 +43,7 @@ class Outcome:
     without_texture: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
-        """The outcome in a line or two."""
+        """Yield a summary of one or two lines."""
         yield f"ycb: complete in {self.folder}; {self.written} files written, {self.kept} were there already"
         if self.without_texture:
             yield (
@@ -53,15 +53,15 @@ class Outcome:
 
 
 def fetch_ycb(progress: Progress | None = None) -> Outcome:
-    """Download what is missing or broken of the YCB pack; textures last, and their absence is no error.
+    """Download missing and damaged files of the YCB pack; textures come last and are optional.
 
-    A file gets its name only when it is whole and has the official hash, so a killed download goes on where it was.
+    Each file is complete and has the official hash before it gets its name, so a killed download can be continued.
 
     Args:
         progress: receives updates in kilobytes.
 
     Raises:
-        AssetError: a required file cannot be had, or is not the official one.
+        AssetError: a required file cannot be downloaded, or is not the official one.
         OutputError: the cache cannot be written.
     """
     progress = progress or Silent()
@@ -93,10 +93,10 @@ def fetch_ycb(progress: Progress | None = None) -> Outcome:
 
 
 def import_ycb(folder: Path, progress: Progress | None = None) -> Outcome:
-    """Copy what the cache lacks of the YCB pack from a folder that holds it; all is checked before anything is copied.
+    """Copy missing files of the YCB pack from a folder; all files are checked before any is copied.
 
     Args:
-        folder: holds ``collision/`` and ``visual/`` itself, in ``ycb/``, or as a checkout of the published repository.
+        folder: contains ``collision/`` and ``visual/``, directly or in ``ycb/``, or is a checkout of the repository.
         progress: receives updates in kilobytes.
 
     Raises:
@@ -132,7 +132,7 @@ def import_ycb(folder: Path, progress: Progress | None = None) -> Outcome:
 
 
 def _downloaded(path: str) -> bytes:
-    """Return the official content of a file, from where it was published."""
+    """Download a file and return its official content."""
     manifest = ycb.manifest()
     url = f"{RAW_FILES}/{manifest.repository}/{manifest.commit}/{manifest.folder}/{path}"
     staged = ycb.cache_folder().with_name(".incoming-ycb") / Path(path).name
@@ -165,7 +165,7 @@ def _official_content(path: Path, known: ycb.OfficialFile) -> bytes | None:
 
 
 def _pack_in(folder: Path) -> Path:
-    """The folder of the pack itself, wherever it lies in what the user named."""
+    """Return the pack's folder inside the folder that the user gave."""
     manifest = ycb.manifest()
     folder = user_path(folder)
     if not folder.is_dir():

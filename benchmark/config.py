@@ -117,10 +117,10 @@ class DemonstrationSettings(Part):
 
 
 class RolloutSettings(Part):
-    """How episodes are run.
+    """How episodes are rolled out.
 
     Attributes:
-        horizon: control steps an episode; the task's by default.
+        horizon: control steps per episode; the task's by default.
         slots: environments that run beside each other.
         group: environments that take their steps together and whose frames are encoded as one batch.
         quality: of the frames: ``paper``, ``shadows`` or ``fast``, see `tasks.rendering.qualities`.
@@ -133,10 +133,10 @@ class RolloutSettings(Part):
 
 
 class EvaluationSettings(Part):
-    """How the policy's mean action is judged.
+    """How the policy's mean action is evaluated.
 
     Attributes:
-        episodes: episodes an evaluation.
+        episodes: episodes per evaluation.
         every: iterations between evaluations; the cloned and the final policy are always evaluated.
         untrained: whether the untrained policy is evaluated too.
         seeds: ``held_out`` from the training resets, or ``training``, the first training resets, as released.
@@ -219,7 +219,7 @@ class EMASettings(Part):
 class RunConfig(Configuration):
     """One run: an encoder on a task with a seed.
 
-    Settings that are not COMPARED are told apart by the runs' titles or by the plain part of the suite's name.
+    Settings that are not COMPARED show in the runs' titles or in the plain part of the suite's name.
 
     Attributes:
         task: a task's name, or ``path/to/file.py:Class``, which becomes the name of that task.

@@ -1,7 +1,7 @@
-"""Official weights into the cache: fetched from where they are published, or imported from a file got by hand.
+"""Put official weights into the cache: download them, or import a file that the user has.
 
-A file gets its name in the cache only once it is whole, is the published one as far as anything was published of it,
-and where no hash was, fits its network; its own hash then counts ever after. Until then it lies in a hidden folder.
+A file is checked in a hidden folder before it gets its name in the cache: it must be complete and match the published
+hash. A file without a published hash must fit its network; its own hash is then recorded and required from then on.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from .weights.files import IS_A_FOLDER, expanded, file_sha256, sync, why_unreada
 from .weights.official import cached_path
 
 Check = Callable[[Path], object]
-"""Looks at a weights file and raises `WeightsInvalid` if it is another than it should be."""
+"""Checks a weights file and raises `WeightsInvalid` if it is the wrong one."""
 
 _COPY_BYTES = 1 << 20
 _MOST_COPIES = 8
-"""How often a checkpoint may hold a network's numbers: itself, a teacher, two moments of each, heads."""
+"""Copies of a network's numbers that a checkpoint may hold: itself, a teacher, two moments of each, heads."""
 _ALWAYS_ALLOWED = 1 << 28
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A cached official file that was checked.
+    """A cached official file that passed its check.
 
     Attributes:
         path: the file.
         sha256: its hash.
-        how: what it was compared with, in words.
+        how: a description of what it was checked against.
     """
 
     path: Path
@@ -57,14 +57,14 @@ def fetch(
     accept_licence: bool = False,
     check: Check | None = None,
 ) -> Path:
-    """Download an encoder's official weights into the cache; what is there already is checked and kept.
+    """Download an encoder's official weights into the cache; check and keep files that are already there.
 
     Args:
         name: the encoder's name.
-        task: the task, for encoders with one file each; all of them by default.
+        task: for encoders with one file per task; all tasks by default.
         progress: receives updates in kilobytes.
-        accept_licence: the user accepts the licence of the weights.
-        check: for files without a published hash; by default the encoder is made from the file.
+        accept_licence: whether the user accepts the licence of the weights.
+        check: for files without a published hash; by default, construct the encoder from the file.
 
     Returns:
         The file; its folder, if there are several.
@@ -73,8 +73,8 @@ def fetch(
         UnknownEncoder: there is no such encoder.
         EncoderError: it needs no weights, or the cache cannot be written.
         LicenceNotAccepted: its licence restricts the use and was not accepted.
-        WeightsMissing: the file cannot be fetched; the message says where it is to be had and what to do with it then.
-        WeightsInvalid: something else than the official file came.
+        WeightsMissing: the file cannot be downloaded; the message says where to get it and how to import it.
+        WeightsInvalid: the downloaded file is not the official one.
     """
     card = _card(name)
     wanted = _of_task(card, task)
@@ -87,7 +87,7 @@ def fetch(
             _fetch(card, source, progress, check or _makes_encoder(card))
         else:
             raise WeightsMissing(
-                f"encoder '{name}': {source.filename} cannot be fetched by a command; {_by_hand(card, source)}"
+                f"encoder '{name}': {source.filename} cannot be downloaded by a command; {_by_hand(card, source)}"
             )
     return cached_path(card, wanted[0]) if len(wanted) == 1 else cached_path(card, wanted[0]).parent
 
@@ -100,12 +100,12 @@ def import_file(
     accept_licence: bool = False,
     check: Check | None = None,
 ) -> list[Path]:
-    """Copy official weights that were got by hand into the cache.
+    """Copy official weights that the user downloaded into the cache.
 
     Args:
         name: the encoder's name.
-        file: the official file under any name; or a folder or archive (zip, tar) with official names in it.
-        task: the task it is of, for encoders with one file each; known from the official names otherwise.
+        file: the official file under any name, or a folder or archive (zip, tar) of files with their official names.
+        task: of the file, for encoders with one file per task; by default known from the official name.
         accept_licence: as in `fetch`.
         check: as in `fetch`.
 
@@ -116,8 +116,8 @@ def import_file(
         UnknownEncoder: there is no such encoder.
         EncoderError: it needs no weights, or the cache cannot be written.
         LicenceNotAccepted: its licence restricts the use and was not accepted.
-        WeightsMissing: the file cannot be read, or nothing in it goes by an official name.
-        WeightsInvalid: it is another file than the official one.
+        WeightsMissing: the file cannot be read, or contains no file with an official name.
+        WeightsInvalid: it is not the official file.
     """
     card = _card(name)
     path = expanded(file)
@@ -144,13 +144,13 @@ def import_file(
 
 
 def verify(name: str) -> list[Verified]:
-    """Compare an encoder's cached official files with what was published of them, or with their first use.
+    """Check an encoder's cached official files against their published hashes, or those recorded at first use.
 
     Raises:
         UnknownEncoder: there is no such encoder.
         EncoderError: it needs no weights.
         WeightsMissing: none of its files is in the cache.
-        WeightsInvalid: one is another file.
+        WeightsInvalid: one is not the official file.
     """
     card = _card(name)
     found = []
@@ -168,12 +168,12 @@ def verify(name: str) -> list[Verified]:
 
 
 def path(name: str, task: str | None = None) -> Path:
-    """The cached official file of an encoder, unchecked.
+    """Return the path of an encoder's cached official file, unchecked.
 
     Raises:
         UnknownEncoder: there is no such encoder.
         EncoderError: it needs no weights.
-        WeightsMissing: the file is not in the cache, or is one of several and no task was named.
+        WeightsMissing: the file is not in the cache, or there is one per task and no task was given.
     """
     card = _card(name)
     cached = [source for source in card.sources if card.files_needed == 1 and os.path.isfile(cached_path(card, source))]
@@ -191,12 +191,12 @@ def path(name: str, task: str | None = None) -> Path:
 def _card(name: str) -> Card:
     card = registry.card(name)
     if card is None or not card.sources:
-        raise EncoderError(f"encoder '{name}': there are no official weights to fetch; it needs none")
+        raise EncoderError(f"encoder '{name}': needs no weights, so there is nothing to fetch")
     return card
 
 
 def _of_task(card: Card, task: str | None) -> list[Source]:
-    """The files of a task; without one, all, or the first of several that serve all tasks alike."""
+    """Return the files of a task; without a task all of them, or the first of several equivalent ones."""
     per_task = any(source.task is not None for source in card.sources)
     if task is None or not per_task:
         return list(card.sources) if per_task else [card.sources[0]]
@@ -221,7 +221,7 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
             except WeightsInvalid as error:
                 forget(staged)
                 wrong = str(error)
-                tried.append(f"{url} (another file than the official one)")
+                tried.append(f"{url} (not the official file)")
             else:
                 for each in staged_at.values():
                     forget(each)
@@ -234,11 +234,11 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
     places = "; ".join(tried)
     if wrong:
         raise WeightsInvalid(
-            f"encoder '{card.name}': no place gave the official file: {places}; nothing was kept ({wrong})"
+            f"encoder '{card.name}': no address has the official file: {places}; nothing was kept ({wrong})"
         )
     raise WeightsMissing(
-        f"encoder '{card.name}': {source.filename} could not be fetched: {places}; with a network run `bench weights "
-        f"fetch {card.name}` again, or get it elsewhere and run `{_import_command(card, source)}`"
+        f"encoder '{card.name}': {source.filename} could not be downloaded: {places}; with a network, run `bench "
+        f"weights fetch {card.name}` again, or get it elsewhere and run `{_import_command(card, source)}`"
     )
 
 
@@ -268,7 +268,7 @@ def _import_stream(card: Card, source: Source, stream: archives.Readable, check:
 
 
 def _import_archive(card: Card, wanted: list[Source], path: Path, check: Check) -> list[Path]:
-    """Take the members with official names; nothing else is unpacked, and no name of the archive is used as a path."""
+    """Import the members with official names; nothing else is unpacked, and no name in the archive becomes a path."""
     imported: list[Path] = []
     archives.read_members(
         path,
@@ -280,10 +280,10 @@ def _import_archive(card: Card, wanted: list[Source], path: Path, check: Check) 
 
 
 def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
-    """Judge a staged file and give it its name.
+    """Check a staged file and move it to its place in the cache.
 
     Raises:
-        WeightsInvalid: it is another than the official one.
+        WeightsInvalid: it is not the official one.
     """
     target, digest = cached_path(card, source), file_sha256(staged)
     what = weights.not_as_published(source, staged, digest)
@@ -315,7 +315,7 @@ def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
 
 
 def _makes_encoder(card: Card) -> Check:
-    """The structural check: the encoder takes the file, whose names and shapes tell it from all others."""
+    """Return the default check: the encoder can be constructed from the file."""
 
     def check(file: Path) -> object:
         from .construction import construct  # imports torch
@@ -326,13 +326,13 @@ def _makes_encoder(card: Card) -> Check:
 
 
 def _staging(card: Card, source: Source, place: str) -> Path:
-    """Where a file lies until it is accepted: under its own name, in a folder of its own for every place."""
+    """Return where a file stays until it is accepted: in a hidden folder for each address."""
     key = hashlib.sha256(place.encode()).hexdigest()[:12]
     return cached_path(card, source).parent / f".incoming-{key}" / source.filename
 
 
 def _tidy(staged: Path) -> None:
-    """Remove the folder of a file that is no longer there, and the cache's own if nothing ever was in it."""
+    """Remove the staging folder and the cache's folder if they are empty."""
     with suppress(OSError):
         staged.parent.rmdir()
         staged.parent.parent.rmdir()

@@ -1,4 +1,4 @@
-"""Files that get their name only when they are whole, and paths as users write them."""
+"""Write files atomically, and expand the paths that users type."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def expanded(text: str | os.PathLike[str]) -> Path:
-    """Return a path with ``~`` and ``~user`` replaced; as it is where no such home folder is known."""
+    """Return a path with ``~`` and ``~user`` expanded; unchanged if that home folder is unknown."""
     return Path(os.path.expanduser(text))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file, whole or not at all; a failure leaves nothing beside it.
+    """Replace a file atomically; a failure leaves nothing behind.
 
     Raises:
         OSError: it cannot be written.
@@ -34,7 +34,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Make a file's content survive a power cut, as far as its file system can."""
+    """Make a file's content survive a power cut, if the file system supports it."""
     try:
         os.fsync(descriptor)
     except OSError as error:

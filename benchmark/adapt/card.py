@@ -33,7 +33,7 @@ DRAWN = "random, their BatchNorm statistics those of a first batch; the authors 
 
 
 def held_out_rows(drawings: Drawings, keypoints: Hits) -> dict[str, Any]:
-    """How well held-out episodes are drawn, the episodes one by one, and where their keypoints lie."""
+    """Return the scores of held-out episodes, together and one by one, and where their keypoints lie."""
     return {
         "psnr": drawings.summary(),
         "psnr_of_episodes": drawings.episodes(),
@@ -143,7 +143,7 @@ def card(adapted: Adapted) -> dict[str, Any]:
 
 
 def heads_in_words(config: AdaptConfig, sha256: str | None) -> str:
-    """Where the first heads of an adaptation come from; ``config`` is resolved."""
+    """Say where the first heads of an adaptation come from; ``config`` is resolved."""
     path = config.heads_path
     if path is None:
         return DRAWN

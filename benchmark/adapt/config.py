@@ -1,4 +1,4 @@
-"""What an adaptation of Stage 2 is asked to do."""
+"""The settings of an adaptation (Stage 2), its identity, and the name of its folder."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class AdaptConfig(AdaptationSettings):
     torch_threads: Annotated[Threads | None, SPEED] = None
 
     def frames(self, task: str, together: bool = False) -> FrameSettings:
-        """The frames of a task, adapted to alone or together with others."""
+        """Return which frames of a task are rendered, alone or together with other tasks."""
         options = self.size, self.videos, self.camera, self.quality, self.objects, self.physics
         return FrameSettings(task, *options, TOGETHER_SEED if together else FIRST_SEED)
 
     def resolve(self, origin: WeightsOrigin) -> AdaptConfig:
-        """The same with ``auto`` decided for this machine's cache and these weights of the encoder.
+        """Return the same with ``auto`` decided from this machine's cache and the encoder's weights.
 
         Raises:
             ConfigError: the heads are not there or of other weights, or too few videos are left to train on.
@@ -78,7 +78,10 @@ class AdaptConfig(AdaptationSettings):
         from encoders.adapt import files, loss, shipped
 
         if self.held_out >= self.videos:
-            raise ConfigError(f"{self.videos} videos, {self.held_out} of them held out: none is left to train on")
+            raise ConfigError(
+                f"{self.videos} videos with {self.held_out} held out: none is left to train on; lower held_out, or "
+                "raise videos"
+            )
         perceptual, heads = self.perceptual, self.heads
         if perceptual == "auto":
             perceptual = "vgg16" if os.path.isfile(loss.vgg16_path()) else "stage1"
@@ -101,7 +104,7 @@ class AdaptConfig(AdaptationSettings):
 
     @property
     def heads_path(self) -> Path | None:
-        """The file of the heads, once resolved; None where they are drawn."""
+        """The file of the heads, once resolved; None where they are drawn at random."""
         from encoders.adapt import shipped
 
         if self.heads == "shipped":
@@ -110,7 +113,7 @@ class AdaptConfig(AdaptationSettings):
 
 
 def joined(names: Sequence[str]) -> str:
-    """One name for a task or several, such as ``door``, ``door+pen`` or ``all``."""
+    """Return one name for a task or several, such as ``door``, ``door+pen`` or ``all``."""
     return "all" if len(names) > 1 and set(names) == set(CARDS) else "+".join(names)
 
 
@@ -143,7 +146,7 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
 
 
 def folder_title(config: AdaptConfig, origin: WeightsOrigin, encoder: str) -> str:
-    """The name of an adaptation's folder: the encoder as legends show it; unusual settings add a hash of them.
+    """Return the name of an adaptation's folder: the encoder's title, and a hash of settings that are not the defaults.
 
     >>> folder_title(AdaptConfig(), WeightsOrigin("builtin", label="(builtin)"), "frankmocap_hand")
     'frankmocap_hand (builtin)'
@@ -175,7 +178,7 @@ def configure(preset: str = "quickstart", overrides: Sequence[str] = (), **value
 
 @dataclass
 class Position:
-    """How far an adaptation is; part of the checkpoint."""
+    """The progress of an adaptation; part of its checkpoint."""
 
     step: int = 0
     seconds: float = 0.0

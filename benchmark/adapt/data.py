@@ -21,7 +21,7 @@ class TaskFrames:
     """Frames of one task, on the device that trains.
 
     Attributes:
-        settings: what was asked for.
+        settings: which frames.
         train: the videos to train on.
         held_out: the others.
         mean: (S, S, 3) float32 in [0, 1], the mean frame of ``train``.
@@ -46,16 +46,16 @@ def render(
     egl_device: int | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> TaskFrames:
-    """Render a task's videos, see `adapt_frames.render_videos`, and keep the last ``held_out`` apart."""
+    """Render a task's videos (see `render_videos`) and split off the last ``held_out``."""
     frames = render_videos(settings, workers, egl_device, on_step)
     train, rest = (part.to(device) for part in frames.split(held_out))
     return TaskFrames(settings, train, rest, evaluation.mean_image(train))
 
 
 def pairs(parts: Sequence[TaskFrames], generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
-    """Source and target frames, (batch, S, S, 3) uint8 each; both of a pair are of one video.
+    """Draw source and target frames, (batch, S, S, 3) uint8 each; the two of a pair come from one video.
 
-    Of several tasks, each pair is of another one as long as they last.
+    With several tasks, they take turns in random order.
     """
     if len(parts) == 1:
         return parts[0].train.pairs(generator, batch)
@@ -66,17 +66,17 @@ def pairs(parts: Sequence[TaskFrames], generator: torch.Generator, batch: int) -
 
 
 def evaluate(trainer: AdaptationTrainer, parts: Sequence[TaskFrames], count: int) -> dict[str, evaluation.Drawings]:
-    """How well held-out frames are drawn, by task; ``count`` pairs of every video."""
+    """Score the reconstruction of held-out frames by task, on ``count`` pairs of every video."""
     return {part.task: evaluation.evaluate(trainer, part.held_out, part.mean, count) for part in parts}
 
 
 def together(drawings: Sequence[evaluation.Drawings]) -> evaluation.Drawings:
-    """Those of several tasks as if their episodes were one task's."""
+    """Pool the scores of several tasks as if their episodes were one task's."""
     columns = zip(*((one.reconstruction, one.copy, one.mean) for one in drawings), strict=True)
     return evaluation.Drawings(*(np.concatenate(column) for column in columns))
 
 
 def frames_sha256(parts: Sequence[TaskFrames]) -> str:
-    """A hash of all frames."""
+    """Return a hash of all frames."""
     named = {f"{part.task}.train": part.train.videos for part in parts}
     return state_sha256(named | {f"{part.task}.held_out": part.held_out.videos for part in parts})

@@ -1,4 +1,4 @@
-"""How well Stage 2 draws held-out frames, against two who know no keypoints; intervals over episodes."""
+"""How well Stage 2 reconstructs held-out frames, against two baselines without keypoints; intervals over episodes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Drawings:
     mean: NDArray[np.float64]
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Means with intervals, of the three and of how much the first exceeds the others, for JSON."""
+        """Return means with intervals, of the three and of the margins of the first over the others, for JSON."""
         rows = {
             "reconstruction": self.reconstruction,
             "copy_of_the_source": self.copy,
@@ -46,12 +46,12 @@ class Drawings:
         return {name: interval(values.mean(axis=1))._asdict() for name, values in rows.items()}
 
     def episodes(self) -> list[float]:
-        """PSNR of the reconstruction, the mean of each episode, for JSON."""
+        """Return the mean PSNR of the reconstruction in each episode, for JSON."""
         return [round(float(value), 4) for value in self.reconstruction.mean(axis=1)]
 
 
 def held_out_places(frames: AdaptFrames, pairs: int = PAIRS) -> Tensor:
-    """The same ``pairs`` of every video: (episodes, pairs, 3), see `AdaptFrames.draw`."""
+    """Return the ``pairs`` of every video that are always evaluated: (episodes, pairs, 3), see `AdaptFrames.draw`."""
     generator = torch.Generator().manual_seed(_SEED)
     drawn = torch.stack([frames.draw(generator, len(frames)) for _ in range(pairs)], dim=1)
     # Every draw goes through the videos in another order.
@@ -60,7 +60,7 @@ def held_out_places(frames: AdaptFrames, pairs: int = PAIRS) -> Tensor:
 
 
 def mean_image(frames: AdaptFrames) -> Tensor:
-    """(S, S, 3) float32 in [0, 1], the mean of all frames."""
+    """Return the mean of all frames, (S, S, 3) float32 in [0, 1]."""
     size = frames.videos.shape[2]
     total = torch.zeros(size, size, 3, dtype=torch.float64, device=frames.videos.device)
     for video, length in zip(frames.videos, frames.lengths.tolist(), strict=True):
@@ -69,30 +69,30 @@ def mean_image(frames: AdaptFrames) -> Tensor:
 
 
 def evaluate(trainer: AdaptationTrainer, held_out: AdaptFrames, blind: Tensor, pairs: int = PAIRS) -> Drawings:
-    """Draw held-out frames.
+    """Reconstruct held-out frames, and score the result and both baselines.
 
     Args:
-        trainer: whose model draws.
-        held_out: videos that it was not trained on.
+        trainer: holds the model.
+        held_out: videos that the model was not trained on.
         blind: the mean training frame, see `mean_image`.
-        pairs: of every video.
+        pairs: how many of every video.
     """
     places = held_out_places(held_out, pairs)
     rows: dict[str, list[Tensor]] = {"reconstruction": [], "copy": [], "mean": []}
     for chunk in places.flatten(0, 1).split(CHUNK):
         source, target = held_out.take(chunk)
-        wanted, known = trainer.pixels(target), trainer.pixels(source)
+        expected, known = trainer.pixels(target), trainer.pixels(source)
         drawn = trainer.reconstruct(source, target).images
-        mean = blind.to(wanted.device).permute(2, 0, 1).expand_as(wanted)
+        mean = blind.to(expected.device).permute(2, 0, 1).expand_as(expected)
         for name, images in (("reconstruction", drawn), ("copy", known), ("mean", mean)):
-            rows[name].append(psnr((images - wanted).square().mean(dim=(1, 2, 3))).cpu())
+            rows[name].append(psnr((images - expected).square().mean(dim=(1, 2, 3))).cpu())
     shape = places.shape[:2]
-    found = {name: torch.cat(values).reshape(shape).double().numpy() for name, values in rows.items()}
-    return Drawings(**found)
+    scores = {name: torch.cat(values).reshape(shape).double().numpy() for name, values in rows.items()}
+    return Drawings(**scores)
 
 
 def line(summary: Mapping[str, Mapping[str, float]]) -> str:
-    """One line of a `Drawings.summary`."""
+    """Return a `Drawings.summary` in one line."""
     names = {"reconstruction": "reconstruction", "copy_of_the_source": "copy", "mean_image": "mean image"}
     parts = [f"{words} {summary[name]['mean']:.2f}" for name, words in names.items()]
     return f"held-out PSNR (dB): {', '.join(parts)}"

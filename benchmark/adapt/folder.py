@@ -36,17 +36,17 @@ REMEDY = "restore it from a copy, or move the folder away to adapt anew"
 
 
 def adapted_path(out: Path, task: str, title: str) -> Path:
-    """The folder ``OUT/adapt/<task>/<title>`` of an adaptation, there or not; for ``title`` see `folder_title`."""
+    """Return the folder ``OUT/adapt/<task>/<title>`` of an adaptation; for ``title`` see `folder_title`."""
     return user_path(out) / "adapt" / task / title
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether an adaptation's folder is complete."""
+    """Return whether an adaptation's folder is complete."""
     return (folder / CARD).exists()
 
 
 def finish(folder: Path, card: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    """Write the manifest, and then the card, with which the adaptation is finished."""
+    """Write the manifest and then the card, which marks the adaptation as finished."""
     pictures = {f"{PICTURES}/{file.name}" for file in (folder / PICTURES).glob("*.png")}
     content = atomic.json_content(card)
     facts = {"identity": identity_hash(identity)}
@@ -65,7 +65,7 @@ def altered(folder: Path) -> list[str]:
 
 
 def require_unaltered(folder: Path) -> None:
-    """Make sure that a finished adaptation is as it was left.
+    """Check that a finished adaptation is as it was left.
 
     Raises:
         FolderError: it is not; the message names the files.
@@ -75,7 +75,7 @@ def require_unaltered(folder: Path) -> None:
 
 
 def require_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make sure that a folder holds the adaptation of this identity, or none yet.
+    """Check that a folder holds the adaptation of this identity, or none yet.
 
     Raises:
         FolderError: it holds another one, or cannot be read.
@@ -91,7 +91,7 @@ def require_identity(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a finished adaptation.
+    """Return the card of a finished adaptation.
 
     Raises:
         FolderError: there is none, or it is damaged.
@@ -100,7 +100,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
-    """Put a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
+    """Load a finished adaptation into an encoder, which then sees RGB in [0, 1] without mean and deviation.
 
     Returns:
         The adaptation's card.

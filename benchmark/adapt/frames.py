@@ -35,7 +35,7 @@ TOGETHER_SEED = 3_500_000_000
 
 @dataclass(frozen=True)
 class FrameSettings:
-    """Which frames.
+    """Which frames to render.
 
     Attributes:
         task: the task's name.
@@ -59,7 +59,7 @@ class FrameSettings:
 
     @property
     def limit(self) -> int:
-        """The most frames of a video: the released limit, within our horizon."""
+        """The most frames of a video: the released limit, within the task's horizon."""
         card = tasks.card(self.task)
         return min(card.adaptation_frames or card.horizon + 1, card.horizon + 1)
 
@@ -70,7 +70,7 @@ class FrameSettings:
         return card.adaptation_camera if self.camera == "released" and card.adaptation_camera else card.camera
 
     def scene(self, egl_device: int | None = None) -> SceneSettings:
-        """What the simulation workers build."""
+        """Return the scene that the simulation workers build."""
         options: dict[str, Any] = {"physics": self.physics, "objects": self.objects}
         return SceneSettings(
             self.task, options, self.videos, quality=self.quality, device=egl_device, camera=self.camera_name
@@ -84,7 +84,7 @@ class AdaptFrames:
     Attributes:
         videos: (E, T, S, S, 3) uint8; frames after a video's length mean nothing.
         lengths: (E,) int64, on the CPU.
-        actions: (E, T - 1, A) float32, what was done; with the seeds, they give the same videos again.
+        actions: (E, T - 1, A) float32; together with the seeds, they reproduce the videos.
         seeds: of the resets.
         device: what drew them.
     """
@@ -100,15 +100,15 @@ class AdaptFrames:
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """The number of frames, over all videos."""
         return int(self.lengths.sum())
 
     def to(self, device: torch.device) -> AdaptFrames:
-        """The same on a device."""
+        """Return the same on a device."""
         return replace(self, videos=self.videos.to(device))
 
     def split(self, held_out: int = HELD_OUT) -> tuple[AdaptFrames, AdaptFrames]:
-        """The videos to train on, and the last ``held_out`` ones."""
+        """Return the videos to train on, and the last ``held_out`` ones."""
         first = len(self) - held_out
         if held_out < 1 or first < 1:
             raise ConfigError(f"{len(self)} videos cannot be split into training and {held_out} held-out ones")
@@ -119,7 +119,7 @@ class AdaptFrames:
         return train, rest
 
     def draw(self, generator: torch.Generator, batch: int) -> Tensor:
-        """Where a batch of pairs is: (batch, 3) video, source frame and target frame, two different ones.
+        """Draw a batch of pairs: (batch, 3) video, source frame and target frame, two different ones.
 
         Videos are drawn without replacement as long as they last. No minimal distance in time.
 
@@ -134,11 +134,11 @@ class AdaptFrames:
         return torch.stack([order, source, other + (other >= source)], dim=1)
 
     def pairs(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
-        """Source and target frames, (batch, S, S, 3) uint8 each, where the videos are."""
+        """Draw source and target frames, (batch, S, S, 3) uint8 each, on the videos' device."""
         return self.take(self.draw(generator, batch))
 
     def take(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames of rows (video, source, target)."""
+        """Return the frames of rows (video, source, target)."""
         video, source, target = places.to(self.videos.device, non_blocking=True).unbind(1)
         return self.videos[video, source], self.videos[video, target]
 
@@ -192,12 +192,12 @@ def render_videos(
 
 
 def _noise(seed: int, steps: int, actions: int) -> NDArray[np.float64]:
-    """The exploration noise of an episode, from the stream of `tasks.demonstrations.rollout`."""
+    """Return the exploration noise of an episode, from the stream of `tasks.demonstrations.rollout`."""
     return np.random.default_rng([seed, ACTION_NOISE_STREAM]).standard_normal((steps, actions))
 
 
 def shrink(frames: NDArray[np.uint8], size: int) -> Tensor:
-    """(N, 224, 224, 3) uint8 to (N, size, size, 3) uint8: bilinear, antialiased, rounded."""
+    """Shrink (N, 224, 224, 3) uint8 to (N, size, size, 3) uint8: bilinear, antialiased, rounded."""
     pixels = torch.from_numpy(np.ascontiguousarray(frames))
     if size == CROP:
         return pixels

@@ -26,7 +26,7 @@ Pixels = NDArray[np.uint8]
 
 
 def strip(rows: Sequence[tuple[Pixels, Pixels, Pixels, NDArray[Any]]]) -> Image.Image:
-    """Source, target, reconstruction and keypoints side by side, a pair a row.
+    """Draw source, target, reconstruction and keypoints side by side, one pair per row.
 
     Args:
         rows: (S, S, 3) uint8 three times, and keypoints (K, 2), row and column in pixels of these.
@@ -44,7 +44,7 @@ def strip(rows: Sequence[tuple[Pixels, Pixels, Pixels, NDArray[Any]]]) -> Image.
 
 
 def with_keypoints(frame: Pixels, keypoints: NDArray[Any]) -> Image.Image:
-    """A frame (S, S, 3) uint8 at 224 pixels with its keypoints (K, 2), each in the colour of its number."""
+    """Draw keypoints (K, 2) on a frame (S, S, 3) uint8 at 224 pixels, each in the colour of its number."""
     tile = _tile(frame)
     pen, scale = ImageDraw.Draw(tile), TILE / frame.shape[0]
     for number, (row, column) in enumerate(keypoints):
@@ -56,7 +56,7 @@ def with_keypoints(frame: Pixels, keypoints: NDArray[Any]) -> Image.Image:
 
 
 def unbounded(images: NDArray[np.floating[Any]]) -> Pixels:
-    """Images (N, 3, S, S), unbounded, as (N, S, S, 3) uint8."""
+    """Convert unbounded images (N, 3, S, S) to (N, S, S, 3) uint8."""
     clipped = (np.clip(images, 0.0, 1.0) * 255.0).round().astype(np.uint8)
     return np.ascontiguousarray(clipped.transpose(0, 2, 3, 1))
 

@@ -40,31 +40,31 @@ class Segmenter(Renderer):
         self._geoms = geoms
 
     def mask(self, data: mujoco.MjData) -> Masks:
-        """(224, 224) bool: where one of the geoms is seen."""
+        """Return (224, 224) bool: the pixels that show one of the geoms."""
         red, green, blue = np.moveaxis(self.render(data).astype(np.int64), -1, 0)
         shown = red + 256 * green + 65536 * blue
-        wanted = np.zeros(self._scene.ngeom + 1, bool)
+        chosen = np.zeros(self._scene.ngeom + 1, bool)
         for drawn in self._scene.geoms[: self._scene.ngeom]:
             if drawn.objtype == mujoco.mjtObj.mjOBJ_GEOM and drawn.segid >= 0:
-                wanted[drawn.segid + 1] = self._geoms[drawn.objid]
-        found: Masks = wanted[shown]
-        return found
+                chosen[drawn.segid + 1] = self._geoms[drawn.objid]
+        mask: Masks = chosen[shown]
+        return mask
 
 
 def hand_and_object(task: Task) -> Masks:
-    """(ngeom,) bool: the geoms of the hand and of what it handles."""
+    """Return (ngeom,) bool: the geoms of the hand and of what it handles."""
     return geoms_of(task.model, task.subject.hand.root, task.subject.handled)
 
 
 def even_steps(frames: AdaptFrames, count: int = FRAMES) -> NDArray[np.int64]:
-    """(E, count) evenly spaced frames of each video."""
+    """Return (E, count) evenly spaced frames of each video."""
     return np.stack([np.linspace(0, int(last) - 1, count).round().astype(np.int64) for last in frames.lengths])
 
 
 def masks(
     settings: FrameSettings, frames: AdaptFrames, steps: NDArray[np.int64], egl_device: int | None = None
 ) -> Masks:
-    """Act again as in the videos, and draw hand and object.
+    """Repeat the actions of the videos, and draw hand and object.
 
     Args:
         settings: of the frames.
@@ -76,7 +76,7 @@ def masks(
         (E, F, 224, 224).
     """
     count = len(frames)
-    found = np.zeros((*steps.shape, CROP, CROP), bool)
+    drawn = np.zeros((*steps.shape, CROP, CROP), bool)
     task = tasks.make(settings.task, slots=count, physics=settings.physics, objects=settings.objects)
     data = mujoco.MjData(task.model)
     task.reset(frames.seeds)
@@ -88,12 +88,12 @@ def masks(
                 task.step(frames.actions[running, step - 1].astype(np.float64), running)
             for slot, place in np.argwhere(steps == step):
                 task.load_data(int(slot), data)
-                found[slot, place] = segmenter.mask(data)
-    return found
+                drawn[slot, place] = segmenter.mask(data)
+    return drawn
 
 
 def hits(keypoints: NDArray[np.floating[Any]], masks: Masks, size: int) -> Masks:
-    """Which keypoints lie on a mask.
+    """Return which keypoints lie on a mask.
 
     Args:
         keypoints: (N, K, 2) row and column in pixels of frames of ``size``.
@@ -105,8 +105,8 @@ def hits(keypoints: NDArray[np.floating[Any]], masks: Masks, size: int) -> Masks
     """
     side = masks.shape[-1]
     cells = np.clip(((keypoints + 0.5) * side / size).astype(np.int64), 0, side - 1)
-    found: Masks = masks[np.arange(len(masks))[:, None], cells[..., 0], cells[..., 1]]
-    return found
+    on_mask: Masks = masks[np.arange(len(masks))[:, None], cells[..., 0], cells[..., 1]]
+    return on_mask
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,12 @@ class Hits:
     masks: Masks
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """The rate of keypoints on hand or object against that of uniformly placed points, for JSON."""
+        """Return the share of keypoints on hand or object against that of uniformly placed points, for JSON."""
         rate, uniform = self.on.mean(axis=(1, 2)), self.masks.mean(axis=(1, 2, 3))
         rows = {"keypoints": rate, "uniform_points": uniform, "difference": rate - uniform}
         return {name: interval(values)._asdict() for name, values in rows.items()}
 
 
 def together(found: Sequence[Hits]) -> Hits:
-    """Those of several tasks as if their episodes were one task's."""
+    """Pool the hits of several tasks as if their episodes were one task's."""
     return Hits(np.concatenate([one.on for one in found]), np.concatenate([one.masks for one in found]))

@@ -26,7 +26,7 @@ LICENCE = "MIT"
 
 
 def ship(folder: Path) -> Path:
-    """Put a finished adaptation of the built-in weights where the package finds it.
+    """Copy a finished adaptation of the built-in weights to where the package looks for it.
 
     Args:
         folder: ``OUT/adapt/<task>/<title>``.
@@ -65,7 +65,7 @@ def ship(folder: Path) -> Path:
 
 
 def _heads(path: Path) -> dict[str, Tensor]:
-    """The tensors of `encoders.adapt.files.load_heads`, as an adaptation stores them."""
+    """Return the tensors that `encoders.adapt.files.load_heads` reads, as an adaptation stores them."""
     return {
         name: tensor
         for name, tensor in read(path).items()

@@ -62,7 +62,7 @@ def assemble_batch(
     observations = _join_observations(policy, trajectories, demonstrations[0] if demonstrations else None)
     blocks = [trajectory.actions for trajectory in trajectories]
     shown = [demonstrations[1]] if demonstrations else []
-    actions = torch.cat([policy.receive(block) for block in [*blocks, *shown]])
+    actions = torch.cat([policy.as_tensor(block) for block in [*blocks, *shown]])
 
     lengths = [len(trajectory) for trajectory in trajectories]
     steps = torch.cat([torch.arange(length) for length in lengths]).to(observations.device)
@@ -76,7 +76,7 @@ def assemble_batch(
         advantages.append(
             generalized_advantages(trajectory.rewards, own_values, trajectory.terminal, gamma, gae_lambda)
         )
-    targets = policy.receive(np.concatenate(returns))
+    targets = policy.as_tensor(np.concatenate(returns))
     return Batch(observations, actions, steps, torch.cat(values), targets, np.concatenate(advantages))
 
 
@@ -93,5 +93,5 @@ def _join_observations(policy: GaussianPolicy, trajectories: list[Trajectory], s
             trajectories[number] = replace(trajectory, observations=rows.numpy())
         row += len(trajectory)
     if shown is not None:
-        joined[row:] = policy.receive(shown)
+        joined[row:] = policy.as_tensor(shown)
     return joined

@@ -53,7 +53,7 @@ def clone_behaviour(
             f"behaviour cloning got {len(observations)} observations and {len(actions)} actions; "
             "give it as many of one as of the other, and at least one pair"
         )
-    inputs, targets = policy.receive(observations), policy.receive(actions)
+    inputs, targets = policy.as_tensor(observations), policy.as_tensor(actions)
     fit_transforms(policy, inputs, targets)
 
     optimiser = torch.optim.Adam(policy.parameters(), lr=learning_rate, fused=True)

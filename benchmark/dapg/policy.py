@@ -87,7 +87,7 @@ class GaussianPolicy(nn.Module):
         """Length A of an action."""
         return self.log_std.numel()
 
-    def receive(self, values: ArrayOrTensor) -> Tensor:
+    def as_tensor(self, values: ArrayOrTensor) -> Tensor:
         """Return an array or tensor on the policy's device in its dtype, without a copy where it is there already."""
         return torch.as_tensor(values).to(device=self.log_std.device, dtype=self.log_std.dtype)
 

@@ -102,7 +102,7 @@ def dapg_update(
     Source: Rajeswaran et al. 2018, equation 6; Kakade 2001.
     """
     if not trajectories:
-        raise ValueError("dapg_update got no trajectories; collect at least one an iteration")
+        raise ValueError("dapg_update got no trajectories; collect at least one per iteration")
     policy_before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     baseline_before = baseline.state_tensors()
     if settings.demonstration_weight == 0.0:
@@ -143,20 +143,20 @@ def _step_policy(
     weights = advantages
     if shown:
         weights = JOINT_SCALE * np.append(advantages / (advantages.std() + 1e-8), np.full(shown, weight))
-    gradient = surrogate_gradient(policy, inputs, batch.actions, policy.receive(weights))
+    gradient = surrogate_gradient(policy, inputs, batch.actions, policy.as_tensor(weights))
     gradient *= len(weights) / len(advantages)
     _require_finite("policy gradient", gradient)
 
     fisher = fisher_vector_product(policy, own_inputs, settings.fisher_damping)
     target: Vector = gradient.cpu().numpy()
     natural = conjugate_gradient(
-        lambda vector: fisher(policy.receive(vector)).cpu().numpy(),
+        lambda vector: fisher(policy.as_tensor(vector)).cpu().numpy(),
         target,
         iterations=settings.conjugate_gradient_iterations,
         tolerance=settings.conjugate_gradient_tolerance,
     )
     step = math.sqrt(abs(settings.step_size / (float(target.dot(natural.solution)) + 1e-20)))
-    new_parameters = policy.flat_parameters() + step * policy.receive(natural.solution)
+    new_parameters = policy.flat_parameters() + step * policy.as_tensor(natural.solution)
     _require_finite("natural-gradient step", new_parameters)
     policy.load_flat_parameters(new_parameters)
 
@@ -173,7 +173,7 @@ def _step_policy(
         "step": step,
         "kl": kl,
         "surrogate_before": float(advantages.mean()),
-        "surrogate_after": float((ratio * policy.receive(advantages)).mean()),
+        "surrogate_after": float((ratio * policy.as_tensor(advantages)).mean()),
         "log_std": float(new_log_std.mean()),
     }
 

@@ -1,4 +1,4 @@
-"""What ``bench demos`` does: experts and demonstrations between files, tasks and films."""
+"""The work of ``bench demos``: collect, play and list demonstrations; export experts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORDED_SETTINGS = ("seed", "physics", "reward", "objects", "scene", "learner",
 
 
 def task_options(task: str, objects: str | None, scene: str) -> tuple[dict[str, Any], int]:
-    """Options and horizon of the ``matched`` (rollouts') or the ``released`` demonstrations' scene of a task.
+    """Return options and horizon of a task's scene: ``matched`` to the rollouts, or of the ``released`` demonstrations.
 
     Raises:
         ConfigError: there is no such scene.
@@ -42,7 +42,7 @@ def task_options(task: str, objects: str | None, scene: str) -> tuple[dict[str, 
 
 
 def overview() -> Iterator[str]:
-    """A line a task: its shipped expert and its imported demonstrations."""
+    """Yield one line per task: its shipped expert and its imported demonstrations."""
     for name in tasks.names():
         if name not in CARDS:
             expert = "a task from outside"
@@ -104,7 +104,7 @@ def play(
     objects: str | None = None,
     background: int = 0,
 ) -> str:
-    """Film one demonstration, in the scene it was made in, and say what it shows."""
+    """Film one demonstration in the scene that it was made in, and return a summary."""
     from tasks.engine import mujoco
     from tasks.rendering.qualities import Quality
     from tasks.rendering.render import Renderer
@@ -139,7 +139,7 @@ def play(
 
 
 def _check_out(out: Path) -> None:
-    """Find out before the work whether its result can be written.
+    """Check before the work that its result can be written.
 
     Raises:
         BenchError: it cannot.
@@ -150,7 +150,7 @@ def _check_out(out: Path) -> None:
 
 
 def export_expert(folder: Path, out: Path, episodes: int) -> str:
-    """Turn the final policy of a state-based run into an expert with a card, and say how good it is."""
+    """Turn the final policy of a state-based run into an expert with a card, and return a summary of its quality."""
     _check_out(out)
     run = RunFolder(folder)
     found = run.load_checkpoint()
@@ -185,7 +185,7 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
 
 
 def expert_from(tensors: dict[str, Any]) -> Expert:
-    """The policy of a checkpoint as plain arrays."""
+    """Return the policy of a checkpoint as an expert of plain arrays."""
     policy = {name.removeprefix("policy."): array for name, array in tensors.items() if name.startswith("policy.")}
     arrays: dict[str, Any] = {}
     while (layer := f"layers.{len(arrays) // 2}") + ".weight" in policy:

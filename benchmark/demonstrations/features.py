@@ -16,7 +16,7 @@ from ..store import cache
 
 
 class Pairs(NamedTuple):
-    """What behaviour cloning learns from.
+    """The pairs that behaviour cloning learns from.
 
     Attributes:
         observations: (M, D) float32, features and proprioception, or the state observation.
@@ -85,12 +85,12 @@ def demonstration_pairs(
 
 
 def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Path:
-    """Where the features of these demonstrations lie: named by the hash of all that they depend on."""
+    """Return where the features of these demonstrations lie in the cache."""
     return cache.features_path({"demonstrations": demonstrations.content_hash, **made_by})
 
 
 def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
-    """The cached pairs; None where there are none or the file is damaged, which is then written anew."""
+    """Return the cached pairs; None where there are none, or where the file is damaged and has to be replaced."""
     demonstrated = np.concatenate([episode.actions for episode in demonstrations.episodes])
 
     def fits(arrays: cache.Arrays) -> bool:

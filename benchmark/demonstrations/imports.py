@@ -1,4 +1,4 @@
-"""What ``bench demos import`` does: published demonstrations and policies become demonstrations of ours."""
+"""The work of ``bench demos import``: convert published demonstrations and policies to our format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAME_OBSERVATION = 1e-3
 
 
 def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | None = None) -> str:
-    """Store published demonstrations, or rollouts of a published policy, where the paper preset finds them.
+    """Store published demonstrations, or rollouts of a published policy, where the paper preset looks for them.
 
     A policy is rolled out in the scene of the released demonstrations, with the official meshes by default. Recorded
     actions are taken again, open loop, from their initial states.

@@ -1,4 +1,4 @@
-"""Where a run's demonstrations come from: the shipped expert, an imported file, or a file that is named."""
+"""The demonstrations of a run: rolled out by the shipped expert, imported, or from a named file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLLECTING_SLOTS = 32
 
 
 def imported_path(task: str) -> Path:
-    """Where ``bench demos import`` stores a task's demonstrations."""
+    """Return where ``bench demos import`` stores a task's demonstrations."""
     return cache_dir() / "demonstrations" / f"{task}.npz"
 
 
@@ -82,7 +82,7 @@ def collecting_task(name: str, episodes: int, options: Mapping[str, Any]) -> Tas
 
 
 def load(path: Path, task: str) -> Demonstrations:
-    """The demonstrations in a file of ours.
+    """Read demonstrations from a file in our format.
 
     Raises:
         ConfigError: they are of another task.
@@ -99,7 +99,7 @@ def load(path: Path, task: str) -> Demonstrations:
 
 
 def recorded_scene(found: Demonstrations) -> dict[str, Any]:
-    """Options of the task that demonstrations were made in; none where the file says nothing.
+    """Return the task options that demonstrations were made with; none where the file does not say.
 
     Raises:
         DemonstrationError: the file says what no task of this name takes.

@@ -25,16 +25,16 @@ MEANING = (
 
 
 class Outcome(NamedTuple):
-    """What a training came to.
+    """The outcome of a training.
 
     Attributes:
         weights: name of the file.
         sha256: its hash.
         errors: on the held-out images, of the weights as written.
-        baseline: of one who always says the mean pose.
+        baseline: of always predicting the mean pose.
         held_out_sha256: hash of the held-out images' pixels.
         images_per_second: trained on in the last session.
-        renderer: what drew the images.
+        renderer: the device that drew the images.
     """
 
     weights: str

@@ -1,4 +1,4 @@
-"""Settings of a Stage 1 training, and how far it is."""
+"""Settings and progress of a Stage 1 training."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PretrainConfig(Configuration):
 
 @dataclass
 class Position:
-    """How far a training is; part of the checkpoint."""
+    """The progress of a training; part of its checkpoint."""
 
     step: int = 0
     seconds: float = 0.0

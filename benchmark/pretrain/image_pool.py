@@ -38,7 +38,7 @@ class Pool:
         return min(self.received, self.capacity)
 
     def add(self, block: ImageBlock) -> None:
-        """Copy a block over the oldest images; it may be given back at once."""
+        """Copy a block over the oldest images; afterwards the block may be reused at once."""
         first = self.received % self.capacity
         head = min(len(block.images), self.capacity - first)
         for begin, stop, at in ((0, head, first), (head, len(block.images), 0)):

@@ -47,7 +47,7 @@ CHECKPOINT, METRICS, WEIGHTS, HEAD, CARD = (
 POOL_BATCHES = 32
 SMALLEST_POOL = 512
 AHEAD_BATCHES = 8
-"""The workers may be so many batches ahead of the training before they have to wait."""
+"""How many batches the workers may be ahead of the training before they have to wait."""
 
 EVALUATIONS = 20
 PROGRESS_UNITS = 1000
@@ -56,7 +56,7 @@ PROGRESS_UNITS = 1000
 
 @memory.advising("lower batch, size or held_out with --set, or use another --device")
 def pretrain(config: PretrainConfig, out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Train, or go on with a training, and write weights and card.
+    """Train, or resume a training, and write weights and card.
 
     Args:
         config: what to train.
@@ -176,7 +176,7 @@ class HeldOut(NamedTuple):
         frames: (n, size, size, 3) uint8, on the device that trains.
         labels: on the CPU.
         sha256: of the frames.
-        baseline: the errors of always saying the mean pose.
+        baseline: the errors of always predicting the mean pose.
     """
 
     frames: Tensor

@@ -44,7 +44,7 @@ Labels = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What the workers draw.
+    """Which images the workers draw.
 
     Attributes:
         size: height and width in pixels.
@@ -62,7 +62,7 @@ class ImageSettings:
 
 
 class Hello(NamedTuple):
-    """What a worker says first: what draws, and the limits (24, 2) of the hand's joints in radians."""
+    """A worker's first message: the device that draws, and the limits (24, 2) of the hand's joints in radians."""
 
     device: Device
     joint_ranges: npt.NDArray[np.float64]
@@ -93,17 +93,17 @@ def label_rows(batch: HandBatch) -> Labels:
 
 
 class ImageWorkers:
-    """The processes, seen from the one that uses their images.
+    """The worker processes, from the side that uses their images.
 
     Args:
         settings: what they draw.
         workers: how many.
 
     Attributes:
-        device: what draws.
+        device: the device that draws.
         joint_ranges: (24, 2) limits of the hand's joints in radians.
         tolerant: whether the others go on when a worker is lost.
-        lost: why workers were lost.
+        lost: the reason for each lost worker.
 
     Raises:
         SimulationError: a worker died, or did not answer.
@@ -162,7 +162,7 @@ class ImageWorkers:
         return ImageBlock(images, labels, held_out, worker, number)
 
     def give_back(self, block: ImageBlock) -> None:
-        """Let the block be filled anew."""
+        """Return a block to its worker, to be filled again."""
         self._held[block.worker] -= 1
         self._heard[block.worker] = self._clock
         try:
@@ -185,14 +185,14 @@ class ImageWorkers:
         self.close()
 
     def _bury(self, number: int, error: Exception) -> None:
-        """Go on without a worker, if that is allowed and any is left."""
+        """Continue without a worker, if that is allowed and any is left."""
         self._living.discard(number)
         if not self.tolerant or not self._living:
             raise error
         self.lost.append(str(error))
 
     def _bury_silent(self, numbers: set[int]) -> None:
-        """Go on without the workers that have had a block to fill, and nothing to say, for too long."""
+        """Continue without the workers that have had a block to fill for too long."""
         now = time.monotonic()
         # A machine that sleeps, or Ctrl-Z, stops the workers too.
         self._clock += min(now - self._polled, 2 * SLICE_SECONDS)

@@ -1,4 +1,4 @@
-"""Features of the probe's frames: made once, and found again by all that they depend on."""
+"""Features of the probe's frames, computed once and cached under everything that they depend on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 32
 
 
 def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDArray[np.float32]:
-    """The features (N, F) of all frames, in batches of 32; found again in the cache by all that they depend on.
+    """Return the features (N, F) of all frames, encoded in batches of 32 or from the cache.
 
     Raises:
         ConfigError: a feature is not finite.
@@ -48,7 +48,7 @@ def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDA
 
 
 def _fits(arrays: cache.Arrays, images: int) -> bool:
-    """Whether these are features of so many images."""
+    """Return whether these are features of so many images."""
     features = arrays.get("features")
     return (
         features is not None

@@ -106,7 +106,7 @@ def collect(
         frames: of an episode, evenly spaced over the horizon from a random start; one that ends early gives fewer.
         seed: of resets, noise and the first moments.
         options: of the task.
-        on_frames: told the number of frames, as they are drawn.
+        on_frames: called with the number of frames, as they are drawn.
 
     Raises:
         TaskError: the task has no expert, an option does not fit, or nothing can draw.

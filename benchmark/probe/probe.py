@@ -1,11 +1,11 @@
-"""What an encoder sees, in minutes: ridge regression from its frozen features to physical quantities of task frames.
+"""Probe an encoder in minutes: ridge regression from its frozen features to physical quantities of task frames.
 
 One encoder on one task is one cell, in two files; the JSON is written last and marks the cell as done::
 
     OUT/probe/<title>/<task>.json           title: the encoder's name as in every table, such as "rrl (random)"
     OUT/probe/<title>/<task>.safetensors    <quantity>/residual and <quantity>/total, (E, d) float64
 
-The JSON object holds ``task``, ``title``, ``identity`` (what makes the numbers, ``identity.encoder`` and
+The JSON object holds ``task``, ``title``, ``identity`` (fields that determine the results, ``identity.encoder`` and
 ``identity.seed`` among it), ``frames`` (``training``, ``held_out``, ``held_out_episodes``: counts, ``sha256``, and how
 they were drawn), ``rows`` and ``made_with`` (versions and machine). A row is `probe_score.Row`: ``quantity`` (one of
 `probe_quantities.QUANTITIES`), ``dimensions`` (names), ``r2``, ``low``, ``high`` (null where ``constant`` is true),
@@ -61,11 +61,11 @@ MIN_EPISODES = 6
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """What every cell of a probe has in common.
+    """The settings that all cells of a probe share.
 
     Attributes:
         episodes: of the task's expert; the last third is held out.
-        frames: of an episode.
+        frames: of each episode.
         seed: of resets, noise, moments and bootstrap.
         objects: ``builtin`` shapes or official ``ycb`` meshes in the DexMV scenes.
     """
@@ -85,7 +85,7 @@ class Cell:
         title: the encoder's name as every table shows it.
         task: the task.
         scores: rows, and the arrays that margins need.
-        found: whether it had been done before.
+        found: whether it was finished before.
     """
 
     path: Path
@@ -96,7 +96,7 @@ class Cell:
 
 
 def asked(name: str, task: str, *, weights: str = "auto", adapt: str = "auto", objects: str = "builtin") -> RunConfig:
-    """An encoder on a task as a run's configuration, of a preset that refuses weights that are not here.
+    """Return an encoder on a task as a run's configuration, under a preset that refuses missing weights.
 
     Args:
         name: a registered one, or ``file.py:Class``.
@@ -134,7 +134,7 @@ def probe(
         adapt: Stage 2, ``auto``, ``none``, ``affine`` or ``all``, as in `benchmark.config.RunConfig`.
         settings: of all cells.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        overwrite: do anew the cells that are there.
+        overwrite: repeat the cells that are finished.
         progress: receives progress updates.
 
     Returns:
@@ -143,7 +143,7 @@ def probe(
     Raises:
         ConfigError: too few episodes, or an encoder that sees no images.
         EncoderError, TaskError: what is asked for is not there.
-        FolderError: a cell with another identity, or a damaged or altered one, is there.
+        FolderError: there is a cell with another identity, or a damaged or altered one.
         OutputError: the folder cannot be written.
     """
     settings, progress, where = settings or ProbeSettings(), progress or Silent(), choose_device(device)
@@ -199,7 +199,7 @@ def read(path: Path) -> Cell:
 
 
 def _check(names: Sequence[str], settings: ProbeSettings) -> None:
-    """Refuse before any work what cannot come to an end."""
+    """Refuse, before any work, a probe that cannot be finished."""
     if settings.episodes < MIN_EPISODES or settings.frames < 1 or settings.seed < 0:
         raise ConfigError(f"a probe needs at least {MIN_EPISODES} episodes, a frame of each, and a seed of 0 or more")
     for name, value in (("episodes", settings.episodes), ("frames", settings.frames)):
@@ -208,7 +208,7 @@ def _check(names: Sequence[str], settings: ProbeSettings) -> None:
     memory.require({"--episodes": settings.episodes * settings.frames * CROP**2 * 3})
     for name in names:
         if not encoders.get(name).uses_images:
-            raise ConfigError(f"encoder '{name}' sees no images, so there is nothing to probe; leave it out")
+            raise ConfigError(f"encoder '{name}' sees no images and cannot be probed; leave it out")
 
 
 def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, device: torch.device) -> dict[str, Any]:

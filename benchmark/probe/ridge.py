@@ -36,7 +36,7 @@ class Interval(NamedTuple):
 
 
 def standardise(train: Array, others: Array) -> tuple[Array, Array]:
-    """Both minus the mean and over the standard deviation of ``train`` (n, F), clipped at 5; dead features are zero."""
+    """Standardise both by the mean and deviation of ``train`` (n, F), clipped at 5; dead features become zero."""
     mean, spread = train.mean(axis=0), train.std(axis=0)
     alive = spread > DEAD * np.maximum(np.abs(mean), DEAD)
     scale = np.where(alive, 1.0 / np.where(alive, spread, 1.0), 0.0)
@@ -45,7 +45,7 @@ def standardise(train: Array, others: Array) -> tuple[Array, Array]:
 
 
 def ridge(inputs: Array, targets: Array, others: Array, penalties: Array) -> Array:
-    """Predictions of ridge regressions with an intercept that is not penalised.
+    """Return predictions of ridge regressions with an intercept that is not penalised.
 
     Minimises ``sum (targets - inputs @ w - b)² + n * penalty * sum w²`` by one singular value decomposition for all
     penalties.
@@ -68,7 +68,7 @@ def ridge(inputs: Array, targets: Array, others: Array, penalties: Array) -> Arr
 
 
 def choose_penalties(features: Array, targets: Array, episode: Integers, groups: Slices) -> Array:
-    """The penalty of every column of ``targets``, equal within a group: the least squared error of 5 folds by episode.
+    """Choose the penalty of every column of ``targets``, equal within a group, by 5-fold cross-validation.
 
     Args:
         features: (n, F), as they are.
@@ -112,7 +112,7 @@ def predict(features: Array, targets: Array, episode: Integers, others: Array, g
 
 
 def episode_sums(values: Array, episode: Integers) -> Array:
-    """Sums over the frames of each episode, in ascending order of the episodes: (n, d) -> (E, d)."""
+    """Return sums over the frames of each episode, in ascending order of the episodes: (n, d) -> (E, d)."""
     names, which = np.unique(episode, return_inverse=True)
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, which, values)
@@ -120,7 +120,7 @@ def episode_sums(values: Array, episode: Integers) -> Array:
 
 
 def margin(one: Array, other: Array, total: Array, generator: np.random.Generator) -> Interval:
-    """How far the R² of a prediction is ahead of another's, pooled over dimensions, with its paired interval.
+    """Return the margin in R² of one prediction over another, pooled over dimensions, with its paired interval.
 
     Args:
         one: (E, d) squared errors of the prediction, summed over the frames of each held-out episode.
@@ -136,7 +136,7 @@ def margin(one: Array, other: Array, total: Array, generator: np.random.Generato
 
 
 def explained(residual: Array, total: Array, generator: np.random.Generator) -> Interval:
-    """R² pooled over dimensions, ``1 - sum residual / sum total``: the margin over predicting the training mean.
+    """Return R² pooled over dimensions, ``1 - sum residual / sum total``: the margin over predicting the training mean.
 
     Args:
         residual: (E, d) as in `margin`.

@@ -1,4 +1,4 @@
-"""What a feature tells about each physical quantity of a frame: R² on held-out episodes, and margins between features.
+"""How well features predict each physical quantity of a frame: R² on held-out episodes, and margins between features.
 
 R² is pooled over the numbers of a quantity (weighted by their variance) and 0 for predicting the training mean. Its
 95 % interval is that of a bootstrap over held-out episodes; it says nothing of other training episodes.
@@ -57,10 +57,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows of an encoder on a task, and what margins are computed from.
+    """The rows of an encoder on a task, and the errors that margins are computed from.
 
     Attributes:
-        rows: one a quantity.
+        rows: one per quantity.
         residual: quantity to (E, d) squared errors summed over each held-out episode, of the d numbers that vary.
         total: the same of predicting the training mean.
     """
@@ -75,7 +75,7 @@ def score(frames: ProbeFrames, features: npt.ArrayLike, generator: np.random.Gen
 
     Args:
         frames: with targets and split.
-        features: (N, F), a row a frame.
+        features: (N, F), one row per frame.
         generator: of the bootstrap.
     """
     train = frames.training
@@ -125,22 +125,22 @@ def compare(one: Scores, other: Scores, generator: np.random.Generator) -> dict[
     """
     same = one.total.keys() == other.total.keys()
     if not same or not all(np.array_equal(one.total[name], other.total[name]) for name in one.total):
-        raise ConfigError("two probes of other frames cannot be compared; probe both with the same options and --seed")
+        raise ConfigError("the two probes are of different frames; probe both with the same options and --seed")
     return {name: margin(one.residual[name], other.residual[name], one.total[name], generator) for name in one.total}
 
 
 def bootstrap_generator(seed: int) -> np.random.Generator:
-    """The generator of a probe's intervals."""
+    """Return the generator of a probe's intervals."""
     return np.random.default_rng([seed, BOOTSTRAP_STREAM])
 
 
 def balanced_accuracy(said: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
-    """The mean of the shares of ones and of zeros that were recognised; 0.5 for guessing."""
+    """Return the mean of the shares of ones and of zeros that were recognised; 0.5 for guessing."""
     return float((said[true].mean() + (~said[~true]).mean()) / 2)
 
 
 def plain(row: Row) -> dict[str, Any]:
-    """The row for JSON."""
+    """Return the row for JSON."""
     return {**vars(row), "dimensions": list(row.dimensions), "r2_by_dimension": list(row.r2_by_dimension)}
 
 

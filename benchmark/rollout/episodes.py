@@ -31,15 +31,15 @@ Encode = Callable[[Frames, Sequence[int]], Array]
 
 
 class Actor(Protocol):
-    """What chooses actions: a policy, or the recorded actions of demonstrations."""
+    """Chooses actions: a policy, or the recorded actions of demonstrations."""
 
     def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int], /) -> Array:
-        """Actions (n, action_dim) for observations (n, D) of these episodes at these steps."""
+        """Return actions (n, action_dim) for observations (n, D) of these episodes at these steps."""
 
 
 @dataclass(frozen=True)
 class EpisodeRule:
-    """When episodes end and succeed.
+    """The rule by which episodes end and succeed.
 
     Attributes:
         goal_steps: goal steps that make an episode a success.
@@ -98,7 +98,7 @@ class Clock:
 
 @dataclass
 class _Episode:
-    """The arrays of one episode while it runs."""
+    """One episode in progress."""
 
     number: int
     horizon: int
@@ -153,10 +153,10 @@ def rollout(
 
     Args:
         simulators: the slots.
-        starts: a seed or an initial state an episode.
+        starts: one seed or initial state per episode.
         actor: chooses the actions.
-        horizons: control steps an episode.
-        rule: when they end and succeed.
+        horizons: control steps of each episode.
+        rule: by which they end and succeed.
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
         threads: how the groups share this process; by default one of them encodes and acts at a time.
@@ -326,6 +326,6 @@ def _one_at_a_time(call: Callable[[int], None] | None) -> Callable[[int], None]:
 
 
 def _shares(episodes: int, slots: int) -> list[range]:
-    """Contiguous shares of the episodes, one a slot, equal to within one."""
+    """Return contiguous shares of the episodes, one per slot, equal to within one."""
     bounds = [episodes * slot // slots for slot in range(slots + 1)]
     return [range(first, stop) for first, stop in pairwise(bounds)]

@@ -45,7 +45,7 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """What every worker builds.
+    """The scene that every worker builds.
 
     Attributes:
         task: the task's name.
@@ -114,7 +114,7 @@ class LocalSlots:
 
     @property
     def device(self) -> Device | None:
-        """What draws the frames."""
+        """Return the device that draws the frames, or None where none are drawn."""
         return self.renderer.device if self.renderer else None
 
     def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Answer:
@@ -123,7 +123,7 @@ class LocalSlots:
         seeds = [start for start in starts if isinstance(start, int)]
         states = [start for start in starts if not isinstance(start, int)]
         if seeds and states:
-            raise TaskError("episodes that begin together start either all from seeds or all from states")
+            raise TaskError("episodes that begin together must all start from seeds, or all from states")
         reading = self.task.reset(seeds, slots) if seeds else self.task.restore(states, slots)
         return self._answer(reading, began, slots)
 
@@ -161,7 +161,7 @@ class LocalSlots:
 
 
 class Simulators:
-    """All slots, in this process (``workers=0``) or shared out over worker processes.
+    """All slots, in this process (``workers=0``) or divided among worker processes.
 
     Threads may call `begin` and `step` at the same time for different groups.
 

@@ -57,7 +57,7 @@ def discounted_returns(rewards: ArrayLike, gamma: float) -> NDArray[np.float64]:
 
     Args:
         rewards: (T,) rewards of one episode.
-        gamma: Discount a step, in [0, 1].
+        gamma: Discount per step, in [0, 1].
 
     Returns:
         (T,) float64.
@@ -80,7 +80,7 @@ def generalized_advantages(
         rewards: (T,) rewards of one episode.
         values: (T,) baseline's prediction at each observed state, in its own precision.
         terminal: True bootstraps the end with 0, False with the last observed state's own value.
-        gamma: Discount a step, in [0, 1].
+        gamma: Discount per step, in [0, 1].
         gae_lambda: Decay of the exponential average over horizons, in [0, 1].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Worker processes: started without the caller's script, not waited for without end, and never left behind."""
+"""Worker processes: started without the caller's script, given up if they stop answering, and never left behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def patience() -> float:
 
 @contextmanager
 def starting_workers() -> Iterator[None]:
-    """Start processes that do not import the caller's script, which none of ours needs.
+    """Let processes start without importing the caller's script, which none of ours needs.
 
     Python would let each of them import it, under another name: a script without ``if __name__ == "__main__":`` would
     begin anew in each, and one from standard input is not there to be imported.
@@ -172,7 +172,7 @@ class Worker:
         return answer
 
     def died(self) -> WorkerDied:
-        """Return the error that says so."""
+        """Return the error for a worker that has died."""
         self.process.join(timeout=1)
         return WorkerDied(f"{self.name} died (exit code {self.process.exitcode})", self.remedy)
 
@@ -186,7 +186,7 @@ class Worker:
 
 
 def close(workers: Sequence[Worker]) -> None:
-    """Let workers end; kill those that have not ended after some seconds."""
+    """Ask workers to end; kill those that are still alive after some seconds."""
     for worker in workers:
         worker.pipe.close()
     deadline = time.monotonic() + CLOSING_SECONDS
@@ -206,7 +206,7 @@ def _run(target: Callable[..., None], pipe: Any, arguments: tuple[Any, ...]) -> 
 
 
 def _bound_waiting(descriptor: int, seconds: float) -> None:
-    """Let reads and writes on a pipe, which multiprocessing makes a socket, fail after some seconds in vain."""
+    """Let reads and writes on a pipe time out after some seconds; multiprocessing makes it a socket."""
     with socket.socket(fileno=os.dup(descriptor)) as end:
         whole = int(seconds)
         period = struct.pack("ll", whole, int((seconds - whole) * 1e6))

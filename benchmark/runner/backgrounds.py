@@ -43,7 +43,7 @@ BACKGROUNDS = range(11)
 
 
 class Shift(NamedTuple):
-    """What a policy did under a background.
+    """The scores of a policy under one background.
 
     Attributes:
         background: 0 to 10.
@@ -51,7 +51,7 @@ class Shift(NamedTuple):
         mean_return: of them.
         success: rate.
         own: whether it is the background that the policy was trained on.
-        found: whether the folder had these episodes already.
+        found: whether the folder had these episodes before.
     """
 
     background: int
@@ -63,10 +63,10 @@ class Shift(NamedTuple):
 
 
 def run_folders(path: Path | str) -> list[Path]:
-    """Return the finished runs in a folder, itself included; whether they were altered is seen when they are opened.
+    """Return the finished runs in a folder, itself included; alterations show when they are opened.
 
     Raises:
-        OutputError: there is none.
+        OutputError: there are none.
     """
     root = user_path(path)
     if not root.is_dir():
@@ -135,7 +135,7 @@ def _last_evaluation(store: RunFolder) -> pandas.DataFrame:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A finished run and what its last evaluation had before.
+    """A finished run and the episodes of its last evaluation.
 
     Attributes:
         store: the folder, held.

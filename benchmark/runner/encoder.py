@@ -35,7 +35,7 @@ Source = Literal["none", "official", "file", "shipped", "own"]
 
 
 class Plan(NamedTuple):
-    """Which network a run uses, before anything is loaded.
+    """The encoder that a run will use, decided before anything is loaded.
 
     Attributes:
         encoder: whose class it is.
@@ -85,23 +85,23 @@ def plan(config: RunConfig) -> Plan:
     """
     card = encoders.card(config.encoder)
     adapts = card.adapts if card else ""
-    wanted = wanted_mode(config, card)
-    if config.adapted == "official" and (not adapts or wanted != "affine"):
+    mode = stage_2_mode(config, card)
+    if config.adapted == "official" and (not adapts or mode != "affine"):
         raise ConfigError(
             f"--adapted official: the authors adapted the BatchNorm of hindex alone, not {config.encoder} with --adapt "
-            f"{wanted}; use --adapted own"
+            f"{mode}; use --adapted own"
         )
     if not adapts:
-        return Plan(config.encoder, _resolve(config, config.encoder), wanted, "none" if wanted == "none" else "own")
-    if wanted == "none":
+        return Plan(config.encoder, _resolve(config, config.encoder), mode, "none" if mode == "none" else "own")
+    if mode == "none":
         return Plan(adapts, _resolve(config, adapts), "none", "none")
-    if wanted == "all" or config.adapted == "own":
-        return Plan(config.encoder, _resolve(config, adapts), wanted, "own")
+    if mode == "all" or config.adapted == "own":
+        return Plan(config.encoder, _resolve(config, adapts), mode, "own")
     return _adapted_by_others(config, adapts)
 
 
-def wanted_mode(config: RunConfig, card: Card | None) -> Mode:
-    """What Stage 2 is to change: as configured or, if left open, as the card asks."""
+def stage_2_mode(config: RunConfig, card: Card | None) -> Mode:
+    """Return what Stage 2 changes: as configured or, if left open, as the card asks."""
     if config.adapt != "auto":
         return config.adapt
     return "affine" if _has_official(card) else "none"
@@ -112,7 +112,7 @@ def title_parts(config: RunConfig, chosen: Plan) -> TitleParts:
     card = encoders.card(config.encoder)
     name = (card.name if card else "") or encoders.get(config.encoder).name or config.encoder
     tags = []
-    if config.adapt != "auto" and config.adapt != wanted_mode(config.model_copy(update={"adapt": "auto"}), card):
+    if config.adapt != "auto" and config.adapt != stage_2_mode(config.model_copy(update={"adapt": "auto"}), card):
         tags.append(f"adapt-{config.adapt}")
     elif config.adapted == "own" or (
         _has_official(card) and chosen.source == "own" and chosen.origin.kind == "official"
@@ -125,7 +125,7 @@ def title_parts(config: RunConfig, chosen: Plan) -> TitleParts:
 
 
 def ema_tags(config: RunConfig) -> list[str]:
-    """What is set of Stage 3 otherwise than by the encoder's card, such as ``ema-0.01`` or ``ema-all``."""
+    """Return the settings of Stage 3 that differ from the encoder's card, such as ``ema-0.01`` or ``ema-all``."""
     ema, usual = config.ema, configure(config.preset, task=config.task, encoder=config.encoder).ema
     parts = [
         f"{value:g}" if isinstance(value, float) else str(value) for name, value in ema if value != getattr(usual, name)
@@ -169,7 +169,7 @@ def prepare(config: RunConfig, chosen: Plan, out: Path, device: torch.device, pr
 
 
 def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
-    """The authors' files, a file that holds a result of Stage 2, or what ships; else the run has to do it itself."""
+    """Plan Stage 2 from the authors' files, a file with its result, or what ships; else the run does it itself."""
     origin = _resolve(config, config.encoder)
     if origin.kind == "official":
         return Plan(config.encoder, origin, "affine", "official")
@@ -192,12 +192,12 @@ def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
 
 
 def _has_official(card: Card | None) -> bool:
-    """Whether the authors published adapted weights of this encoder."""
+    """Return whether the authors published adapted weights of this encoder."""
     return card is not None and bool(card.adapts)
 
 
 def is_adapted(path: Path) -> bool:
-    """Whether a weights file holds the whole model of Stage 2, and so an adapted trunk."""
+    """Return whether a weights file holds the whole model of Stage 2, and so an adapted trunk."""
     return holds_layout(path, ADAPTED)
 
 
@@ -206,7 +206,7 @@ def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:
 
 
 def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
-    """Put Stage 2's tensors into the encoder, training them first where nobody has; what is known about them."""
+    """Load Stage 2's tensors into the encoder, trained first if need be; return their hash and card."""
     if chosen.source in ("official", "file"):
         return {}
     network = adaptable(encoder)

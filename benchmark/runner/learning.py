@@ -218,7 +218,7 @@ class _Learning:
         context, learner = self.work.context, self.learner
         config, settings, evaluation = context.config, context.config.learner, context.config.evaluation
         iterations, count = int(settings.iterations or 0), int(settings.trajectories_per_iteration or 1)
-        demonstrated = (learner.policy.receive(self.pairs.observations), learner.policy.receive(self.pairs.actions))
+        demonstrated = (learner.policy.as_tensor(self.pairs.observations), learner.policy.as_tensor(self.pairs.actions))
         for iteration in range(done + 1, iterations + 1):
             context.progress.stage(f"iteration {iteration}/{iterations}")
             first = config.seed + (iteration - 1) * count

@@ -1,4 +1,4 @@
-"""Stage 3 in a run: which moving statistics an image belongs to, and when they begin anew.
+"""Stage 3 in a run: which moving statistics an image belongs to, and when they restart.
 
 Every environment slot is a stream. Training, evaluation and the replay of demonstrations have streams of their own.
 """
@@ -70,32 +70,32 @@ class MovingStatistics:
         self._statistics = attached
 
     def begin(self, role: Role) -> None:
-        """Turn to a role; its streams begin anew if this is demanded at every call."""
+        """Turn to a role; restart its streams if the settings ask for it at every call."""
         self._role = role
         if self.settings.reset == "iteration":
             self.restart(range(self._slots))
 
     def restart(self, slots: Sequence[int]) -> None:
-        """Bring slots of the present role back to the statistics that the encoder came with."""
+        """Reset slots of the present role to the statistics that the encoder came with."""
         self._statistics.reset(self._of(slots, self._role))
 
     def select(self, slots: Sequence[int]) -> None:
-        """Say which slots the images that are encoded next come from."""
+        """Choose the slots that the next encoded images come from."""
         self._statistics.select(self._of(slots, self._role))
 
     def made_by(self) -> dict[str, Any]:
-        """What features of demonstrations, each episode of which is a fresh stream, depend on."""
+        """Return the settings that features of demonstrations depend on; each episode is a fresh stream."""
         return {"ema": [self._momentum, self.settings.scope]} if self._momentum else {}
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """The statistics of training and evaluation, for a checkpoint: ``ema.<layer>.mean``, (2, slots, C)."""
+        """Return the statistics of training and evaluation, for a checkpoint: ``ema.<layer>.mean``, (2, slots, C)."""
         state = self._statistics.state(self._lasting())
         return {
             PREFIX + name: tensor.cpu().reshape(len(LASTING), self._slots, -1).numpy() for name, tensor in state.items()
         }
 
     def load(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on from a checkpoint's statistics."""
+        """Restore a checkpoint's statistics."""
         state = {
             name.removeprefix(PREFIX): torch.from_numpy(array).flatten(0, 1)
             for name, array in arrays.items()
@@ -104,7 +104,7 @@ class MovingStatistics:
         self._statistics.load(state, self._lasting())
 
     def say(self, progress: Progress) -> None:
-        """Say what moves, if anything does."""
+        """Report which statistics move, if any do."""
         if self._momentum:
             layers, until = len(self._statistics.layers), "the end"
             if self.settings.reset == "iteration":

@@ -1,4 +1,4 @@
-"""A policy as an actor of rollouts, and the noise that it explores with."""
+"""The policy as an actor in rollouts, and its exploration noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PolicyActor:
 
     Args:
         policy: the policy.
-        noise: standard normal (horizon, action_dim) an episode, or None for the mean action.
+        noise: standard normal (horizon, action_dim) per episode, or None for the mean action.
     """
 
     def __init__(self, policy: GaussianPolicy, noise: Sequence[Array] | None = None) -> None:
@@ -25,18 +25,18 @@ class PolicyActor:
 
     @torch.no_grad()
     def __call__(self, observations: Array, episodes: Sequence[int], steps: Sequence[int]) -> Array:
-        """Actions (n, action_dim) for observations (n, D)."""
-        inputs = self.policy.receive(observations)
+        """Return actions (n, action_dim) for observations (n, D)."""
+        inputs = self.policy.as_tensor(observations)
         if self.noise is None:
             actions = self.policy.mean(inputs)
         else:
             rows = np.stack([self.noise[episode][step] for episode, step in zip(episodes, steps, strict=True)])
-            actions = self.policy.sample(inputs, self.policy.receive(rows))
+            actions = self.policy.sample(inputs, self.policy.as_tensor(rows))
         return actions.cpu().numpy()
 
 
 def exploration_noise(seed: int, iteration: int, episodes: int, shape: tuple[int, int]) -> list[Array]:
-    """Standard normal noise of an iteration's episodes, each from a stream of its own: (horizon, action_dim) each."""
+    """Draw standard normal noise for an iteration's episodes, each from its own stream: (horizon, action_dim) each."""
     return [
         np.random.default_rng([seed, iteration, episode]).standard_normal(shape, dtype=np.float32)
         for episode in range(episodes)

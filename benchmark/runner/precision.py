@@ -79,7 +79,7 @@ def outcome(choice: Choice) -> list[str]:
 
 
 def demonstrated_frames(demonstrations: Demonstrations, scene: SceneSettings, workers: int = 0) -> Frames:
-    """The first frames of some episodes and further ones on the way, (up to 8, 224, 224, 3) uint8.
+    """Draw the first frames of some episodes and a few later ones, (up to 8, 224, 224, 3) uint8.
 
     Args:
         demonstrations: replayed open loop from their initial states.
@@ -94,9 +94,9 @@ def demonstrated_frames(demonstrations: Demonstrations, scene: SceneSettings, wo
         simulators.begin(slots, [episode.initial_state for episode in episodes])
         frames = [simulators.frames.copy()]
         for step in range(max(drawn, default=0)):
-            wanted = step + 1 in drawn
+            show = step + 1 in drawn
             actions = np.stack([episode.actions[step] for episode in episodes])
-            simulators.step(slots, actions, slots if wanted else ())
-            if wanted:
+            simulators.step(slots, actions, slots if show else ())
+            if show:
                 frames.append(simulators.frames.copy())
     return np.concatenate(frames)

@@ -1,4 +1,4 @@
-"""Settings that a run left to the machine, taken from its folder when it goes on or is looked up on another machine."""
+"""Settings that a run left to the machine, read from its folder when it is resumed or found on another machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..store.run_folder import RunFolder
 
 
 class Recorded(NamedTuple):
-    """What the machine decided when a run was begun; None for what its user had decided, or what agrees.
+    """What the machine decided when a run was begun; None for what the user decides.
 
     Attributes:
         device: ``cpu`` or ``cuda``.

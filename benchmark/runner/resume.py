@@ -1,4 +1,4 @@
-"""Going on with an unfinished run: its last committed state, used only if all that was committed is still there."""
+"""Resume an unfinished run from its last committed state, if everything that was committed is still there."""
 
 from __future__ import annotations
 

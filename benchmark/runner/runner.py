@@ -35,13 +35,13 @@ FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         path: its folder.
         title: the encoder's name as every table shows it.
         evaluations: iteration (-1 untrained, 0 cloned, then DAPG's) to (mean return, success rate).
-        found: whether it had been finished before and was skipped.
+        found: whether it was finished before and skipped.
         weights_label: ``(builtin)`` or ``(random)``, as in the title; empty for official weights.
     """
 

@@ -87,7 +87,7 @@ def measure(
 
 
 def images_per_second(encoder: Encoder, images: Frames, clock: Callable[[], float]) -> float:
-    """The best batch of a second or so: other work of the machine only ever makes one slower."""
+    """Return the rate of the fastest batch within a second; other work on the machine only slows batches down."""
     best, began = float("inf"), clock()
     while best == float("inf") or clock() - began < SECONDS:
         before = clock()
@@ -97,7 +97,7 @@ def images_per_second(encoder: Encoder, images: Frames, clock: Callable[[], floa
 
 
 def task_frames(count: int) -> Frames:
-    """Frames of three tasks in turn, (count, 224, 224, 3) uint8: first ones, and ones on an expert's way.
+    """Render frames of three tasks in turn, (count, 224, 224, 3) uint8, along an expert's episodes.
 
     Raises:
         GraphicsError: nothing can be rendered here.
@@ -121,7 +121,7 @@ def _frames_of(name: str) -> Frames:
 
 
 def markdown(rows: Sequence[Speed]) -> list[str]:
-    """A table in Markdown, a line each."""
+    """Return a table in Markdown, as lines."""
     lines = [
         "| encoder | batch | float32, images/s | images/s | fast way | lowest cosine | error / spread | largest |",
         "|---|---|---|---|---|---|---|---|",

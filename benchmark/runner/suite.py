@@ -13,7 +13,7 @@ from ..store.provenance import RESULTS_VERSION
 
 
 def suite_name(config: RunConfig) -> str:
-    """The folder name of a configuration's suite; settings unlike the preset's add a hash of them.
+    """Return the folder name of a configuration's suite; settings that differ from the preset's add a hash.
 
     >>> suite_name(configure("quickstart", task="door", encoder="rrl"))
     'quickstart-builtin-paper-r2'
@@ -24,7 +24,7 @@ def suite_name(config: RunConfig) -> str:
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:
-    """Settings that differ from the preset's, by dotted name."""
+    """Return the settings that differ from the preset's, by dotted name."""
     usual = _settings(configure(config.preset, task=config.task, encoder=config.encoder))
     return {name: value for name, value in _settings(config).items() if value != usual[name]}
 

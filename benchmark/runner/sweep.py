@@ -23,7 +23,7 @@ from .runner import RunResult, run
 
 
 class Outcome(NamedTuple):
-    """A run and what came of it: a result, or the line that says why there is none."""
+    """A run and its result, or the line that says why there is none."""
 
     config: RunConfig
     result: RunResult | None
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
 
 
 def check_ready(configs: Sequence[RunConfig]) -> None:
-    """Find out before any work whether all weights and demonstrations are there.
+    """Check before any work that all weights and demonstrations are there.
 
     Raises:
         ConfigError: some are not; the message lists them all.
@@ -59,7 +59,7 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
 
 
 def check_memory(config: RunConfig) -> None:
-    """Make sure that a run has the scene's options that its task has, and fits into memory.
+    """Check that a run's scene options exist and that it fits into memory.
 
     Raises:
         ConfigError: it does not.

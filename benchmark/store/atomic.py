@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whole, whenever the process or the machine dies."""
+"""Write files atomically: after a crash of process or machine, a file is either the old or the new one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from encoders.weights.files import PARTIAL_SUFFIX, sync, sync_folder, write_whol
 from ..errors import FolderError, OutputError
 
 RESTORE = "restore it from a copy"
-"""The advice for a damaged file where the reader knows no better."""
+"""The advice for a damaged file if the caller gives none."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; after return it survives a power cut.
+    """Replace a file atomically; after return it survives a power cut.
 
     Raises:
         OutputError: the file cannot be written.
@@ -27,12 +27,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace `path` by JSON to read: indented, finite numbers only."""
+    """Replace a file by readable JSON: indented, finite numbers only."""
     write_bytes(path, json_content(content))
 
 
 def json_content(content: Mapping[str, Any]) -> bytes:
-    """Return the content of a JSON file to read: indented, finite numbers only."""
+    """Return readable JSON: indented, finite numbers only."""
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
@@ -90,7 +90,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a text file; after return it survives a power cut.
+    """Append one line to a text file; after return it survives a power cut.
 
     A process killed inside the call leaves at most a last line without its newline.
 
@@ -108,21 +108,21 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, durably; one that is not there is no error."""
+    """Delete a file durably, if it exists."""
     with naming_failures(path):
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
 
 
 def remove_partials(folder: Path) -> None:
-    """Delete what writers killed in the middle left in `folder`; call it only as its one writer."""
+    """Delete what killed writers left in `folder`; call it only while holding its lock."""
     for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
         partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal into one line that names the file."""
+    """Turn an operating system error into one line that names the file."""
     try:
         yield
     except OSError as error:
@@ -131,7 +131,7 @@ def naming_failures(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_gaps(path: Path, remedy: str = RESTORE) -> Iterator[None]:
-    """Turn the failure to find a value in what a file held into one line that names the file."""
+    """Turn a missing or wrong value in a file's content into one line that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""The cache of what can be made anew: arrays that are found undamaged or made again, and never end a run.
+"""Cache arrays that can be computed again; a damaged or unwritable cache never ends a run.
 
 A cache that cannot be written costs time, not the run. What has to be in the cache, such as imported demonstrations,
 is another matter: `require_writable` asks before the work.
@@ -33,13 +33,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def features_path(made_by: Mapping[str, Any]) -> Path:
-    """Return where features lie in the cache: under the hash of everything that they depend on (JSON values)."""
+    """Return the path of cached features: under a hash of everything they depend on (JSON values)."""
     digest = sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     return cache_dir() / "features" / f"{digest[:32]}.safetensors"
 
 
 def load(path: Path, fits: Callable[[Arrays], bool]) -> dict[str, npt.NDArray[Any]] | None:
-    """Return cached arrays; None where there are none, or where the file is damaged, which is said.
+    """Return cached arrays; None if there are none, or if the file is damaged, which is logged.
 
     A file from before there were digests is taken if its arrays fit, and gets its digest now.
 
@@ -63,7 +63,7 @@ def load(path: Path, fits: Callable[[Arrays], bool]) -> dict[str, npt.NDArray[An
 
 
 def store(path: Path, arrays: Arrays) -> None:
-    """Put arrays into the cache, with a digest; where that cannot be written, say so once and go on without."""
+    """Store arrays in the cache with a digest; if it cannot be written, warn once and continue."""
     try:
         with naming_variable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def store(path: Path, arrays: Arrays) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make a folder of the cache and prove that files can be written there, before any work.
+    """Create a folder of the cache and check that it can be written, before any work.
 
     Raises:
         OutputError: they cannot; the message names the variable that chooses another cache.
@@ -90,7 +90,7 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def naming_variable(path: Path) -> Iterator[None]:
-    """Turn the refusal to write to the cache into one line that names the variable which chooses another.
+    """Turn a write error of the cache into one line that names the variable for another folder.
 
     Raises:
         OutputError: in place of an `OSError` or another `OutputError`.

@@ -20,7 +20,7 @@ UNTRAINED, CLONED = -1, 0
 """Iterations of the first two evaluations; those of DAPG follow from 1 on."""
 
 OWN_BACKGROUND = "default"
-"""The background a task was trained on; every other one is a shift."""
+"""The background that the run was trained on; every other one is a shift."""
 
 REMEDY = "restore it from a copy, or begin the run anew with --overwrite, which loses all its iterations so far"
 

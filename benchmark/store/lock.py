@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that the death of its process releases."""
+"""One writer per folder: a lock that is released when its process dies."""
 
 from __future__ import annotations
 

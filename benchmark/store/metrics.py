@@ -26,7 +26,7 @@ MOST_SKIPPED = 3
 """Updates in a row that were not finite, after which the learner gives up."""
 
 COSTS = ("seconds", "steps_per_second", "memory_mb", "gpu_memory_mb")
-"""What differs each time a run is done."""
+"""Entries that differ each time a run is repeated."""
 
 
 def spending(row: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def read(path: Path) -> list[Line]:
         return []
     # What follows the last newline is nothing, or a line whose writer was killed.
     complete = atomic.read_bytes(path, REMEDY).split(b"\n")[:-1]
-    found = []
+    lines = []
     for number, content in enumerate(complete, 1):
         try:
             row = atomic.parse_object(content)
@@ -71,8 +71,8 @@ def read(path: Path) -> list[Line]:
                 raise ValueError("no iteration")
         except ValueError as error:
             raise FolderError(f"{path} is damaged (line {number}: {error}); {REMEDY}") from error
-        found.append(Line(content.decode("utf-8"), row))
-    return found
+        lines.append(Line(content.decode("utf-8"), row))
+    return lines
 
 
 def append(path: Path, row: Mapping[str, Any]) -> Line:
@@ -97,33 +97,33 @@ def write(path: Path, lines: list[Line]) -> None:
 
 
 class Digest:
-    """Two sha256 that follow a file of metrics line by line: of the lines as they are, and of what can be repeated."""
+    """Two sha256 of the metrics, updated line by line: of the lines, and of what a repeated run has in common."""
 
     def __init__(self, lines: list[Line]) -> None:
-        """Begin with the lines that are there."""
+        """Start with the lines written so far."""
         self._whole, self._repeatable = sha256(), sha256()
         for line in lines:
             self.add(line)
 
     def add(self, line: Line) -> None:
-        """Take in one more line."""
+        """Update both with one more line."""
         self._whole.update(line.text.encode() + b"\n")
         repeatable = {name: value for name, value in line.row.items() if name not in COSTS}
         self._repeatable.update(json.dumps(repeatable, sort_keys=True).encode() + b"\n")
 
     @property
     def whole(self) -> str:
-        """The digest of all lines so far."""
+        """Return the digest of the lines themselves."""
         return self._whole.hexdigest()
 
     @property
     def repeatable(self) -> str:
-        """The same without what each line says of time and memory, so equal for runs with equal numbers."""
+        """Return the digest without time and memory, which is equal for runs with equal results."""
         return self._repeatable.hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    """JSON values of nested containers of plain and numpy values; null for what is not finite."""
+    """Return nested containers of plain and numpy values as JSON values; null for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

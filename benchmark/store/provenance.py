@@ -1,4 +1,4 @@
-"""What a run was made with: recorded in every run folder, never compared."""
+"""The versions and the machine that a run used: recorded in every run folder, never compared."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ RECORDED_PACKAGES = (
 
 
 def package_version() -> str:
-    """The installed version of this distribution, `0+unknown` where it is not installed."""
+    """Return the installed version of this distribution, `0+unknown` where it is not installed."""
     return package_versions([DISTRIBUTION]).get(DISTRIBUTION, "0+unknown")
 
 
 def package_versions(names: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
-    """Versions of the named distributions that are installed; nothing is imported."""
+    """Return the versions of those named distributions that are installed; nothing is imported."""
     found = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -49,7 +49,7 @@ def package_versions(names: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]
 
 
 def record() -> dict[str, Any]:
-    """The machine and the versions, ready for JSON."""
+    """Return the machine and the versions, ready for JSON."""
     return {
         "version": package_version(),
         "results_version": RESULTS_VERSION,
@@ -63,7 +63,7 @@ def record() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The git commit this code is checked out at, `-dirty` after it where files differ.
+    """Return the git commit that this code is checked out at, with `-dirty` where files differ.
 
     None where the code is installed rather than checked out, or git is missing.
     """
@@ -78,7 +78,7 @@ def commit() -> str | None:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the system says it."""
+    """Return the processor's name as the system reports it."""
     if sys.platform.startswith("linux"):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):

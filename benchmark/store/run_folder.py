@@ -54,7 +54,7 @@ VOUCHED = (CONFIG, IDENTITY, ENCODER, MACHINE, METRICS, EPISODES, CHECKPOINT, CH
 
 
 class RunFolder:
-    """A handle on one run folder; making it touches nothing.
+    """A handle on one run folder; creating the handle touches no file.
 
     `create` opens it for writing and holds it against other processes until `close`, the end of a
     `with` block, or the death of the process. Everything else but the writing methods works on any
@@ -69,7 +69,7 @@ class RunFolder:
         self._episodes: str | None = None
 
     def __enter__(self) -> RunFolder:
-        """Return itself, to be closed at the end of the block."""
+        """Return itself; the end of the block closes it."""
         return self
 
     def __exit__(
@@ -78,7 +78,7 @@ class RunFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self.close()
 
     @property
@@ -93,12 +93,12 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration the run was last started with."""
+        """The resolved configuration that the run was last started with."""
         return atomic.read_json(self.path / CONFIG, REMEDY)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes the numbers of this run."""
+        """Fields that determine the run's results."""
         return atomic.read_json(self.path / IDENTITY, REMEDY)
 
     def create(
@@ -109,13 +109,13 @@ class RunFolder:
         *,
         overwrite: bool = False,
     ) -> Status:
-        """Open the folder for writing: a new run, or the same one to go on with.
+        """Open the folder for writing: a new run, or the same one to resume.
 
         Args:
             config: the resolved configuration, JSON values only; a resumed run records the latest.
-            identity: what makes the numbers, JSON values only; compared with the one stored.
-            encoder: what is known of the encoder: title, weights, adaptation, card; JSON values only.
-            overwrite: delete whatever run is there and begin anew.
+            identity: fields that determine the results, JSON values only; compared with those stored.
+            encoder: title, weights, adaptation and card of the encoder; JSON values only.
+            overwrite: delete the run that is there and start again.
 
         Returns:
             The status found: `absent` (new or overwritten), `unfinished` (resume it) or `finished`
@@ -154,7 +154,7 @@ class RunFolder:
         return found
 
     def close(self) -> None:
-        """Let go of the folder; harmless when it is not held."""
+        """Release the folder, if it is held."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -171,7 +171,7 @@ class RunFolder:
         self.require_unaltered()
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add one line to the metrics: JSON values with an integer `iteration`.
+        """Append one line to the metrics: JSON values with an integer `iteration`.
 
         Numpy numbers become plain ones; numbers that are not finite become null.
         """
@@ -180,7 +180,7 @@ class RunFolder:
             self._lines.add(line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the metrics, a dict per line; a torn last line is left out.
+        """Return the metrics, one dict per line; an incomplete last line is left out.
 
         Raises:
             FolderError: another line cannot be read.
@@ -188,19 +188,19 @@ class RunFolder:
         return [line.row for line in metric_lines.read(self.path / METRICS)]
 
     def truncate_metrics(self, iteration: int) -> None:
-        """Keep the metrics up to and including `iteration`; drop later ones and a torn last line."""
+        """Keep the metrics up to and including `iteration`; drop later lines and an incomplete last one."""
         path = self.path / METRICS
         if path.exists():
             metric_lines.write(path, [line for line in metric_lines.read(path) if line.row["iteration"] <= iteration])
         self._lines = None
 
     def append_episodes(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add evaluation episodes: a mapping each, with exactly the keys of `episodes.COLUMNS`."""
+        """Append evaluation episodes, one mapping each, with exactly the keys of `episodes.COLUMNS`."""
         episodes.append(self.path / EPISODES, rows)
         self._episodes = None
 
     def episodes(self) -> pandas.DataFrame:
-        """The evaluation episodes, a row each, columns as `episodes.COLUMNS`."""
+        """Return the evaluation episodes, one row each, with the columns `episodes.COLUMNS`."""
         return episodes.read(self.path / EPISODES).to_pandas()
 
     def truncate_episodes(self, iteration: int) -> None:
@@ -209,7 +209,7 @@ class RunFolder:
         self._episodes = None
 
     def rewind(self, iteration: int) -> None:
-        """Drop every row after `iteration`, the checkpoint's (one before the first where there is none)."""
+        """Drop every row after `iteration`: the checkpoint's, or the one before the first where there is none."""
         self.truncate_metrics(iteration)
         self.truncate_episodes(iteration)
 
@@ -244,7 +244,7 @@ class RunFolder:
         return {name: np.require(array, requirements="W") for name, array in arrays.items()}, meta
 
     def _rows(self) -> tuple[metric_lines.Digest, str]:
-        """Digests of the metrics and of the run's own episodes, computed anew only for what has changed."""
+        """Return digests of the metrics and of the run's own episodes, recomputed only for what has changed."""
         if self._lines is None:
             self._lines = metric_lines.Digest(metric_lines.read(self.path / METRICS))
         if self._episodes is None:
@@ -252,12 +252,12 @@ class RunFolder:
         return self._lines, self._episodes
 
     def finish(self) -> None:
-        """Write the manifest: the run is done and later starts skip it."""
+        """Write the manifest, which marks the run as finished; later starts skip it."""
         atomic.remove_partials(self.path)
         self._write_manifest({})
 
     def add_evaluation(self, rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, bytes]) -> None:
-        """Add episodes and pictures to a finished run, and renew its manifest.
+        """Add episodes and pictures to a finished run, and update its manifest.
 
         Killed in between, the folder holds some of them and still counts as unaltered.
 
@@ -320,7 +320,7 @@ class RunFolder:
         vouching.write(self.path, [*VOUCHED, *pictures], facts, pending)
 
     def _require_empty(self) -> None:
-        """Refuse results without an identity: nobody can tell whose they are."""
+        """Refuse results without an identity, which belong to no known run."""
         left = [name for name in (MANIFEST, CHECKPOINT, METRICS, EPISODES) if (self.path / name).exists()]
         if left:
             raise FolderError(f"{self.path} holds {left[0]} but no {IDENTITY}; {REMEDY}")
@@ -352,7 +352,7 @@ def cell_path(out: Path | str, suite: str, task: str, encoder: str, seed: int) -
 
 
 def _is_own(name: str) -> bool:
-    """Whether a name in a manifest is that of a file that runs write."""
+    """Return whether runs write a file of this name."""
     return name in VOUCHED or (name.startswith(f"{PICTURES}/") and name.endswith(".png"))
 
 

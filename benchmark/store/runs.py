@@ -1,4 +1,4 @@
-"""Where runs and what lies beside them are below an output folder."""
+"""Search an output folder for runs and what lies beside them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ REMEDY = "restore it from a copy, or move the folder away to begin this training
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make a training's folder and hold it against other processes; what killed writers left in it is deleted.
+    """Create a training's folder and hold it against other processes; partial files of killed writers are deleted.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
 def load_checkpoint(
     path: Path, identity: Mapping[str, Any], start: PositionT
 ) -> tuple[dict[str, Tensor] | None, PositionT]:
-    """Return the tensors and position that a training goes on from: None and ``start`` where it has no checkpoint yet.
+    """Return the tensors and position to resume a training from: None and ``start`` where it has no checkpoint yet.
 
     Args:
         path: the checkpoint.
@@ -96,7 +96,7 @@ def _restored(start: PositionT, found: Mapping[str, Any], path: Path) -> Positio
 
 
 def require_alike(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """Make sure that a checkpoint fits a training that has not stepped yet.
+    """Check that a checkpoint fits a training that has not stepped yet.
 
     Args:
         state: of the checkpoint; an optimiser's tensors may come on top.
@@ -117,7 +117,7 @@ def require_alike(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
 
 
 def rewind_metrics(path: Path, step: int) -> None:
-    """Drop the lines of a metrics file after ``step``, which no checkpoint committed, and torn ones."""
+    """Drop the lines of a metrics file after ``step``, which no checkpoint committed, and incomplete ones."""
     if not path.exists():
         return
     kept = []

@@ -23,7 +23,7 @@ def save_film(folder: Path, frames: Sequence[Frame], goals: npt.NDArray[np.bool_
 
     Args:
         folder: the run folder.
-        frames: the observed frames (224, 224, 3), one a step.
+        frames: the observed frames (224, 224, 3), one per step.
         goals: (T,) goal flags of these steps.
     """
     save_video(folder / "video.mp4", frames)
@@ -53,6 +53,6 @@ def png(picture: Frame) -> bytes:
 
 
 def film_strip(frames: Sequence[Frame], count: int = STRIP_FRAMES) -> Frame:
-    """Evenly spaced frames side by side: (224, count * 224, 3)."""
+    """Return evenly spaced frames side by side: (224, count * 224, 3)."""
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return np.concatenate([frames[index] for index in chosen], axis=1)

@@ -1,1 +1,1 @@
-"""Weights: found in the cache, fetched, read without running anything, checked, or drawn at random."""
+"""Weights files: cached, downloaded, read safely, checked; and random weights."""

@@ -1,4 +1,4 @@
-"""Archives of weights files, zip and tar: some members are read, within bounds; no name in them becomes a path."""
+"""Read weights files from zip and tar archives, within limits; names in an archive never become paths."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Readable(Protocol):
     """A stream of bytes."""
 
     def read(self, count: int = -1, /) -> bytes:
-        """Return up to so many bytes; none at the end."""
+        """Return up to ``count`` bytes; none at the end."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is an archive of others, and no checkpoint: those are zip files, too.
+    """Return whether a file is an archive of other files; checkpoints are zip files too, and are not.
 
     Raises:
-        WeightsInvalid: it is a zip file whose directory is damaged.
+        WeightsInvalid: it is a zip file with a damaged directory.
     """
     with _explained(path):
         if zipfile.is_zipfile(path):
@@ -57,16 +57,16 @@ def read_members(
     use: Callable[[T, Readable], None],
     limit: Callable[[T], int],
 ) -> None:
-    """Read some members of an archive, one after another.
+    """Read selected members of an archive, one after another.
 
     Args:
         path: the archive.
-        choose: picks members, by their names without folders, each with something of the caller's.
-        use: gets that and the member's content as a stream.
-        limit: the most bytes that such a member can honestly have.
+        choose: selects members by their names without folders, and pairs each with a value of the caller's.
+        use: receives that value and the member's content as a stream.
+        limit: returns the largest size in bytes that such a member can have.
 
     Raises:
-        WeightsInvalid: the archive is damaged, encrypted, of a kind that is not read, or a member is too large.
+        WeightsInvalid: the archive is damaged, encrypted or of an unsupported kind, or a member is too large.
     """
     with _explained(path):
         if zipfile.is_zipfile(path):
@@ -94,7 +94,7 @@ def _check_zipped(path: Path, member: zipfile.ZipInfo) -> None:
         raise WeightsInvalid(f"weights {path}: {member.filename} is encrypted; unpack it, and import the file in it")
     if member.compress_type not in _METHODS:
         raise WeightsInvalid(
-            f"weights {path}: {member.filename} is compressed by method {member.compress_type}, which is not read; "
+            f"weights {path}: {member.filename} is compressed by the unsupported method {member.compress_type}; "
             f"available: {', '.join(_METHODS.values())}; unpack it, and import the file in it"
         )
 
@@ -102,13 +102,13 @@ def _check_zipped(path: Path, member: zipfile.ZipInfo) -> None:
 def _check_size(path: Path, name: str, size: int, limit: int) -> None:
     if size > limit:
         raise WeightsInvalid(
-            f"weights {path}: {name[:120]} has {size:,} bytes, and such a weights file at most {limit:,}; "
+            f"weights {path}: {name[:120]} has {size:,} bytes; such a weights file has at most {limit:,}; "
             "download it again"
         )
 
 
 def _tape_members(path: Path, tape: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members of a tape; what is skipped has to be decompressed, so there is an end to it."""
+    """Yield the members of a tar archive; skipped ones are decompressed too, so their total size is limited."""
     limit = max(_ALWAYS_ALLOWED, _MOST_GROWTH * path.stat().st_size)
     for member in tape:
         if member.offset_data + member.size > limit:
@@ -117,7 +117,7 @@ def _tape_members(path: Path, tape: tarfile.TarFile) -> Iterator[tarfile.TarInfo
 
 
 class _Member:
-    """The content of a member; damage in it is told apart from what goes wrong where it is written."""
+    """The content of a member; reports damage in it, but not errors of the file that it is copied to."""
 
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self._path, self._stream = path, stream
@@ -129,7 +129,7 @@ class _Member:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what a damaged archive can raise into one line."""
+    """Turn every error of a damaged archive into one line."""
     try:
         yield
     except EncoderError:

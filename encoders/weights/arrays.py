@@ -1,4 +1,4 @@
-"""Numpy arrays from the placeholders of a pickle: numpy itself never sees it."""
+"""Build numpy arrays from the placeholders of a pickle; numpy never sees the pickle itself."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _MOST_DIMENSIONS = 32
 
 
 class OtherType(Refused):
-    """An array that holds something else than numbers and text."""
+    """An array whose elements are neither numbers nor text."""
 
 
 def array(placeholder: Placeholder) -> Any:
     """Return the array or numpy scalar that a placeholder with an origin in `ARRAYS` describes, in native byte order.
 
     Raises:
-        OtherType: it holds something else than numbers and text.
+        OtherType: its elements are neither numbers nor text.
         Refused: it is incomplete or cut short.
     """
     name, fortran, state = placeholder.origin.rpartition(".")[2], False, placeholder.state
@@ -53,10 +53,10 @@ def array(placeholder: Placeholder) -> Any:
 
 
 def bytes_of(value: Any) -> bytes:
-    """Return the bytes that a raw value stands for, as Python 2 or any protocol of Python 3 writes them.
+    """Return the bytes that a raw value represents, as written by Python 2 or any protocol of Python 3.
 
     Raises:
-        Refused: it stands for something else.
+        Refused: it represents something else.
     """
     if isinstance(value, Placeholder) and value.origin == "_codecs.encode":
         if value.args[1:] not in (("latin1",), ("latin-1",)):
@@ -79,7 +79,7 @@ def extents_of(value: Any, what: str = "an array of a shape") -> tuple[int, ...]
         what: it belongs to, for the message.
 
     Raises:
-        Refused: it is no tuple of counts.
+        Refused: it is not a tuple of counts.
     """
     if isinstance(value, Placeholder) and value.origin == "torch.Size" and value.args:
         value = value.args[0]

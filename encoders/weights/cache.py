@@ -9,13 +9,13 @@ from .files import expanded
 
 CACHE_VARIABLE = "HINDEX_BENCH_CACHE"
 NO_CACHE = Path(os.devnull) / "hindex-bench"
-"""Stands for the cache of a user without a home folder; nothing can be written there."""
+"""The cache folder of a user without a home folder; nothing can be written there."""
 
 
 def cache_dir() -> Path:
-    """Return the folder of downloaded files: ``HINDEX_BENCH_CACHE``, else the platform's user cache. Not created.
+    """Return the folder for downloads: ``HINDEX_BENCH_CACHE``, or else the platform's user cache. Does not create it.
 
-    A user without a home folder, as in some containers, has no cache: then it is a path where nothing can be written.
+    For a user without a home folder, as in some containers, this is a path that cannot be written.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:

@@ -1,4 +1,4 @@
-"""Weights files: opened without running anything, brought into our names, checked tensor by tensor."""
+"""Load weights files: read them safely, rename their tensors to our names, and check every tensor."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _COUNTER = "num_batches_tracked"
 _SHOWN, _LONGEST_SHOWN = 3, 120
 
 Convert = Callable[[dict[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
-"""From a checkpoint's tensors to the network's, given what is expected; what it cannot convert it leaves as it is."""
+"""Converts a checkpoint's tensors to the network's, given the expected ones; leaves unknown tensors unchanged."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How somebody's checkpoint holds a network that we know under torchvision's or timm's names.
+    """Where a published checkpoint keeps a network, and how its tensor names map to torchvision's or timm's.
 
     Attributes:
-        title: whose layout it is.
-        prefix: what stands before the network's names.
-        unused: starts of names, after the prefix, that are no part of the network.
-        others: starts of names of the checkpoint's other networks.
-        container: the entry of the file that holds the tensors; empty where the file itself does. What stands beside it
-            (optimiser, counters, settings) is left out.
-        renames: regular expressions and what replaces them, one after another, in the names after the prefix.
-        convert: what else is to be done, such as joining or turning tensors.
+        title: its name in messages.
+        prefix: precedes the network's names in the file.
+        unused: beginnings of names (after the prefix) that do not belong to the network.
+        others: beginnings of the names of other networks in the checkpoint.
+        container: the entry that holds the tensors; empty if they are at the top level. Entries beside it (optimiser,
+            counters, settings) are ignored.
+        renames: regular expressions and replacements, applied in order to the names after the prefix.
+        convert: any further change, such as concatenating or transposing tensors.
         rest: whether everything without the prefix belongs to other networks.
     """
 
@@ -52,13 +52,13 @@ class Layout:
     rest: bool = False
 
     def drops(self, name: str) -> bool:
-        """Whether a name of the file belongs to what is left out."""
+        """Return whether a tensor of the file is ignored."""
         if not name.startswith(self.prefix):
             return self.rest or name.startswith(self.others)
         return name.startswith(self.others) or name.removeprefix(self.prefix).startswith(self.unused)
 
     def rename(self, name: str) -> str:
-        """The network's name for one of the file's."""
+        """Return the network's name for a name in the file."""
         name = name.removeprefix(self.prefix)
         for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
@@ -67,12 +67,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file gave.
+    """The tensors loaded from a file.
 
     Attributes:
         state: exactly the expected tensors.
-        layout: the title of the layout in which they stood.
-        left_out: the names, in the file, of what was not used.
+        layout: the title of the layout that the file has.
+        left_out: the names in the file that were not used.
     """
 
     state: dict[str, Tensor]
@@ -92,13 +92,13 @@ RESNET_LAYOUTS = (FRANKMOCAP_HAND, ADAPTED, TORCHVISION)
 
 
 def contents(path: Path) -> dict[object, object]:
-    """All that a file holds, on the CPU: tensors, numbers and words, in dicts and lists.
+    """Return everything in a file, on the CPU: tensors, numbers and text, in dicts and lists.
 
-    Nothing in it runs (see `pickles`); one in the cache is converted at its first use (see `convert`).
+    No code in it is run (see `pickles`); a cached file is converted on first use (see `convert`).
 
     Raises:
         WeightsMissing: there is no such file, or it cannot be opened.
-        WeightsInvalid: it is damaged, of another type, or holds what no honest checkpoint does.
+        WeightsInvalid: it is damaged, of an unknown type, or contains something that no genuine checkpoint does.
     """
     unreadable = why_unreadable(path)
     if unreadable:
@@ -116,32 +116,32 @@ def contents(path: Path) -> dict[object, object]:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that holds a flat dict of them.
+    """Return the tensors of a file that is a flat dict of them.
 
     Raises:
         WeightsMissing: there is no such file.
-        WeightsInvalid: it is damaged, of another type, or holds anything else.
+        WeightsInvalid: it is damaged, of an unknown type, or contains anything else.
     """
     tensors, wrong = _tensors(contents(path))
     if wrong:
-        raise WeightsInvalid(f"weights {path}: {_some(wrong)} no tensors; expected a flat dict of named tensors")
+        raise WeightsInvalid(f"weights {path}: not tensors: {_some(wrong)}; expected a flat dict of named tensors")
     return tensors
 
 
 def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...], network: str) -> Loaded:
-    """A network's tensors from a file in any of the known layouts, complete and as float32 copies.
+    """Return a network's tensors from a file in any of the known layouts, complete, as float32 copies.
 
-    The first layout whose container is there and whose prefix begins a name is tried first. A file that it does not fit
-    is searched for the network under other containers and prefixes (`encoders.weights.unwrapping`).
+    The first layout whose container and prefix occur in the file is tried first. If it does not fit, other containers
+    and prefixes are searched for the network (`encoders.weights.unwrapping`).
 
     Args:
         path: the file.
-        expected: names and shapes that the network has; the values are not looked at.
+        expected: the network's names and shapes; the values are ignored.
         layouts: the known ones.
-        network: what was expected, in words.
+        network: the name of the network in messages.
 
     Returns:
-        Exactly the names of ``expected``, and what was left out. BatchNorm counters that an old file lacks are 0.
+        Exactly the names of ``expected``, and the names left out. BatchNorm counters missing from an old file are 0.
 
     Raises:
         WeightsMissing: there is no such file.
@@ -172,7 +172,7 @@ def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]
 
 
 def holds_layout(path: Path, layout: Layout) -> bool:
-    """Whether a file has names of a layout, however they are wrapped.
+    """Return whether a file has names of a layout, in any container.
 
     Raises:
         WeightsMissing, WeightsInvalid: as in `contents`.
@@ -181,12 +181,12 @@ def holds_layout(path: Path, layout: Layout) -> bool:
 
 
 def load_trunk(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> dict[str, Tensor]:
-    """The tensors of a ResNet-50's trunk, as `load` gives them."""
+    """Return the tensors of a ResNet-50's trunk, as `load` does."""
     return load(path, expected, layouts, "a ResNet-50").state
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """A hash of named tensors: of names, types, shapes and values, whatever their order or memory layout."""
+    """Return a hash of named tensors: names, types, shapes and values, independent of order and memory layout."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -196,10 +196,10 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 class _Attempt:
-    """What of a network some tensors give, read in a layout.
+    """The attempt to read a network from some tensors in one layout.
 
     Attributes:
-        layout: the layout; its container does not matter here.
+        layout: the layout; its container is ignored here.
         found: the tensors.
         left_out: names, as in the file, of what the layout has no use for.
         state: the network's names, and what they got.
@@ -214,18 +214,18 @@ class _Attempt:
         self.left_out = tuple(f"{found.prefix}{name}" for name in found.entries if name not in kept)
         tensors, wrong = _tensors(kept)
         self.state: dict[str, Tensor] = {}
-        self.faults = [f"{len(wrong)} no tensors: {_some(wrong)}"] if wrong else self._read(tensors, expected)
+        self.faults = [f"{len(wrong)} not tensors: {_some(wrong)}"] if wrong else self._read(tensors, expected)
         self.matched = sum(
             name in self.state and self.state[name].shape == tensor.shape for name, tensor in expected.items()
         )
 
     @property
     def fits(self) -> bool:
-        """Whether it gives the whole network and nothing else."""
+        """Return whether it gives the whole network and nothing else."""
         return not self.faults
 
     def _read(self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-        """Fill ``state`` and say what is wrong."""
+        """Fill ``state`` and return what is wrong."""
         layout = self.layout
         strangers = [name for name in tensors if not name.startswith(layout.prefix)]
         names = {layout.rename(name): name for name in tensors if name not in strangers}
@@ -252,7 +252,7 @@ class _Attempt:
 
 
 def _choose(content: Mapping[object, object], layouts: tuple[Layout, ...]) -> tuple[Layout, Found] | None:
-    """The first layout whose container is there and whose prefix begins a name in it."""
+    """Return the first layout whose container and prefix occur in the file, with its tensors."""
     for layout in layouts:
         entries = content.get(layout.container) if layout.container else content
         if isinstance(entries, Mapping) and any(str(name).startswith(layout.prefix) for name in entries):
@@ -267,7 +267,7 @@ def _why_not(
     expected: Mapping[str, Tensor],
     network: str,
 ) -> str:
-    """Why no attempt gave the network, from the one that came nearest."""
+    """Explain why no attempt fits, based on the closest one."""
     best = max(attempts, key=lambda one: (one.matched, bool(one.state)), default=None)
     if best is None or not best.matched:
         for name, module in unwrapping.pickled_modules(content):
@@ -294,7 +294,7 @@ def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _tensors(entries: Mapping[object, object]) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors by their names, and the names of what is none."""
+    """Return tensors by name, and the names of everything that is not a tensor."""
     tensors: dict[str, Tensor] = {}
     wrong = []
     for name, value in entries.items():

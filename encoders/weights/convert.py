@@ -1,9 +1,9 @@
-"""Official checkpoints as safetensors: converted once beside the original in the cache, memory-mapped afterwards.
+"""Convert official checkpoints in the cache to safetensors once, beside the original; memory-map them afterwards.
 
-A checkpoint's nesting is kept: its shape, with numbers and text in it, stands as JSON in the safetensors metadata, and
-the tensors under the path of their keys, joined by ``/``. So `tensors` gives what `pickles.read` would: nested
-dicts. Only training state (`LEFT_OUT`) is dropped. The metadata also holds the sha256 of the original and a digest of
-the conversion (see `sealed`): where the original is another one or the conversion is damaged, it is converted anew.
+The nesting of a checkpoint is kept as JSON in the safetensors metadata, with its numbers and text; tensors are stored
+under the path of their keys, joined by ``/``. So `tensors` returns the same nested dicts as `pickles.read`, without
+training state (`LEFT_OUT`). The metadata also has the sha256 of the original and a digest of the conversion (see
+`sealed`): if the original changes or the conversion is damaged, it is converted again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".safetensors"
 LEFT_OUT = frozenset({"optimizer", "optimizers", "optimizer_states", "optim", "lr_schedulers", "scheduler", "scaler"})
-"""Entries of a checkpoint's outermost dict that are of no use without its training; `Placeholder` stands for them."""
+"""Top-level entries that only its training needs; a `Placeholder` replaces them."""
 
 _FORMAT = "2"
-"""1 had no digest of its content: a conversion of then is made anew from the original."""
+"""Format 1 had no digest; such conversions are made again from the original."""
 
 _STALE_SECONDS = 3600.0
 _MOST_GROWTH = 4
@@ -53,10 +53,10 @@ _DTYPES = {
 
 
 def tensors(path: Path) -> Any:
-    """Return the content of a checkpoint, as `pickles.read` does; one in the cache is read from its conversion.
+    """Return the content of a checkpoint as `pickles.read` does, from its conversion if it is in the cache.
 
-    A checkpoint in the cache that was not converted yet, or not from this original, is converted first. Outside of the
-    cache, and where the conversion cannot be written, the checkpoint itself is read.
+    A cached checkpoint without a valid conversion is converted first. Outside the cache, or if the conversion cannot be
+    written, the checkpoint itself is read.
 
     Raises:
         WeightsInvalid: as in `encoders.weights.pickles.read`.
@@ -79,20 +79,20 @@ def tensors(path: Path) -> Any:
 
 
 def converted_path(path: Path) -> Path:
-    """Where the conversion of a checkpoint in the cache lies."""
+    """Return the path of the conversion of a cached checkpoint."""
     return path.with_name(path.name + SUFFIX)
 
 
 class _NotOurs(Exception):
-    """No conversion of this original."""
+    """There is no valid conversion of this original."""
 
 
 class _CannotConvert(Exception):
-    """The checkpoint holds something that safetensors cannot."""
+    """The checkpoint holds something that safetensors cannot store."""
 
 
 def _in_cache(path: Path) -> bool:
-    """Whether a file has its place in the cache; one that is still to be judged lies in a hidden folder there."""
+    """Return whether a file is in its final place in the cache; unchecked ones are in hidden folders."""
     home, there = (cache_dir() / "weights").resolve(), path.resolve()
     return there.is_relative_to(home) and not any(part.startswith(".") for part in there.relative_to(home).parts)
 
@@ -107,18 +107,18 @@ def _load(path: Path, digest: str) -> Any:
             metadata = file.metadata() or {}
             if metadata.get("format_version") != _FORMAT or metadata.get("original_sha256") != digest:
                 raise _NotOurs
-            return _grown(json.loads(metadata["tree"]), file)
+            return _from_json(json.loads(metadata["tree"]), file)
     except (_NotOurs, OSError) as error:
         raise _NotOurs from error
     except Exception as error:  # something else damaged it: it is made anew
-        logger.warning("%s is damaged (%s); it is made anew from %s", path, error, path.name.removesuffix(SUFFIX))
+        logger.warning("%s is damaged (%s); converting it again from %s", path, error, path.name.removesuffix(SUFFIX))
         raise _NotOurs from error
 
 
 def _write(path: Path, content: Any, digest: str, limit: int) -> None:
-    """Write the conversion under a name of its own, tensor by tensor, and only then give it its own."""
+    """Write the conversion, tensor by tensor."""
     found: dict[str, Tensor] = {}
-    tree = _felled(content, "", found, {})
+    tree = _to_json(content, "", found, {})
     header: dict[str, Any] = {}
     begin = 0
     for name, tensor in found.items():
@@ -140,39 +140,39 @@ def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what conversions of this file that were killed left."""
+    """Remove what killed conversions of this file left behind."""
     for partial in path.parent.glob(f".{path.name}.*{PARTIAL_SUFFIX}"):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
                 partial.unlink()
 
 
-def _felled(value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> Any:
-    """JSON for a value: plain ones as they are, others as an object with the one key that says what it is."""
+def _to_json(value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> Any:
+    """Return a value as JSON: plain values unchanged, others as an object with one key that names their kind."""
     if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return value
     if isinstance(value, np.ndarray):
-        return {"array": _kept(torch.from_numpy(value), value, name, found, names)}
+        return {"array": _stored_name(torch.from_numpy(value), value, name, found, names)}
     if isinstance(value, np.generic):
-        return {"scalar": _kept(torch.from_numpy(np.asarray(value).reshape(1)), value, name, found, names)}
+        return {"scalar": _stored_name(torch.from_numpy(np.asarray(value).reshape(1)), value, name, found, names)}
     if isinstance(value, Tensor):
-        return {"tensor": _kept(value, value, name, found, names)}
+        return {"tensor": _stored_name(value, value, name, found, names)}
     if isinstance(value, Placeholder):
         return {"opaque": value.origin}
     if isinstance(value, Mapping):
         items = (
-            [_felled(key, "", found, names), _felled(item, f"{name}/{key}" if name else str(key), found, names)]
+            [_to_json(key, "", found, names), _to_json(item, f"{name}/{key}" if name else str(key), found, names)]
             for key, item in value.items()
         )
         return {"dict": list(items)}
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return {kind.__name__: [_felled(item, f"{name}/{i}", found, names) for i, item in enumerate(value)]}
+            return {kind.__name__: [_to_json(item, f"{name}/{i}", found, names) for i, item in enumerate(value)]}
     raise _CannotConvert(type(value).__name__)
 
 
-def _kept(tensor: Tensor, value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> str:
-    """The name under which a tensor is written; the same one for the same tensor."""
+def _stored_name(tensor: Tensor, value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> str:
+    """Return the name under which a tensor is stored; the same tensor is stored once."""
     if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
         raise _CannotConvert(str(tensor.dtype))
     if id(value) not in names:
@@ -185,8 +185,8 @@ def _kept(tensor: Tensor, value: Any, name: str, found: dict[str, Tensor], names
     return names[id(value)]
 
 
-def _grown(tree: Any, file: Any) -> Any:
-    """The value that `_felled` made JSON of."""
+def _from_json(tree: Any, file: Any) -> Any:
+    """Return the value that `_to_json` encoded."""
     if not isinstance(tree, dict):
         return tree
     ((kind, inside),) = tree.items()
@@ -199,9 +199,9 @@ def _grown(tree: Any, file: Any) -> Any:
     if kind == "opaque":
         return pickles.placeholder(inside)
     if kind == "dict":
-        return {_hashable(_grown(key, file)): _grown(item, file) for key, item in inside}
+        return {_hashable(_from_json(key, file)): _from_json(item, file) for key, item in inside}
     return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](
-        _grown(item, file) for item in inside
+        _from_json(item, file) for item in inside
     )
 
 

@@ -1,8 +1,8 @@
-"""One file from the network, by gdown: tried again, resumed where an earlier try stopped, never taken for whole.
+"""Download one file with gdown: retried, resumed after a broken download, and never mistaken for complete.
 
-A download lies in a folder of its own until it is accepted, with a note of which version of the file the server offers;
-it is resumed only if the server still offers the same one. Files of the Hub are fetched in this way, too: they need no
-account, and `huggingface_hub` takes 24 s to say that there is no network.
+A download stays in a folder of its own until it is accepted, with a note of the version that the server offered; it is
+resumed only if the server still offers that version. Files on the Hugging Face Hub are downloaded this way too: they
+need no account, and `huggingface_hub` takes 24 s to report a dead network.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ class Progress(Protocol):
     """Receives progress updates, in kilobytes; `benchmark.progress` has the same form."""
 
     def begin(self, title: str, steps: int) -> None:
-        """Begin a file of about so many kilobytes; 0 where its size is unknown."""
+        """Start a file of ``steps`` kilobytes; 0 if the size is unknown."""
 
     def advance(self, steps: int) -> None:
-        """Count so many kilobytes more."""
+        """Add ``steps`` kilobytes."""
 
     def say(self, line: str) -> None:
         """Show a line."""
 
     def end(self) -> None:
-        """The file is whole."""
+        """Report that the file is complete."""
 
     def close(self) -> None:
-        """Stop showing progress, whatever came of it."""
+        """Stop reporting progress, after success or failure."""
 
 
 class CannotFetch(Exception):
-    """A place does not give the file; the message says why.
+    """A file cannot be downloaded from one address; the message says why.
 
     Attributes:
-        unreachable: whether its server did not answer at all, or not to the end.
+        unreachable: whether the server did not answer, or not to the end.
     """
 
     def __init__(self, url: str, why: str, *, unreachable: bool = False) -> None:
@@ -59,17 +59,17 @@ class CannotFetch(Exception):
 def download(
     url: str, path: Path, progress: Progress | None = None, *, size: int | None = None, resume: bool = True
 ) -> None:
-    """Bring a file from one place to ``path``, resuming what an earlier try left beside it.
+    """Download a file to ``path``, resuming what an earlier try left beside it.
 
     Args:
-        url: the place; a page of Google Drive stands for its file.
+        url: the address; for a page of Google Drive, the file behind it is downloaded.
         path: the file to write, in a folder that holds nothing else.
         progress: receives updates in kilobytes.
         size: of the file in bytes, where it is known.
-        resume: whether a broken download is worth keeping for the next try.
+        resume: whether to keep a broken download for the next try.
 
     Raises:
-        CannotFetch: the place cannot be reached, has no such file, or breaks off.
+        CannotFetch: the server cannot be reached, does not have the file, or breaks off.
         EncoderError: the file cannot be written, or another process is writing it.
     """
     import gdown
@@ -102,7 +102,7 @@ def download(
 
 
 def forget(path: Path) -> None:
-    """Delete a download, and what broken tries left of it."""
+    """Delete a download and everything that broken tries left of it."""
     for each in (path, _note(path), *_parts(path)):
         with suppress(OSError):
             each.unlink()
@@ -110,7 +110,7 @@ def forget(path: Path) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same file meanwhile.
+    """Keep other processes from writing the same file.
 
     Raises:
         EncoderError: the folder cannot be written, or another process is writing the file.
@@ -132,14 +132,14 @@ def held(path: Path) -> Iterator[None]:
 
 
 def cannot_write(path: Path, error: OSError) -> EncoderError:
-    """Return the error that says so, and what to do."""
+    """Return the error for a file that cannot be written, with the remedy."""
     return EncoderError(
         f"cannot write {path}: {error.strerror or error}; make room, or set HINDEX_BENCH_CACHE to another folder"
     )
 
 
 def _resume(place: str, path: Path, progress: _Counter) -> None:
-    """Let gdown resume, and begin anew where the server cannot."""
+    """Let gdown resume, and start over if the server cannot resume."""
     import gdown
     import requests
 
@@ -169,7 +169,7 @@ def _resume(place: str, path: Path, progress: _Counter) -> None:
 
 
 def _keep_same_version(place: str, path: Path) -> None:
-    """Drop what an earlier try left, unless the server still offers the version that it is of."""
+    """Delete what an earlier try left, unless the server still offers the same version."""
     import requests
 
     with requests.Session() as session:
@@ -194,7 +194,7 @@ def _check_page_and_sync(url: str, path: Path) -> None:
 
 
 def _parts(path: Path) -> list[Path]:
-    """What gdown keeps of a download that broke off."""
+    """Return the files that gdown keeps of a broken download."""
     return list(path.parent.glob(f"{path.name}*.part"))
 
 
@@ -203,7 +203,7 @@ def _note(path: Path) -> Path:
 
 
 class _Counter:
-    """Passes the bytes that gdown counts on as kilobytes, and refuses a file of another size."""
+    """Reports gdown's byte counts as progress in kilobytes, and rejects a file of the wrong size."""
 
     def __init__(self, url: str, name: str, progress: Progress | None, size: int | None) -> None:
         self._url, self._name, self._progress, self._size = url, name, progress, size

@@ -1,4 +1,4 @@
-"""Hashes of files, files that get their name only when they are whole, and what file systems of clusters refuse.
+"""Hash, lock and write files safely, also on cluster file systems without locks or sync.
 
 Some network file systems have no locks, or do not sync folders. The work is not lost over that: one line says what is
 missing, once per process.
@@ -35,12 +35,12 @@ _known: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def expanded(text: str | os.PathLike[str]) -> Path:
-    """Return a path with ``~`` and ``~user`` replaced; as it is where no such home folder is known."""
+    """Return a path with ``~`` and ``~user`` expanded; unchanged if that home folder is unknown."""
     return Path(os.path.expanduser(text))
 
 
 def why_unreadable(path: Path) -> str:
-    """Say why a file cannot be read, without waiting for a pipe; empty if it can be."""
+    """Return why a file cannot be read, without blocking on a pipe; empty if it can be read."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -56,7 +56,7 @@ def why_unreadable(path: Path) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The sha256 of a file; computed once a process as long as the file does not change."""
+    """Return the sha256 of a file, computed once per process while the file does not change."""
     state = path.stat()
     key = (str(path.resolve()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if key in _known:
@@ -69,16 +69,16 @@ def file_sha256(path: Path) -> str:
 
 
 def file_md5(path: Path) -> str:
-    """The md5 of a file, which some authors publish instead of a sha256."""
+    """Return the md5 of a file, which some authors publish instead of a sha256."""
     return _hash(path, "md5")
 
 
 def write_whole(path: Path, blocks: Iterable[Buffer]) -> None:
-    """Replace a file, whole or not at all; after return it survives a power cut.
+    """Replace a file atomically; after return it survives a power cut.
 
     Args:
         path: the file, in a folder that exists.
-        blocks: its content, one after another.
+        blocks: its content, in order.
 
     Raises:
         OSError: it cannot be written; nothing is left beside it.

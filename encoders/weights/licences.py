@@ -1,6 +1,6 @@
-"""Licences of official weights: accepted once on this machine where they restrict the use, and kept on record.
+"""Record that the user accepts a restrictive licence of official weights, once per machine.
 
-Nothing here is legal advice: the card names the licence as its authors state it, or says that they state none.
+This is not legal advice: the card quotes the licence that the authors state, or says that they state none.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .files import write_text
 
 
 def restricted(card: Card) -> bool:
-    """Whether the licence has to be accepted: unless it clearly permits commercial use."""
+    """Return whether the licence must be accepted, which is unless it clearly permits commercial use."""
     return bool(card.sources) and card.commercial_use is not True
 
 
 def accepted(card: Card) -> bool:
-    """Whether the licence that the card names now was accepted on this machine."""
+    """Return whether the licence now on the card was accepted on this machine."""
     try:
         record = json.loads(record_path(card).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -32,7 +32,7 @@ def accepted(card: Card) -> bool:
 
 
 def require(card: Card, *, accept: bool = False) -> None:
-    """Make sure that a restricting licence is accepted; record it where it is accepted now.
+    """Require that a restrictive licence is accepted, and record it if the user accepts it now.
 
     Args:
         card: the encoder's.
@@ -67,12 +67,12 @@ def require(card: Card, *, accept: bool = False) -> None:
 
 
 def record_path(card: Card) -> Path:
-    """Where the acceptance is recorded: who, when, and the hash of the licence's text on the card."""
+    """Return the path of the record: who accepted, when, and the hash of the licence on the card."""
     return cache_dir() / "licences" / f"{card.name}.json"
 
 
 def licence_sha256(card: Card) -> str:
-    """The hash of what the card says of the licence; another text has to be accepted anew."""
+    """Return the hash of the licence on the card; a changed licence must be accepted again."""
     return hashlib.sha256(f"{card.licence}\n{card.commercial_use}".encode()).hexdigest()
 
 

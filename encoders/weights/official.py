@@ -1,4 +1,4 @@
-"""Official weights files in the cache: where each lies, and whether it is the published one."""
+"""Official weights files in the cache: their paths, and checks against the published hashes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .files import file_md5, file_sha256, write_text
 
 
 def cached_path(card: Card, source: Source) -> Path:
-    """Return where an official file lies once it is fetched."""
+    """Return the path of an official file in the cache."""
     return cache_dir() / "weights" / card.name / source.filename
 
 
 def checked_sha256(card: Card, source: Source, path: Path, known: str | None = None) -> str:
-    """Return a file's sha256 after comparing it with the published one, or else with the one recorded at first use.
+    """Return a file's sha256 after checking it against the published one, or else the one recorded at first use.
 
     Args:
         card: the encoder's.
@@ -42,7 +42,7 @@ def checked_sha256(card: Card, source: Source, path: Path, known: str | None = N
 
 
 def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = True) -> str:
-    """Say how a file differs from what was published of it; empty where it does not.
+    """Return how a file differs from the published hashes; empty if it does not.
 
     Args:
         source: what it should be.
@@ -56,12 +56,12 @@ def not_as_published(source: Source, path: Path, digest: str, *, md5: bool = Tru
     if source.sha256_prefix is not None and not digest.startswith(source.sha256_prefix):
         return f"sha256 is {digest[:12]}..., published was {source.sha256_prefix}..."
     if source.md5 is not None and md5 and not file_md5(path).startswith(source.md5):
-        return f"md5 is another than the published {source.md5[:12]}..."
+        return f"md5 differs from the published {source.md5[:12]}..."
     return ""
 
 
 def recorded_sha256(card: Card, source: Source) -> str | None:
-    """Return the sha256 that a file without a published one had at first use; None where none is recorded.
+    """Return the sha256 recorded at first use of a file without a published one; None if there is no record.
 
     Raises:
         WeightsInvalid: the record is damaged.
@@ -81,6 +81,6 @@ def recorded_sha256(card: Card, source: Source) -> str | None:
 
 
 def first_use_record(card: Card, source: Source) -> Path:
-    """Return where the sha256 of a file without a published one is recorded."""
+    """Return the path of the record of a file's sha256 at first use."""
     path = cached_path(card, source)
     return path.with_name(path.name + ".sha256")

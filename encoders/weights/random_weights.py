@@ -1,4 +1,4 @@
-"""Random numbers for a network's tensors: the same bits on every machine, the global generator untouched."""
+"""Draw random weights for a network: identical on every machine, without touching the global generator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKEN_SPREAD = 0.02
 def random_state(
     expected: Mapping[str, Tensor], seed: int = _SEED, fan: Literal["in", "out"] = "out"
 ) -> dict[str, Tensor]:
-    """A whole state: weights drawn, scales 1, offsets 0.
+    """Return a complete state: random weights, scales 1, offsets 0.
 
     Args:
         expected: the names and shapes, in the order in which they are drawn.
@@ -46,13 +46,13 @@ def random_state(
 
 
 def _ends_a_block(name: str, expected: Mapping[str, Tensor]) -> bool:
-    """Whether this is the scale of a ResNet block's last BatchNorm: of three, or of two where there is no third."""
+    """Return whether this is the scale of the last BatchNorm of a ResNet block (the third, or else the second)."""
     third = name.replace("bn2.weight", "bn3.weight")
     return name.endswith(("bn3.weight", "conv3_1x1.bn.weight")) or (third != name and third not in expected)
 
 
 def _bound(name: str, tensor: Tensor, fan: str) -> float | None:
-    """Half the width of the distribution; None for a tensor that is not drawn."""
+    """Return half the width of the distribution; None for a tensor that is not random."""
     if tensor.ndim < 2 or not tensor.is_floating_point():
         return None
     if not name.endswith("weight"):

@@ -1,4 +1,4 @@
-"""Safetensors files that notice their own damage: their metadata holds a digest of everything else in them."""
+"""Safetensors files that detect their own damage: the metadata contains a digest of everything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 DIGEST = "digest"
 _EARLIER_DIGEST = "content_sha256"
-"""Computed in another way, in cached files of before."""
+"""The digest of earlier cached files, computed differently."""
 
 _METADATA = "__metadata__"
 _LENGTH = struct.Struct("<Q")
@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 
 
 class Damaged(ValueError):
-    """The file is not as it was written; the message says in what."""
+    """The file is not as it was written; the message says how it differs."""
 
 
 class Parts(NamedTuple):
@@ -40,10 +40,10 @@ class Parts(NamedTuple):
 
 
 def split(content: bytes) -> Parts:
-    """Take a file apart.
+    """Split a file into its parts.
 
     Raises:
-        Damaged: it is not such a file.
+        Damaged: it is not a safetensors file.
     """
     if len(content) < _LENGTH.size:
         raise Damaged("it is cut short")
@@ -55,7 +55,7 @@ def split(content: bytes) -> Parts:
 
 
 def seal(content: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Return a safetensors file with this metadata, and the digest of it and of the tensors.
+    """Return a safetensors file with this metadata and a digest added.
 
     Equal tensors and metadata give equal bytes.
     """
@@ -64,12 +64,12 @@ def seal(content: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
 
 
 def beginning(header: Mapping[str, Any], metadata: Mapping[str, str], blocks: Iterable[Any]) -> bytes:
-    """Return what stands before the tensors in a file: the length and the text of the header, with the digest.
+    """Return the bytes before the tensors: the length and the text of the header, with the digest.
 
     Args:
         header: of the safetensors format, without metadata.
         metadata: texts by name.
-        blocks: the bytes that follow, in order, as anything with the buffer protocol.
+        blocks: the bytes of the tensors, in order, as objects with the buffer protocol.
     """
     sealed = {**metadata, DIGEST: digest(header, metadata, blocks)}
     text = json.dumps({_METADATA: dict(sorted(sealed.items())), **header}, separators=(",", ":")).encode()
@@ -78,18 +78,18 @@ def beginning(header: Mapping[str, Any], metadata: Mapping[str, str], blocks: It
 
 
 def digest(header: Mapping[str, Any], metadata: Mapping[str, str], blocks: Iterable[Any]) -> str:
-    """Return the digest of a file's parts; of the metadata without the digest."""
+    """Return the digest of a file's parts; ``metadata`` without the digest itself."""
     return _sha256(json.dumps([header, metadata], sort_keys=True, separators=(",", ":")), blocks)
 
 
 def check(path: Path) -> bool:
-    """Compare a file, block by block, with the digest in it.
+    """Check a file against the digest in it, block by block.
 
     Returns:
-        Whether there is a digest; without one, it was written by something else, and may be damaged.
+        Whether it has a digest; without one, damage cannot be detected.
 
     Raises:
-        Damaged: it is another content than was written.
+        Damaged: the content is not what was written.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -105,7 +105,7 @@ def check(path: Path) -> bool:
         elif known is not None:
             found = digest(header, metadata, _blocks(file))
         if known is not None and found != known:
-            raise Damaged("its content is another than was written")
+            raise Damaged("its content is not what was written")
     return known is not None
 
 

@@ -1,8 +1,8 @@
-"""The one reader of pickles from strangers, of checkpoints and of demonstrations: nothing in them runs.
+"""Read pickles from untrusted sources, checkpoints and demonstrations, without running anything in them.
 
-No module is imported and nothing that a pickle names is called. Every class or function that it names becomes a
-`Placeholder`, and so do dictionaries and sets, so nothing is hashed before its size is known. `Plain` then makes plain
-values of what was read. A small file can take neither much memory nor much time.
+No module is imported and nothing named in a pickle is called. Every class or function named there becomes a
+`Placeholder`, and so does every dictionary and set, so nothing is hashed before its size is checked;
+`encoders.weights.plain` then turns the result into plain values. Memory and time are limited, even for a hostile file.
 """
 
 from __future__ import annotations
@@ -15,25 +15,14 @@ from collections.abc import Callable
 from typing import IO, Any, ClassVar
 
 MOST_STEPS = 2_000_000
-"""Reads of a pickle, its placeholders and arguments; the largest honest files take some hundred thousand."""
+"""Reads from a pickle, plus placeholders and arguments; the largest genuine files take some hundred thousand."""
 MOST_NAMES = 2_000
-"""Different classes and functions that a pickle names."""
-MOST_KEY_PARTS = 100
-"""Values in one key of a dictionary or member of a set; what stands in several places counts as often."""
-MOST_TUPLE_PARTS = 20_000
-"""The same over all keys that are tuples: their hashes can be made to collide, which takes quadratic time."""
-MOST_KEY_BITS = 64
-"""Integers in keys: larger ones can be made to collide, too."""
-MOST_INTEGER_BITS = 4096
-DEEPEST = 100
-"""Containers inside of containers."""
-MOST_VALUES = 10_000_000
-"""Values in what a pickle holds; what stands in several places counts as often."""
+"""Distinct classes and functions named in a pickle."""
 
 DICT, SET, FROZENSET = "builtins.dict", "builtins.set", "builtins.frozenset"
 MAPPINGS = frozenset({DICT, "collections.OrderedDict"})
-OUTSIDE = "a reference to data outside of the pickle"
-"""The origin of placeholders for what a pickle refers to by an identifier: of a storage, in files of torch."""
+OUTSIDE = "a reference to data outside the pickle"
+"""The origin of placeholders for data outside the pickle, such as a storage of torch."""
 
 _STEPS_PER_PLACEHOLDER = 8  # by the memory that one takes
 _SHOWN = 160
@@ -56,20 +45,20 @@ _LOADERS = frozenset(
 
 
 class Refused(ValueError):
-    """A pickle holds what no honest one does; the message goes on from the name of the file."""
+    """A pickle contains something that no genuine one does; the message continues after the file name."""
 
     def __init__(self, message: str) -> None:
-        """Keep the message, which may hold text of the file, as a single line."""
+        """Keep the message, which may quote the file, as a single line."""
         super().__init__(" ".join(message.split()))
 
 
 class Placeholder:
-    """Stands for whatever a pickle names: a class, the result of calling it, an object of it. Does nothing.
+    """Stands for anything named in a pickle: a class, the result of a call, an object. Does nothing.
 
     Attributes:
         origin: the name in the pickle, such as ``torch.optim.adam.Adam``.
-        args: what the pickle calls it with.
-        state: what the pickle sets on it.
+        args: the arguments that the pickle calls it with.
+        state: the state that the pickle sets on it.
         items: pairs of a mapping, or members of a set.
     """
 
@@ -107,15 +96,15 @@ _Dict, _Set, _FrozenSet, _Outside = kind(DICT), kind(SET), kind(FROZENSET), kind
 
 
 class Unpickler(pickle._Unpickler):
-    """The standard library's unpickler in Python, with placeholders for all that it would import, call or hash.
+    """The standard library's unpickler, in Python, with placeholders for everything it would import, call or hash.
 
-    The one in C would fill its memo and reserve memory before anything can be refused.
+    The one in C would allocate memory before anything can be refused.
 
     Args:
         file: the pickle, seekable; it is left where the pickle ends.
 
     Attributes:
-        references: the identifiers of what lies outside of the pickle, as they came.
+        references: the identifiers of data outside the pickle, in order.
     """
 
     stack: list[Any]
@@ -132,10 +121,10 @@ class Unpickler(pickle._Unpickler):
         self.references: list[Any] = []
 
     def find_class(self, module: str, name: str) -> type[Placeholder]:
-        """Return the class of the placeholders of a name.
+        """Return the placeholder class of a name.
 
         Raises:
-            Refused: an honest file has no use for the name, or it is one too many.
+            Refused: no genuine file uses the name, or there are too many names.
         """
         origin = f"{_PYTHON_2.get(module, module)}.{name}"
         if origin not in self._kinds:
@@ -147,22 +136,22 @@ class Unpickler(pickle._Unpickler):
         return self._kinds[origin]
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return a placeholder of what a reference means; the class, where torch keeps a class's source beside it."""
+        """Return a placeholder of the referenced data; for a class with its source, as torch writes it, the class."""
         if isinstance(pid, tuple) and pid[:1] == ("module",) and len(pid) > 1 and isinstance(pid[1], type):
             return pid[1]
         self.references.append(pid)
         return _Outside((pid,))
 
     def get_extension(self, code: int) -> None:
-        """Refuse: an extension code means what some process registered.
+        """Refuse an extension code, whose meaning depends on the process.
 
         Raises:
             Refused: always.
         """
-        raise Refused(f"uses the extension code {code}")
+        raise Refused(f"contains the extension code {code}")
 
     def _place(self, named: Any, args: Any, items: Any = ()) -> None:
-        """Put a placeholder of a call on the stack, which keeps the arguments as they are."""
+        """Push the placeholder of a call, which keeps its arguments."""
         if not isinstance(named, type) or not isinstance(args, tuple):
             raise Refused("holds a call of something without a name, or without arguments")
         self._bounded.spend(_STEPS_PER_PLACEHOLDER + len(args))
@@ -212,105 +201,34 @@ class Unpickler(pickle._Unpickler):
     }
 
 
+def given(value: Placeholder) -> Any:
+    """Return the members or pairs in a container's arguments."""
+    inside = value.args[0] if value.args else ()
+    if not isinstance(inside, (list, tuple)):
+        raise Refused(f"holds a container made of {describe(inside)}")
+    return inside
+
+
 def pairs(value: Any) -> list[tuple[Any, Any]]:
-    """Return the raw keys and values of a mapping's placeholder; none where it is something else."""
+    """Return the raw keys and values of a mapping's placeholder; empty for anything else."""
     if not isinstance(value, Placeholder) or value.origin not in MAPPINGS:
         return []
-    return [*((key, item) for key, item in _given(value)), *value.items]
+    return [*((key, item) for key, item in given(value)), *value.items]
 
 
 def entries(value: Any) -> dict[str, Any]:
-    """Return the raw values of a mapping's placeholder under those of its keys that are text."""
+    """Return the raw values of a mapping's placeholder by key, for keys that are text."""
     return {key: item for key, item in pairs(value) if isinstance(key, str)}
 
 
 def describe(value: Any) -> str:
-    """Say what a raw value is, for a message."""
+    """Describe a raw value in a message."""
     origin = getattr(value, "origin", "") or type(value).__name__
     return " ".join(f"a {origin.removeprefix('builtins.')[:_SHOWN]}".split())
 
 
-class Plain:
-    """Makes plain dicts, lists, tuples and sets of what `Unpickler` left, of each object one."""
-
-    def __init__(self) -> None:
-        self._done: dict[int, tuple[Any, int]] = {}
-        self._kept: list[Any] = []
-        self._depth = self._values = self._tuple_parts = 0
-
-    def other(self, value: Any) -> Any:
-        """Make something of a placeholder that is no container; subclasses may call this object for what is in it."""
-        raise NotImplementedError
-
-    def __call__(self, value: Any) -> Any:
-        """Return the plain value.
-
-        Raises:
-            Refused: it contains itself, or is deeper or, written out, larger than any honest one.
-        """
-        self._values += 1
-        if value is None or isinstance(value, (int, float, complex, str, bytes)):
-            if isinstance(value, int) and value.bit_length() > MOST_INTEGER_BITS:
-                raise Refused(f"holds a number of more than {MOST_INTEGER_BITS} bits")
-            return value
-        if id(value) in self._done:
-            copy, values = self._done[id(value)]
-            if copy is self:
-                raise Refused("holds a container that contains itself")
-            self._values += values
-        else:
-            before = self._values
-            self._done[id(value)] = self, 0
-            self._kept.append(value)  # its id is in use from here on
-            self._depth += 1
-            if self._depth > DEEPEST:
-                raise Refused(f"holds containers in containers, more than {DEEPEST} deep")
-            copy = self._copied(value)
-            self._depth -= 1
-            self._done[id(value)] = copy, self._values - before
-        if self._values > MOST_VALUES:
-            raise Refused(f"holds more than {MOST_VALUES:,} values when written out")
-        return copy
-
-    def _copied(self, value: Any) -> Any:
-        origin = getattr(value, "origin", "")
-        if isinstance(value, (list, tuple)):
-            return type(value)([self(item) for item in value])
-        if isinstance(value, Placeholder) and origin in MAPPINGS:
-            return {self._key(key): self(item) for key, item in pairs(value)}
-        if isinstance(value, Placeholder) and origin in (SET, FROZENSET):
-            members = [self._key(member) for member in (*_given(value), *value.items)]
-            return set(members) if origin == SET else frozenset(members)
-        return self.other(value)
-
-    def _key(self, key: Any) -> Any:
-        key = self(key)
-        todo, parts = [key], 0
-        while todo:
-            part = todo.pop()
-            parts += 1
-            if isinstance(part, (tuple, frozenset)):
-                if parts + len(todo) + len(part) > MOST_KEY_PARTS:
-                    raise Refused(f"holds the key of a dictionary with more than {MOST_KEY_PARTS} values in it")
-                todo.extend(part)
-            elif isinstance(part, complex) or (isinstance(part, int) and part.bit_length() > MOST_KEY_BITS):
-                raise Refused("holds a number too large for the key of a dictionary")
-        self._tuple_parts += parts if parts > 1 else 0
-        if self._tuple_parts > MOST_TUPLE_PARTS:
-            raise Refused(f"holds more than {MOST_TUPLE_PARTS:,} values in tuples that are keys")
-        return key
-
-
-def _given(value: Placeholder) -> Any:
-    """Return the members or pairs that a container is called with."""
-    given = value.args[0] if value.args else ()
-    if not isinstance(given, (list, tuple)):
-        raise Refused(f"holds a container made of {describe(given)}")
-    return given
-
-
 class _Bounded:
-    """A binary file that gives what was asked for, or refuses before it reserves memory for it."""
+    """A binary file that refuses a read beyond its end before allocating memory."""
 
     def __init__(self, file: IO[bytes]) -> None:
         place = file.tell()
@@ -338,7 +256,7 @@ class _Bounded:
 
 
 def _is_hostile(origin: str) -> bool:
-    """Whether a pickle would name this to run something; nothing would run here, but the user should know."""
+    """Return whether a pickle names this only to run something, which the user should learn."""
     package, _, name = origin.partition(".")
     if package == "builtins":
         return name not in _INERT_BUILTINS

@@ -1,4 +1,4 @@
-"""Where in a checkpoint the tensors of a network may stand: as they are, in containers, behind prefixes.
+"""Find the tensors of a network in a checkpoint: at the top level, in containers, or behind prefixes.
 
 Training code wraps what it saves: DataParallel puts ``module.`` before every name, `torch.compile` ``_orig_mod.``,
 Lightning ``model.``; others put the tensors beside an optimiser, in ``{"state_dict": ...}`` or ``{"model": ...}``.
@@ -25,12 +25,12 @@ _AVERAGES_COUNTER = "n_averaged"
 
 @dataclass(frozen=True)
 class Found:
-    """Named tensors somewhere in a checkpoint.
+    """Named tensors at some place of a checkpoint, which may be the network's.
 
     Attributes:
-        place: the keys that lead to them; none for the checkpoint itself.
-        prefix: what was taken from the start of every name.
-        entries: the rest of the names, and the tensors.
+        place: the keys that lead to them; empty for the top level.
+        prefix: removed from the start of every name.
+        entries: the tensors by the rest of their names.
     """
 
     place: tuple[str, ...]
@@ -39,13 +39,13 @@ class Found:
 
     @property
     def where(self) -> str:
-        """Return place and prefix in words, with a space before; empty for the checkpoint as it is."""
+        """Describe place and prefix, with a leading space; empty for the top level without a prefix."""
         inside = f" in {shown(self.place)}" if self.place else ""
         return inside + (f" without '{self.prefix}'" if self.prefix else "")
 
 
 def unwrapped(content: Mapping[object, object]) -> Iterator[Found]:
-    """Find what may be a network's tensors: outer containers first, in each the whole names first."""
+    """Yield what may be a network's tensors: outer containers first, in each the full names first."""
     places: list[tuple[tuple[str, ...], Mapping[object, object]]] = [((), content)]
     for place, entries in places:  # which grows meanwhile
         if any(isinstance(name, str) and isinstance(value, (Tensor, np.ndarray)) for name, value in entries.items()):
@@ -58,7 +58,7 @@ def unwrapped(content: Mapping[object, object]) -> Iterator[Found]:
 
 
 def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) -> Iterator[Found]:
-    """The names as they are, then without what stands before all of them, up to their first dots."""
+    """Yield the full names, then without the prefixes that all names share."""
     prefix = ""
     yield Found(place, prefix, entries)
     entries = {name: value for name, value in entries.items() if name != _AVERAGES_COUNTER}
@@ -73,11 +73,11 @@ def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) 
 
 
 def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
-    """The parts of the tensors that stand behind a prefix which not all of them have.
+    """Yield the tensors behind prefixes that only some names have.
 
     Args:
-        found: all of them.
-        name: a tensor that the network has.
+        found: all tensors.
+        name: of a tensor of the network.
     """
     ending = f".{name}"
     prefixes = [str(one).removesuffix(name) for one in found.entries if isinstance(one, str) and one.endswith(ending)]
@@ -89,7 +89,7 @@ def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
 
 
 def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Placeholder]]:
-    """Entries of a checkpoint that are whole pickled modules, with their names."""
+    """Return the entries of a checkpoint that are whole pickled modules, with their names."""
     return [
         (str(name), value)
         for name, value in content.items()
@@ -101,7 +101,7 @@ def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Placeho
 
 
 def whole_module(module: Placeholder, file: str, place: tuple[str, ...] = ()) -> str:
-    """Explain what a whole pickled module is, and how to get its tensors."""
+    """Explain how to get the tensors of a whole pickled module."""
     return (
         f"holds a whole pickled object ({module.origin[:80]}){f' in {shown(place)}' if place else ''} and not named "
         "tensors; where its code can be imported and you trust it, run in Python: "
@@ -110,7 +110,7 @@ def whole_module(module: Placeholder, file: str, place: tuple[str, ...] = ()) ->
 
 
 def several(fitting: list[Found], network: str, file: str) -> str:
-    """Explain that more than one part of a checkpoint fits, and how to choose."""
+    """Explain that several parts of a checkpoint fit, and how to choose one."""
     places = ", ".join(f"'{'.'.join(found.place)}'" if found.place else "the file itself" for found in fitting)
     return f"holds {network} {len(fitting)} times, with other numbers: in {places}; save the one you mean: " + (
         f"torch.save(torch.load('{file}'){_keys(fitting[-1].place)}, 'tensors.pth')"
@@ -118,7 +118,7 @@ def several(fitting: list[Found], network: str, file: str) -> str:
 
 
 def one_part(parts: list[Found], network: str, file: str) -> str:
-    """Explain that a part of the tensors fits, and how to keep that alone."""
+    """Explain that only a part of the tensors fits, and how to extract it."""
     prefixes = " and ".join(f"'{found.prefix}'" for found in parts)
     prefix = parts[0].prefix
     return (
@@ -130,7 +130,7 @@ def one_part(parts: list[Found], network: str, file: str) -> str:
 
 
 def shown(place: tuple[str, ...]) -> str:
-    """The keys that lead to a place, for a message."""
+    """Return the keys of a place in a message."""
     return "'" + ".".join(key[:40] for key in place) + "'"
 
 

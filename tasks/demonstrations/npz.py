@@ -1,4 +1,4 @@
-"""Reading ``.npz`` files of plain arrays in memory and time that the file's own size bounds."""
+"""Read ``.npz`` files of plain arrays, with memory and time limited by the size of the file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DAMAGE = (
 
 
 class BrokenArchive(TaskError):
-    """A file is no ``.npz`` of plain arrays; the message is the reason alone, without the file's name."""
+    """A file is not an ``.npz`` of plain arrays; the message is the reason only, without the file name."""
 
 
 class _Header(NamedTuple):
@@ -62,7 +62,7 @@ def read_arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The files in an archive of so many bytes, under the names of their arrays.
+    """Return the files in an archive of ``size`` bytes, by the names of their arrays.
 
     Raises:
         BrokenArchive: one of them cannot be an array that numpy wrote, or together they are too large.
@@ -113,6 +113,6 @@ def _header(stream: io.BytesIO) -> _Header:
 
 
 def _reason(error: BaseException) -> str:
-    """A line for what the standard library's readers raise."""
+    """Return one line for an error of the standard library's readers."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

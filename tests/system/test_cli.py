@@ -239,7 +239,7 @@ def test_encoders_are_listed_and_chosen_by_a_pattern(bench):
 def test_the_doctor_says_what_is_there_and_what_mends_the_rest(bench, tmp_path):
     done = bench("doctor")
     assert done.stderr == ""
-    rows = {line[5:].split("  ")[0].strip(): line for line in done.stdout.splitlines()}
+    rows = {line[8:].split("  ")[0].strip(): line for line in done.stdout.splitlines()}
     assert {"Python", "numpy", "CPU", "OpenGL", "cache", "device"} <= rows.keys()
     assert rows["OpenGL"].startswith("ok")
     assert rows["weights rrl"].endswith("-> bench weights fetch rrl")

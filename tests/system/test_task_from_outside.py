@@ -62,18 +62,11 @@ def run_folder(folder):
 
 
 def test_it_is_checked_trained_probed_adapted_to_and_reported(small, own, tmp_path):
-    done = small(
-        ["tasks", "check", TASK],
-        ["run", *own],
-        ["probe", *own],
-        ["report", "runs"],
-        ["demos", "collect", "--task", TASK, "--out", "push.npz"],
-    )
+    done = small(["tasks", "check", TASK], ["run", *own], ["probe", *own], ["report", "runs"])
     assert "ok  the same seed gives the same episode in any slot" in done.stdout
     assert "of 10 episodes succeed" in done.stdout
     assert NAME in done.stdout
     assert "1 of 1 run usable" in done.stdout
-    assert (tmp_path / "push.npz").exists()
     assert list((tmp_path / "runs" / "probe").glob(f"*/{NAME}.json"))
     assert "push ball" in (tmp_path / "runs" / "report" / "report.html").read_text()
     identity, config = (
@@ -86,8 +79,15 @@ def test_it_is_checked_trained_probed_adapted_to_and_reported(small, own, tmp_pa
 
 
 @pytest.mark.slow
-def test_stage_2_adapts_to_it(small, own, tmp_path):
-    done = small(["adapt", "--task", TASK])
+def test_demonstrations_are_collected_and_cloned_and_stage_2_adapts_to_it(small, own, tmp_path):
+    source = ["--set", "demonstrations.source=push.npz"]
+    done = small(
+        ["demos", "collect", "--task", TASK, "--out", "push.npz"],
+        ["run", *own, *source],
+        ["tasks", "show", TASK, "--out", "push.png"],
+        ["adapt", "--task", TASK],
+    )
+    assert (tmp_path / "push.png").exists()
     assert "held-out PSNR" in done.stdout
     (card,) = (tmp_path / "runs" / "adapt" / NAME).glob("*/card.json")
     identity = json.loads(card.with_name("identity.json").read_text())

@@ -1,1 +1,1 @@
-"""Demonstrations and policies that others published, read without running anything in their files."""
+"""Read demonstrations and policies published by others, without running anything in their files."""

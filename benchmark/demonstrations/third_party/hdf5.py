@@ -55,7 +55,7 @@ class Recorded(NamedTuple):
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Whether a file begins as HDF5 does.
+    """Return whether a file starts with the signature of HDF5.
 
     Raises:
         OSError: it cannot be read.
@@ -110,7 +110,7 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _episode_numbers(file: h5py.File) -> list[int]:
-    """Numbers of Minari's groups, in order."""
+    """Return the numbers of Minari's episode groups, in order."""
     found = (re.fullmatch(r"episode_(\d{1,9})", name) for name in file)
     return sorted(int(match.group(1)) for match in found if match)
 
@@ -131,7 +131,7 @@ def _minari_episode(group: h5py.Group, state_names: Sequence[str]) -> dict[str, 
 
 
 def _minari_state(group: h5py.Group, name: str) -> npt.NDArray[np.float64]:
-    """One quantity of an episode's initial state, from wherever Minari's versions kept it."""
+    """Return one quantity of an episode's initial state, from where any version of Minari keeps it."""
     option = f"options/initial_state_dict/{name}"
     if option in group.attrs:
         return np.asarray(group.attrs[option], np.float64)
@@ -145,7 +145,7 @@ def _minari_state(group: h5py.Group, name: str) -> npt.NDArray[np.float64]:
 
 
 def _d4rl_stops(file: h5py.File) -> list[int]:
-    """One past the last step of each whole episode; steps after the last of them belong to none."""
+    """Return one past the last step of each complete episode; later steps are ignored."""
     steps = _dataset(file, "actions").shape[0]
     if not 0 < steps <= _MOST_STEPS:
         raise DemonstrationError(f"{steps:,} steps; expected 1 to {_MOST_STEPS:,}")
@@ -177,7 +177,7 @@ def _rows(
     flat: bool = False,
     steps: int | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Rows of an array of numbers, (stop - start, ...) float64.
+    """Return rows of an array of numbers, (stop - start, ...) float64.
 
     Args:
         parent: where the array is.
@@ -201,10 +201,10 @@ def _rows(
 
 
 def _dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
-    """An array of numbers that lies in the file itself.
+    """Return an array of numbers in the file itself.
 
     Raises:
-        DemonstrationError: it is something else, or its content lies in other files.
+        DemonstrationError: it is something else, or its content is in other files.
     """
     import h5py
 
@@ -230,7 +230,7 @@ def _group(parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def _leads_to(parent: h5py.Group, path: str) -> bool:
-    """Whether a path leads to something in this file, by hard links alone: others can lead out of it."""
+    """Return whether a path exists in this file through hard links only; other links can leave the file."""
     import h5py
 
     group: Any = parent

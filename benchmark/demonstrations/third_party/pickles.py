@@ -1,6 +1,6 @@
-"""Demonstrations and policies of this field are published as pickles; here their arrays are read, and nothing runs.
+"""Read the arrays of published pickles, demonstrations and policies, without running anything in them.
 
-`encoders.weights.unpickling` says how: loading a pickle in the usual way runs whatever it asks for.
+Loading a pickle in the usual way runs whatever it asks for; `encoders.weights.unpickling` does not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHOWN = 160
 
 
 class PickleError(DemonstrationError):
-    """A pickle is broken, or holds more than plain arrays; nothing in it has run."""
+    """A pickle is damaged or contains more than plain arrays; nothing in it has run."""
 
 
 def load_plain(path: str | Path) -> Any:
@@ -38,10 +38,10 @@ def load_plain(path: str | Path) -> Any:
     Byte strings of Python 2 come back as str.
 
     Returns:
-        The same built from dict, list, tuple, set, numbers, str, bytes and arrays.
+        Its content as dict, list, tuple, set, numbers, str, bytes and arrays.
 
     Raises:
-        PickleError: the pickle names anything else (the message says what), or is broken; nothing in it has run.
+        PickleError: the pickle is damaged or names anything else; nothing in it has run.
     """
     with _explained(path) as file:
         return _Arrays(file.getbuffer().nbytes)(Unpickler(file).load())
@@ -51,7 +51,7 @@ def load_mjrl_policy(path: str | Path) -> Expert:
     """Read the arrays of a pickled mjrl policy: an ``MLP`` with tanh layers, of any torch version.
 
     Raises:
-        PickleError: the pickle is broken, or no such policy; nothing in it has run.
+        PickleError: the pickle is damaged or not such a policy; nothing in it has run.
 
     Source: ``gaussian_mlp.py`` and ``fc_network.py`` of mjrl, and DexMV's copy (``tpi``); layouts ``fc0, fc1, ...`` and
     ``fc_layers``.
@@ -63,7 +63,7 @@ def load_mjrl_policy(path: str | Path) -> Expert:
 
 @contextmanager
 def _explained(path: str | Path) -> Iterator[io.BytesIO]:
-    """Give the content of a file, and turn whatever goes wrong with it into one line."""
+    """Provide the content of a file, and turn every error about it into one line."""
     unreadable = why_unreadable(expanded(path))
     if unreadable:
         raise PickleError(f"{path}: {unreadable}; give the path of a pickle")
@@ -89,7 +89,7 @@ def _content(path: Path) -> bytes:
 
 
 class _Arrays(Contents):
-    """Plain values and numpy arrays, of numbers or text; everything else is refused."""
+    """Plain values and numpy arrays of numbers or text; refuses everything else."""
 
     def other(self, value: Any) -> Any:
         """Return the array, numpy scalar or bytes that a placeholder stands for."""
@@ -150,7 +150,7 @@ def _attributes(value: Any, what: str) -> dict[str, Any]:
 
 
 def _layers(modules: Any) -> list[Any]:
-    """The linear layers in order, from ``fc_layers`` or ``fc0, fc1, ...``; other layers are refused."""
+    """Return the linear layers in order, from ``fc_layers`` or ``fc0, fc1, ...``; refuse other layers."""
     inside = entries(modules)
     if set(inside) == {"fc_layers"}:
         numbered = entries(_attributes(inside["fc_layers"], "fc_layers")["_modules"])

@@ -1,4 +1,4 @@
-"""Demonstrations that others published, of the tasks of Adroit: DAPG's pickles, D4RL's and Minari's HDF5 files."""
+"""Import published demonstrations of the Adroit tasks: DAPG's pickles, and HDF5 files of D4RL and Minari."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .pickles import load_plain
 def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
     """Read a DAPG demonstration file (``hammer-v0_demos.pickle`` and so on).
 
-    Observations and rewards are the file's (dense rewards); goal flags are unknown and off until
-    `rollout.replay` makes all three again, as the paper does.
+    Observations and rewards (dense) are the file's; goal flags are off until `tasks.demonstrations.rollout.replay`
+    computes all three again, as the paper does.
 
     Args:
         path: the pickle; nothing in it is run.
@@ -30,7 +30,7 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
         episodes: how many to keep, from the start; the number of the paper by default.
 
     Raises:
-        DemonstrationError: the file is refused, broken, of another task, or too short.
+        DemonstrationError: the file is refused, damaged, of another task, or too short.
 
     Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
     """
@@ -70,7 +70,7 @@ def _check_recorded(task_name: str, source: str) -> None:
 def _imported(
     source: str, path: str | Path, task_name: str, recorded: Sequence[Any], in_file: int, episodes: int | None
 ) -> Demonstrations:
-    """Demonstrations of the first recorded episodes of a file."""
+    """Return the first recorded episodes of a file as demonstrations."""
     wanted = card_of(task_name).demonstrations if episodes is None else episodes
     if not 1 <= wanted <= in_file:
         raise DemonstrationError(

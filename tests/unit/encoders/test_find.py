@@ -196,7 +196,7 @@ def test_a_malicious_pickle_is_refused_without_running(tmp_path, by):
     ("content", "message"),
     [
         ([torch.zeros(1)], "holds a list"),
-        ({"state": {"a": torch.zeros(1)}}, "state no tensors"),
+        ({"state": {"a": torch.zeros(1)}}, "not tensors: state"),
         ({"epoch": 3}, "epoch"),
     ],
 )

@@ -295,7 +295,7 @@ def test_a_file_got_by_hand_becomes_usable(bench, monkeypatch, cache, tmp_path):
 def test_without_a_network_the_command_for_a_file_got_by_hand_is_named(bench, monkeypatch, cache):
     official(monkeypatch, cache, put=False)
     done = bench("weights", "fetch", "rrl")
-    refused(done, r"w\.pth could not be fetched: http://127\.0\.0\.1:9/w\.pth .*`bench weights import rrl FILE`")
+    refused(done, r"w\.pth could not be downloaded: http://127\.0\.0\.1:9/w\.pth .*`bench weights import rrl FILE`")
 
 
 def test_nothing_to_verify_is_said(bench):
@@ -316,7 +316,7 @@ def test_the_list_has_every_official_file(bench, monkeypatch, cache):
     ("arguments", "pattern"),
     [
         (["fetch", "rlr"], "unknown encoder 'rlr': did you mean 'rrl'"),
-        (["fetch", "random"], "no official weights to fetch"),
+        (["fetch", "random"], "needs no weights, so there is nothing to fetch"),
         (["fetch", "hindex", "--task", "juggle"], "no official weights for task 'juggle'"),
         (["import", "rrl", "nowhere.pth"], "cannot import nowhere.pth: no such file"),
         (["import", "rrl"], "Missing argument"),

@@ -144,7 +144,7 @@ def test_a_damaged_file_is_said_in_one_line(demonstrations, pen_with_images, cap
     path = cache_path(demonstrations, MADE_BY)
     path.write_bytes(path.read_bytes()[:-5])
     pairs(demonstrations, pen_with_images, Colours())
-    assert caplog.messages == [f"{path} is damaged (its content is another than was written); it is made anew"]
+    assert caplog.messages == [f"{path} is damaged (its content is not what was written); it is made anew"]
 
 
 def test_a_file_of_before_digests_is_found_and_gets_one(demonstrations, pen_with_images, caplog):

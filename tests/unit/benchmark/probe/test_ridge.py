@@ -213,5 +213,5 @@ def test_encoders_are_compared_on_the_same_frames_only(generator):
     assert 0.0 < ahead.low < ahead.value < ahead.high
     assert ahead == compare(seeing, blind, bootstrap_generator(0))["target"]
     other = score(frames({"target": target + 1.0 + features[:, 1:2]}), features, generator)
-    with pytest.raises(ConfigError, match="other frames"):
+    with pytest.raises(ConfigError, match="of different frames"):
         compare(seeing, other, bootstrap_generator(0))

@@ -133,7 +133,7 @@ def test_a_programming_error_in_a_worker_names_itself():
 
 def test_seeds_and_states_do_not_mix(pen_without_images):
     state = tasks.make("pen").initial_state(0)
-    with pytest.raises(TaskError, match="either all from seeds or all from states"):
+    with pytest.raises(TaskError, match="must all start from seeds, or all from states"):
         pen_without_images.begin([0, 1], [3, state])
 
 

@@ -73,7 +73,7 @@ def test_a_broken_download_is_resumed(server, cache, publish):
 def test_a_later_fetch_resumes_too(server, cache, publish):
     publish()
     server.faults["w.pth"] = "cut"
-    with pytest.raises(WeightsMissing, match=r"w\.pth could not be fetched"):
+    with pytest.raises(WeightsMissing, match=r"w\.pth could not be downloaded"):
         fetch("rrl")
     assert not (cache / "weights/rrl/w.pth").exists()
     with pytest.raises(WeightsMissing, match="no official weights"):
@@ -256,7 +256,7 @@ def test_a_page_that_refuses_is_one_line(server, drive, tmp_path):
 def test_files_on_google_drive_are_held_to_what_is_published(name, server, drive, cache):
     server.files["drive"] = b"weights"
     if name == "r3m":  # of which an md5 is published
-        with pytest.raises(WeightsInvalid, match="md5 is another than the published aa8e41a52670"):
+        with pytest.raises(WeightsInvalid, match="md5 differs from the published aa8e41a52670"):
             fetch(name, check=nothing)
     else:
         assert fetch(name, accept_licence=True, check=nothing).read_bytes() == b"weights"

@@ -55,8 +55,8 @@ def patched(path, local, central, value):
     ("local", "central", "value", "message"),
     [
         (6, 8, b"\x01\x00", "pen-v0.pth is encrypted; unpack it"),
-        (8, 10, b"\x61\x00", "compressed by method 97, which is not read"),
-        (22, 24, b"\xff\xff\xff\xf0", "pen-v0.pth has 4,043,309,055 bytes, and such a weights file at most"),
+        (8, 10, b"\x61\x00", "compressed by the unsupported method 97"),
+        (22, 24, b"\xff\xff\xff\xf0", "pen-v0.pth has 4,043,309,055 bytes; such a weights file has at most"),
         (14, 16, b"\x00\x00\x00\x00", "is damaged (BadZipFile: Bad CRC-32"),
     ],
 )

@@ -149,7 +149,7 @@ def test_damage_is_said_in_one_line(folder, caplog):
     converted.write_bytes(converted.read_bytes()[:-1])
     convert.tensors(path)
     (line,) = caplog.messages
-    assert line == f"{converted} is damaged (its content is another than was written); it is made anew from w.pth"
+    assert line == f"{converted} is damaged (its content is not what was written); converting it again from w.pth"
 
 
 def test_a_conversion_of_before_digests_is_made_anew(folder, reads, caplog):
