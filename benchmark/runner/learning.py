@@ -38,6 +38,9 @@ from .resume import Committed, resume
 
 BEFORE_EVERYTHING = UNTRAINED - 1
 
+FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
+"""Packages whose version may change features; a backend and a quality of rendering may add to them."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -141,9 +144,7 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         "group": config.rollout.group,
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
-        "versions": package_versions(
-            ("mujoco", "torch", "torchvision", "timm", *libraries, *DRAWINGS[config.rollout.quality].packages)
-        ),
+        "versions": package_versions((*FEATURE_PACKAGES, *libraries, *DRAWINGS[config.rollout.quality].packages)),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)
