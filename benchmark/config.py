@@ -15,7 +15,7 @@ import encoders
 import tasks
 from encoders.errors import EncoderError
 from encoders.registration import is_file
-from tasks.cards import Pack, TaskCard
+from tasks.cards import CARDS, Pack, TaskCard
 from tasks.errors import TaskError
 from tasks.rendering.qualities import Quality
 
@@ -284,6 +284,8 @@ class RunConfig(Configuration):
         try:
             if isinstance(task, str) and is_file(task):
                 task = task_files.name_of(task)
+            elif isinstance(file, str) and task in CARDS:
+                raise ConfigError("task_file is found from --task path/to/file.py:Class; leave it out")
             elif isinstance(file, str) and task not in tasks.names():
                 task_files.load(file)
             found = task_files.source(task) if task in tasks.names() else task_files.Source("", None, None)

@@ -6,12 +6,15 @@ need to find it again is its `Source`.
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tasks
 from encoders import plugin_file
 from encoders.registration import is_file
+from encoders.weights.files import file_sha256
 from tasks import registration
 from tasks.cards import CARDS
 from tasks.errors import TaskError, UnknownTask
@@ -26,7 +29,7 @@ class Source(NamedTuple):
     Attributes:
         name: of the task.
         file: ``/path/to/file.py:Class``; None for a task that is built in or installed.
-        sha256: of the file, and of the modules beside it that it imports.
+        sha256: of the file, of the modules beside it that it imports, and of its data files.
     """
 
     name: str
@@ -42,12 +45,14 @@ def load(text: str) -> type[Task]:
 
     Raises:
         UnknownTask: there is no such file or class.
-        TaskError: the file cannot be imported, the class has no card, or its name belongs to another task.
+        TaskError: the file cannot be imported, the class has no card, its name belongs to another task, or one of its
+            data files is missing.
     """
     from tasks.base import Task
 
     kind = plugin_file.Kind("task", Task, registration, TaskError, UnknownTask, _without_card)
     found: type[Task] = plugin_file.load(text, kind)
+    found.plugin_sha256 = _with_data_files(found)
     registration.register(found.card.name, found)  # one from a module beside the file is not registered yet
     return found
 
@@ -108,6 +113,19 @@ def identity(name: str) -> dict[str, Any]:
     """Return what the identity of a result says of the file that its task came from; nothing without a file."""
     digest = tasks.plugin_sha256(name)
     return {} if digest is None else {"task_plugin_sha256": digest}
+
+
+def _with_data_files(kind: type[Task]) -> str | None:
+    """Return the hash of a class's file, with its data files where it has any."""
+    folder = Path(str(kind.plugin_file)).parent
+    digest = hashlib.sha256(str(kind.plugin_sha256).encode())
+    for pattern in kind.data_files:
+        files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+        if not files:
+            raise TaskError(f"task '{kind.card.name}': no file {folder / pattern}; expected what data_files names")
+        for path in files:
+            digest.update(f" {path.relative_to(folder).as_posix()} {file_sha256(path)}".encode())
+    return digest.hexdigest() if kind.data_files else kind.plugin_sha256
 
 
 def _without_card(kind: type[Any]) -> str:

@@ -77,9 +77,9 @@ def fetch(
         WeightsInvalid: the downloaded file is not the official one.
     """
     card = _card(name)
-    wanted = _of_task(card, task)
+    sources = _of_task(card, task)
     licences.require(card, accept=accept_licence)
-    for source in wanted:
+    for source in sources:
         path = cached_path(card, source)
         if os.path.isfile(path):
             weights.checked_sha256(card, source, path)
@@ -89,7 +89,7 @@ def fetch(
             raise WeightsMissing(
                 f"encoder '{name}': {source.filename} cannot be downloaded by a command; {_by_hand(card, source)}"
             )
-    return cached_path(card, wanted[0]) if len(wanted) == 1 else cached_path(card, wanted[0]).parent
+    return cached_path(card, sources[0]) if len(sources) == 1 else cached_path(card, sources[0]).parent
 
 
 def import_file(
@@ -124,23 +124,23 @@ def import_file(
     unreadable = why_unreadable(path)
     if unreadable not in ("", IS_A_FOLDER):
         raise WeightsMissing(f"encoder '{name}': cannot import {path}: {unreadable}; give the file that you downloaded")
-    wanted = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
+    sources = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
     licences.require(card, accept=accept_licence)
     check = check or _makes_encoder(card)
     if unreadable:
         inside = {entry.name: entry for entry in sorted(path.rglob("*")) if entry.is_file()}
-        return [_import(card, *pair, check) for pair in _matching(card, wanted, inside, path)]
+        return [_import(card, *pair, check) for pair in _matching(card, sources, inside, path)]
     if archives.is_archive(path):
-        return _import_archive(card, wanted, path, check)
-    named = [source for source in wanted if source.filename == path.name]
+        return _import_archive(card, sources, path, check)
+    by_name = [source for source in sources if source.filename == path.name]
     if card.files_needed == 1:
-        named = named or [source for source in wanted if Path(source.filename).suffix == path.suffix]
-    elif len(wanted) > 1 and not named:
+        by_name = by_name or [source for source in sources if Path(source.filename).suffix == path.suffix]
+    elif len(sources) > 1 and not by_name:
         raise WeightsMissing(
-            f"encoder '{name}': has one official file a task, and {path.name} is the name of none; "
-            f"say which it is with --task, or give it its name, such as {wanted[0].filename}"
+            f"encoder '{name}': has one official file per task, and {path.name} is the name of none; "
+            f"say which one with --task, or rename it, for example to {sources[0].filename}"
         )
-    return [_import(card, (named or wanted)[0], path, check)]
+    return [_import(card, (by_name or sources)[0], path, check)]
 
 
 def verify(name: str) -> list[Verified]:
@@ -153,18 +153,18 @@ def verify(name: str) -> list[Verified]:
         WeightsInvalid: one is not the official file.
     """
     card = _card(name)
-    found = []
+    verified = []
     for source in card.sources:
         path = cached_path(card, source)
         if os.path.isfile(path):
-            how = _held_to(card, source)
-            found.append(Verified(path, weights.checked_sha256(card, source, path), how))
-    if not found:
+            how = _checked_against(card, source)
+            verified.append(Verified(path, weights.checked_sha256(card, source, path), how))
+    if not verified:
         raise WeightsMissing(
             f"encoder '{name}': none of its official files is in {cached_path(card, card.sources[0]).parent}; "
             f"run `bench weights fetch {name}`"
         )
-    return found
+    return verified
 
 
 def path(name: str, task: str | None = None) -> Path:
@@ -177,15 +177,15 @@ def path(name: str, task: str | None = None) -> Path:
     """
     card = _card(name)
     cached = [source for source in card.sources if card.files_needed == 1 and os.path.isfile(cached_path(card, source))]
-    wanted = cached[:1] or _of_task(card, task)
-    if len(wanted) > 1:
+    sources = cached[:1] or _of_task(card, task)
+    if len(sources) > 1:
         raise WeightsMissing(
-            f"encoder '{name}': has {len(wanted)} official files, one a task; name the task with --task"
+            f"encoder '{name}': has {len(sources)} official files, one per task; choose one with --task"
         )
-    found = cached_path(card, wanted[0])
-    if not os.path.isfile(found):
-        raise WeightsMissing(f"encoder '{name}': no official weights at {found}; run `bench weights fetch {name}`")
-    return found
+    file = cached_path(card, sources[0])
+    if not os.path.isfile(file):
+        raise WeightsMissing(f"encoder '{name}': no official weights at {file}; run `bench weights fetch {name}`")
+    return file
 
 
 def _card(name: str) -> Card:
@@ -200,16 +200,16 @@ def _of_task(card: Card, task: str | None) -> list[Source]:
     per_task = any(source.task is not None for source in card.sources)
     if task is None or not per_task:
         return list(card.sources) if per_task else [card.sources[0]]
-    found = [source for source in card.sources if source.task in (None, task)]
-    if not found:
+    sources = [source for source in card.sources if source.task in (None, task)]
+    if not sources:
         known = ", ".join(str(source.task) for source in card.sources)
         raise WeightsMissing(f"encoder '{card.name}': has no official weights for task '{task}'; it has: {known}")
-    return found
+    return sources
 
 
 def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) -> None:
-    tried: list[str] = []
-    wrong = ""
+    failures: list[str] = []
+    wrong_file = ""
     staged_at = {url: _staging(card, source, url) for url in (source.url, *source.mirrors)}
     try:
         for url, staged in staged_at.items():
@@ -217,11 +217,11 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
                 download(url, staged, progress, size=source.size)
                 _accept(card, source, staged, check)
             except CannotFetch as error:
-                tried.append(str(error))
+                failures.append(str(error))
             except WeightsInvalid as error:
                 forget(staged)
-                wrong = str(error)
-                tried.append(f"{url} (not the official file)")
+                wrong_file = str(error)
+                failures.append(f"{url} (not the official file)")
             else:
                 for each in staged_at.values():
                     forget(each)
@@ -231,13 +231,13 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
             progress.close()
         for staged in staged_at.values():
             _tidy(staged)
-    places = "; ".join(tried)
-    if wrong:
+    reasons = "; ".join(failures)
+    if wrong_file:
         raise WeightsInvalid(
-            f"encoder '{card.name}': no address has the official file: {places}; nothing was kept ({wrong})"
+            f"encoder '{card.name}': no address has the official file: {reasons}; nothing was kept ({wrong_file})"
         )
     raise WeightsMissing(
-        f"encoder '{card.name}': {source.filename} could not be downloaded: {places}; with a network, run `bench "
+        f"encoder '{card.name}': {source.filename} could not be downloaded: {reasons}; with a network, run `bench "
         f"weights fetch {card.name}` again, or get it elsewhere and run `{_import_command(card, source)}`"
     )
 
@@ -267,12 +267,12 @@ def _import_stream(card: Card, source: Source, stream: archives.Readable, check:
         _tidy(staged)
 
 
-def _import_archive(card: Card, wanted: list[Source], path: Path, check: Check) -> list[Path]:
+def _import_archive(card: Card, sources: list[Source], path: Path, check: Check) -> list[Path]:
     """Import the members with official names; nothing else is unpacked, and no name in the archive becomes a path."""
     imported: list[Path] = []
     archives.read_members(
         path,
-        choose=lambda members: _matching(card, wanted, members, path),
+        choose=lambda members: _matching(card, sources, members, path),
         use=lambda source, stream: imported.append(_import_stream(card, source, stream, check)),
         limit=lambda source: source.size or _ALWAYS_ALLOWED + _MOST_COPIES * 4 * card.parameters,
     )
@@ -285,19 +285,19 @@ def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
     Raises:
         WeightsInvalid: it is not the official one.
     """
-    target, digest = cached_path(card, source), file_sha256(staged)
-    what = weights.not_as_published(source, staged, digest)
-    if not what and source.size not in (None, staged.stat().st_size):
-        what = f"it has {staged.stat().st_size} bytes, expected {source.size}"
+    path, digest = cached_path(card, source), file_sha256(staged)
+    difference = weights.not_as_published(source, staged, digest)
+    if not difference and source.size not in (None, staged.stat().st_size):
+        difference = f"it has {staged.stat().st_size} bytes, expected {source.size}"
     record = weights.first_use_record(card, source)
     recorded = weights.recorded_sha256(card, source)
-    if not what and recorded not in (None, digest):
-        what = (
+    if not difference and recorded not in (None, digest):
+        difference = (
             f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}...; "
             f"if its authors replaced it, delete {record}"
         )
-    if what:
-        raise WeightsInvalid(f"encoder '{card.name}': this is not the official {source.filename}: {what}")
+    if difference:
+        raise WeightsInvalid(f"encoder '{card.name}': this is not the official {source.filename}: {difference}")
     if source.sha256 is None:
         try:
             check(staged)
@@ -306,12 +306,12 @@ def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
                 f"encoder '{card.name}': this is not the official {source.filename}: {error}".replace(f"{staged}", "it")
             ) from error
     try:
-        staged.replace(target)
+        staged.replace(path)
     except OSError as error:
-        raise cannot_write(target, error) from error
+        raise cannot_write(path, error) from error
     forget(staged)
-    weights.checked_sha256(card, source, target, digest)
-    return target
+    weights.checked_sha256(card, source, path, digest)
+    return path
 
 
 def _makes_encoder(card: Card) -> Check:
@@ -338,17 +338,17 @@ def _tidy(staged: Path) -> None:
         staged.parent.parent.rmdir()
 
 
-def _matching(card: Card, wanted: Iterable[Source], inside: Mapping[str, T], where: Path) -> list[tuple[Source, T]]:
-    found = [(source, inside[source.filename]) for source in wanted if source.filename in inside]
-    if not found:
+def _matching(card: Card, sources: Iterable[Source], members: Mapping[str, T], place: Path) -> list[tuple[Source, T]]:
+    matches = [(source, members[source.filename]) for source in sources if source.filename in members]
+    if not matches:
         raise WeightsMissing(
-            f"encoder '{card.name}': nothing in {where} has the name of an official file; "
-            f"expected {', '.join(source.filename for source in wanted)}"
+            f"encoder '{card.name}': nothing in {place} has the name of an official file; "
+            f"expected {', '.join(source.filename for source in sources)}"
         )
-    return found
+    return matches
 
 
-def _held_to(card: Card, source: Source) -> str:
+def _checked_against(card: Card, source: Source) -> str:
     if source.sha256 is not None:
         return "published sha256"
     if os.path.isfile(weights.first_use_record(card, source)):

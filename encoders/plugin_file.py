@@ -75,7 +75,7 @@ def load(text: str, kind: Kind) -> type[Any]:
     module = _import(path, kind)
     classes = {one.__name__: one for one in kind.registration.registered_in(module.__name__).values()}
     if not class_name and len(classes) == 1:
-        return next(iter(classes.values()))
+        class_name = next(iter(classes))
     found = module.__dict__.get(class_name) if class_name else None
     if found is None:
         raise kind.unknown(f"{kind.noun} '{text}': no class '{class_name}' in {path}: {suggest(class_name, classes)}")
@@ -86,9 +86,9 @@ def load(text: str, kind: Kind) -> type[Any]:
         )
     if remedy := kind.unnamed(found):
         raise kind.error(f"{kind.noun} '{text}': the class has no name; write {remedy} in {path}")
-    if found.__module__ != module.__name__:  # the plug-in has it from a module beside it
-        found.plugin_file, found.plugin_sha256 = str(path), module.__dict__["plugin_sha256"]  # type: ignore[attr-defined]
-    return found
+    loaded: type[Any] = found
+    loaded.plugin_file, loaded.plugin_sha256 = str(path), module.__dict__["plugin_sha256"]
+    return loaded
 
 
 def _import(path: Path, kind: Kind) -> ModuleType:

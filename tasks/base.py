@@ -100,12 +100,15 @@ class Task(ABC):
     Attributes:
         card: every number of the task; a class with a card of its own is registered under the card's name.
         subject: what the scene is about.
+        data_files: files beside the class's own that it reads, such as ``scene.xml`` and ``meshes/*.stl``; part of the
+            hash of a task from a file.
         plugin_file: the file the class came from, if loaded as ``file.py:Class``.
-        plugin_sha256: the hash of that file.
+        plugin_sha256: the hash of that file, of the modules beside it that it imports, and of its data files.
     """
 
     card: ClassVar[TaskCard]
     subject: ClassVar[Subject]
+    data_files: ClassVar[tuple[str, ...]] = ()
     plugin_file: ClassVar[str | None] = None
     plugin_sha256: ClassVar[str | None] = None
     field_name: ClassVar[Literal["body_pos", "body_quat"] | None] = None

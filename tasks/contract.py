@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CHECKS = (
     "the card's numbers fit together",
+    "the scene's files are part of the hash",
     "the scene has the camera, actuators and names that card and subject say",
     "observation, proprioception, reward and flags have their shapes and types, and are finite",
     "a reading does not change with later steps",
@@ -52,6 +54,7 @@ def check_task(kind: type[Task], *, draw: bool = False) -> None:
         _check_card(kind.card)
         _check_field(kind)
         task = kind(slots=len(SEEDS))
+        _check_data_files(task)
         _check_scene(task)
         start = task.reset(SEEDS)
         _check_reading(task, start)
@@ -90,6 +93,20 @@ def _require_count(card: TaskCard, name: str) -> None:
     value = getattr(card, name)
     if not isinstance(value, int) or value < 1:
         raise _broken(card, f"{name} is {value!r}", "expected a whole number above 0")
+
+
+def _check_data_files(task: Task) -> None:
+    """Refuse a scene from files beside the class's own that its hash does not cover."""
+    kind = type(task)
+    if kind.plugin_file is None or kind.data_files:
+        return
+    folder, scene = Path(kind.plugin_file).parent, task.build().modelfiledir
+    if scene and Path(scene).resolve().is_relative_to(folder):
+        raise _broken(
+            kind.card,
+            f"the scene is read from {scene}, and a change of it would go unnoticed",
+            'name what is read in the class, as in data_files = ("scene.xml", "meshes/*.stl")',
+        )
 
 
 def _check_field(kind: type[Task]) -> None:

@@ -16,7 +16,7 @@ from ..errors import WeightsInvalid, WeightsMissing
 from . import convert, unwrapping
 from .files import why_unreadable
 from .unpickling import Placeholder
-from .unwrapping import Found, unwrapped
+from .unwrapping import Candidate, unwrapped
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 _COUNTER = "num_batches_tracked"
@@ -153,21 +153,21 @@ def load(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]
     attempts = [_Attempt(*chosen, expected)] if chosen else []
     fitting = [attempt for attempt in attempts if attempt.fits]
     if not fitting:
-        for found in unwrapped(content):
-            if found.place not in [attempt.found.place for attempt in fitting]:
-                tried = [_Attempt(layout, found, expected) for layout in layouts]
+        for candidate in unwrapped(content):
+            if candidate.place not in [attempt.candidate.place for attempt in fitting]:
+                tried = [_Attempt(layout, candidate, expected) for layout in layouts]
                 fitting += [attempt for attempt in tried if attempt.fits][:1]
                 attempts += tried
     if not fitting:
-        wanted = f"{network} in one of the layouts {', '.join(one.title for one in layouts)}"
+        expectation = f"{network} in one of the layouts {', '.join(one.title for one in layouts)}"
         raise WeightsInvalid(
-            f"weights {path}: {_why_not(path, content, attempts, expected, network)}; expected {wanted}"
+            f"weights {path}: {_why_not(path, content, attempts, expected, network)}; expected {expectation}"
         )
     best = fitting[0]
     if not all(_same(best.state, other.state) for other in fitting[1:]):
-        found_ones = [attempt.found for attempt in fitting]
-        raise WeightsInvalid(f"weights {path}: {unwrapping.several(found_ones, network, path.name)}")
-    beside = [str(name) for name in content if best.found.place and name != best.found.place[0]]
+        candidates = [attempt.candidate for attempt in fitting]
+        raise WeightsInvalid(f"weights {path}: {unwrapping.several(candidates, network, path.name)}")
+    beside = [str(name) for name in content if best.candidate.place and name != best.candidate.place[0]]
     return Loaded(_as_float32(path, best.state, expected), best.layout.title, (*best.left_out, *beside))
 
 
@@ -177,7 +177,9 @@ def holds_layout(path: Path, layout: Layout) -> bool:
     Raises:
         WeightsMissing, WeightsInvalid: as in `contents`.
     """
-    return any(str(name).startswith(layout.prefix) for found in unwrapped(contents(path)) for name in found.entries)
+    return any(
+        str(name).startswith(layout.prefix) for candidate in unwrapped(contents(path)) for name in candidate.entries
+    )
 
 
 def load_trunk(path: Path, expected: Mapping[str, Tensor], layouts: tuple[Layout, ...]) -> dict[str, Tensor]:
@@ -200,18 +202,18 @@ class _Attempt:
 
     Attributes:
         layout: the layout; its container is ignored here.
-        found: the tensors.
+        candidate: the tensors.
         left_out: names, as in the file, of what the layout has no use for.
         state: the network's names, and what they got.
         faults: what is wrong, in words; nothing if the tensors are the network's.
         matched: how many of the expected tensors are there in the right shape.
     """
 
-    def __init__(self, layout: Layout, found: Found, expected: Mapping[str, Tensor]) -> None:
-        self.layout, self.found = layout, found
-        entries = found.entries.items()
+    def __init__(self, layout: Layout, candidate: Candidate, expected: Mapping[str, Tensor]) -> None:
+        self.layout, self.candidate = layout, candidate
+        entries = candidate.entries.items()
         kept = {name: value for name, value in entries if not (isinstance(name, str) and layout.drops(name))}
-        self.left_out = tuple(f"{found.prefix}{name}" for name in found.entries if name not in kept)
+        self.left_out = tuple(f"{candidate.prefix}{name}" for name in candidate.entries if name not in kept)
         tensors, wrong = _tensors(kept)
         self.state: dict[str, Tensor] = {}
         self.faults = [f"{len(wrong)} not tensors: {_some(wrong)}"] if wrong else self._read(tensors, expected)
@@ -251,12 +253,12 @@ class _Attempt:
         ]
 
 
-def _choose(content: Mapping[object, object], layouts: tuple[Layout, ...]) -> tuple[Layout, Found] | None:
+def _choose(content: Mapping[object, object], layouts: tuple[Layout, ...]) -> tuple[Layout, Candidate] | None:
     """Return the first layout whose container and prefix occur in the file, with its tensors."""
     for layout in layouts:
         entries = content.get(layout.container) if layout.container else content
         if isinstance(entries, Mapping) and any(str(name).startswith(layout.prefix) for name in entries):
-            return layout, Found((layout.container,) if layout.container else (), "", entries)
+            return layout, Candidate((layout.container,) if layout.container else (), "", entries)
     return None
 
 
@@ -273,11 +275,11 @@ def _why_not(
         for name, module in unwrapping.pickled_modules(content):
             return unwrapping.whole_module(module, path.name, (name,))
     parts = [
-        part.found
+        part.candidate
         for attempt in attempts
         for part in (
             _Attempt(attempt.layout, found, expected)
-            for found in unwrapping.behind_prefixes(attempt.found, next(iter(expected)))
+            for found in unwrapping.behind_prefixes(attempt.candidate, next(iter(expected)))
         )
         if part.fits
     ]
@@ -286,7 +288,7 @@ def _why_not(
         return unwrapping.one_part(list(of_one_place.values()), network, path.name)
     if best is None:
         return f"{_some(list(map(str, content)))} fits no known layout"
-    return f"read as {best.layout.title} layout{best.found.where}, tensors {'; '.join(best.faults)}"
+    return f"read as {best.layout.title} layout{best.candidate.where}, tensors {'; '.join(best.faults)}"
 
 
 def _same(state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -117,11 +117,11 @@ def _load(path: Path, digest: str) -> Any:
 
 def _write(path: Path, content: Any, digest: str, limit: int) -> None:
     """Write the conversion, tensor by tensor."""
-    found: dict[str, Tensor] = {}
-    tree = _to_json(content, "", found, {})
+    stored: dict[str, Tensor] = {}
+    tree = _to_json(content, "", stored, {})
     header: dict[str, Any] = {}
     begin = 0
-    for name, tensor in found.items():
+    for name, tensor in stored.items():
         end = begin + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
         begin = end
@@ -129,12 +129,12 @@ def _write(path: Path, content: Any, digest: str, limit: int) -> None:
         raise _CannotConvert(f"{begin} bytes")
     metadata = {"format_version": _FORMAT, "original_sha256": digest, "tree": json.dumps(tree)}
     _sweep(path)
-    first = beginning(header, metadata, _bytes_of(found.values()))
-    write_whole(path, chain([first], _bytes_of(found.values())))
+    first = beginning(header, metadata, _bytes_of(stored.values()))
+    write_whole(path, chain([first], _bytes_of(stored.values())))
 
 
-def _bytes_of(found: Iterable[Tensor]) -> Iterator[memoryview]:
-    for tensor in found:
+def _bytes_of(stored: Iterable[Tensor]) -> Iterator[memoryview]:
+    for tensor in stored:
         if tensor.numel():
             yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
@@ -147,40 +147,40 @@ def _sweep(path: Path) -> None:
                 partial.unlink()
 
 
-def _to_json(value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> Any:
+def _to_json(value: Any, name: str, stored: dict[str, Tensor], names: dict[int, str]) -> Any:
     """Return a value as JSON: plain values unchanged, others as an object with one key that names their kind."""
     if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return value
     if isinstance(value, np.ndarray):
-        return {"array": _stored_name(torch.from_numpy(value), value, name, found, names)}
+        return {"array": _stored_name(torch.from_numpy(value), value, name, stored, names)}
     if isinstance(value, np.generic):
-        return {"scalar": _stored_name(torch.from_numpy(np.asarray(value).reshape(1)), value, name, found, names)}
+        return {"scalar": _stored_name(torch.from_numpy(np.asarray(value).reshape(1)), value, name, stored, names)}
     if isinstance(value, Tensor):
-        return {"tensor": _stored_name(value, value, name, found, names)}
+        return {"tensor": _stored_name(value, value, name, stored, names)}
     if isinstance(value, Placeholder):
         return {"opaque": value.origin}
     if isinstance(value, Mapping):
         items = (
-            [_to_json(key, "", found, names), _to_json(item, f"{name}/{key}" if name else str(key), found, names)]
+            [_to_json(key, "", stored, names), _to_json(item, f"{name}/{key}" if name else str(key), stored, names)]
             for key, item in value.items()
         )
         return {"dict": list(items)}
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return {kind.__name__: [_to_json(item, f"{name}/{i}", found, names) for i, item in enumerate(value)]}
+            return {kind.__name__: [_to_json(item, f"{name}/{i}", stored, names) for i, item in enumerate(value)]}
     raise _CannotConvert(type(value).__name__)
 
 
-def _stored_name(tensor: Tensor, value: Any, name: str, found: dict[str, Tensor], names: dict[int, str]) -> str:
+def _stored_name(tensor: Tensor, value: Any, name: str, stored: dict[str, Tensor], names: dict[int, str]) -> str:
     """Return the name under which a tensor is stored; the same tensor is stored once."""
     if tensor.dtype not in _DTYPES or tensor.layout != torch.strided:
         raise _CannotConvert(str(tensor.dtype))
     if id(value) not in names:
         unique, number = name, 1
-        while unique in found or unique in ("", "__metadata__"):
+        while unique in stored or unique in ("", "__metadata__"):
             number += 1
             unique = f"{name}#{number}"
-        found[unique] = tensor.detach()
+        stored[unique] = tensor.detach()
         names[id(value)] = unique
     return names[id(value)]
 

@@ -136,8 +136,7 @@ class Contents(Plain):
                 raise Refused("refers to data outside of itself")
             return self._storage(value.args[0])
         if id(value) not in self._inside:
-            self.spend(8 * len(value.args[0]) if value.args and isinstance(value.args[0], (bytes, list)) else 0)
-            self._inside[id(value)] = storage_inside(value)
+            self._inside[id(value)] = storage_inside(value, self.spend)
         return self._inside[id(value)]
 
     def _first(self, value: Placeholder) -> Any:

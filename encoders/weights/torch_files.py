@@ -94,10 +94,16 @@ def open_torch(file: IO[bytes], mapped: Callable[[], Tensor]) -> TorchFile:
     return _opened_legacy(file, mapped)
 
 
-def storage_inside(value: Placeholder) -> Storage:
-    """Return a storage inside a pickle: a torch file since torch 0.4.1, a list of numbers before."""
+def storage_inside(value: Placeholder, spend: Callable[[int], None]) -> Storage:
+    """Return a storage inside a pickle: a torch file since torch 0.4.1, a list of numbers before.
+
+    Args:
+        value: the storage's placeholder.
+        spend: receives the number of bytes to read, and may refuse.
+    """
     if value.origin == "torch.storage._load_from_bytes":
         content = bytes_of(value.args[0])
+        spend(len(content))
         inside = open_torch(io.BytesIO(content), lambda: torch.frombuffer(bytearray(content), dtype=torch.uint8))
         if not isinstance(inside.content, Placeholder) or inside.content.origin != OUTSIDE:
             raise Refused("holds torch data that is not one storage")
@@ -106,6 +112,7 @@ def storage_inside(value: Placeholder) -> Storage:
     numbers = value.args[0] if value.args else []
     if not isinstance(numbers, (list, tuple)) or not all(isinstance(number, (int, float)) for number in numbers):
         raise Refused("holds a torch storage that is not a list of numbers")
+    spend(len(numbers) * dtype.itemsize)
     return Storage(dtype, torch.tensor(numbers, dtype=dtype).view(torch.uint8))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO, Any, ClassVar
 
 MOST_STEPS = 2_000_000
-"""Reads from a pickle, plus placeholders and arguments; the largest genuine files take some hundred thousand."""
+"""Instructions of a pickle, plus placeholders and arguments; the largest genuine files have some hundred thousand."""
 MOST_NAMES = 2_000
 """Distinct classes and functions named in a pickle."""
 
@@ -242,14 +242,14 @@ class _Bounded:
             raise Refused(f"holds a pickle of more than {MOST_STEPS:,} instructions")
 
     def read(self, count: int) -> bytes:
-        self.spend(1)
+        if count == 1:  # an instruction, or a short argument
+            self.spend(1)
         if not 0 <= count <= self._left:
             raise EOFError("it is cut short")
         self._left -= count
         return self._file.read(count)
 
     def readline(self) -> bytes:
-        self.spend(1)
         line = self._file.readline()
         self._left -= len(line)
         return line

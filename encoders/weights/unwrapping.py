@@ -24,7 +24,7 @@ _AVERAGES_COUNTER = "n_averaged"
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """Named tensors at some place of a checkpoint, which may be the network's.
 
     Attributes:
@@ -44,7 +44,7 @@ class Found:
         return inside + (f" without '{self.prefix}'" if self.prefix else "")
 
 
-def unwrapped(content: Mapping[object, object]) -> Iterator[Found]:
+def unwrapped(content: Mapping[object, object]) -> Iterator[Candidate]:
     """Yield what may be a network's tensors: outer containers first, in each the full names first."""
     places: list[tuple[tuple[str, ...], Mapping[object, object]]] = [((), content)]
     for place, entries in places:  # which grows meanwhile
@@ -57,10 +57,10 @@ def unwrapped(content: Mapping[object, object]) -> Iterator[Found]:
                 places.append(((*place, name), inside))
 
 
-def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) -> Iterator[Found]:
+def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) -> Iterator[Candidate]:
     """Yield the full names, then without the prefixes that all names share."""
     prefix = ""
-    yield Found(place, prefix, entries)
+    yield Candidate(place, prefix, entries)
     entries = {name: value for name, value in entries.items() if name != _AVERAGES_COUNTER}
     for _ in range(_MOST_PREFIXES):
         starts = {name.partition(".")[0] if isinstance(name, str) and "." in name else None for name in entries}
@@ -69,10 +69,10 @@ def _without_prefixes(place: tuple[str, ...], entries: Mapping[object, object]) 
             return
         entries = {str(name).removeprefix(f"{start}."): value for name, value in entries.items()}
         prefix += f"{start}."
-        yield Found(place, prefix, entries)
+        yield Candidate(place, prefix, entries)
 
 
-def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
+def behind_prefixes(found: Candidate, name: str) -> Iterator[Candidate]:
     """Yield the tensors behind prefixes that only some names have.
 
     Args:
@@ -85,7 +85,7 @@ def behind_prefixes(found: Found, name: str) -> Iterator[Found]:
         part: dict[object, object] = {
             str(one).removeprefix(prefix): value for one, value in found.entries.items() if str(one).startswith(prefix)
         }
-        yield Found(found.place, found.prefix + prefix, part)
+        yield Candidate(found.place, found.prefix + prefix, part)
 
 
 def pickled_modules(content: Mapping[object, object]) -> list[tuple[str, Placeholder]]:
@@ -109,7 +109,7 @@ def whole_module(module: Placeholder, file: str, place: tuple[str, ...] = ()) ->
     )
 
 
-def several(fitting: list[Found], network: str, file: str) -> str:
+def several(fitting: list[Candidate], network: str, file: str) -> str:
     """Explain that several parts of a checkpoint fit, and how to choose one."""
     places = ", ".join(f"'{'.'.join(found.place)}'" if found.place else "the file itself" for found in fitting)
     return f"holds {network} {len(fitting)} times, with other numbers: in {places}; save the one you mean: " + (
@@ -117,7 +117,7 @@ def several(fitting: list[Found], network: str, file: str) -> str:
     )
 
 
-def one_part(parts: list[Found], network: str, file: str) -> str:
+def one_part(parts: list[Candidate], network: str, file: str) -> str:
     """Explain that only a part of the tensors fits, and how to extract it."""
     prefixes = " and ".join(f"'{found.prefix}'" for found in parts)
     prefix = parts[0].prefix

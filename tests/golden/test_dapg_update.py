@@ -12,6 +12,7 @@ equal everywhere, in float64, and it says how far from the first record this mac
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -45,6 +46,12 @@ def recorded(folder, file):
 @pytest.fixture(params=DTYPES.values(), ids=DTYPES.keys())
 def dtype(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def step(recorded):
+    """`our_step` of the record by dtype, which several tests look at and none changes."""
+    return lru_cache(lambda dtype: our_step(recorded, dtype))
 
 
 def recorded_policy(recorded, dtype):
@@ -205,17 +212,17 @@ def test_value_predictions(recorded, dtype):
 
 @full_only
 @pytest.mark.parametrize("file", FILES[1:], indirect=True)
-def test_update_equals_the_visual_record_on_every_processor(recorded, dtype):
-    found, report = our_step(recorded, dtype)
+def test_update_equals_the_visual_record_on_every_processor(recorded, step, dtype):
+    found, report = step(dtype)
     assert not report.skipped
     assert max(differences(recorded, found, recorded_change(recorded))) < 1e-4
     assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=1e-4)
 
 
-def test_update_is_as_near_the_first_record_as_rounding_allows(recorded):
+def test_update_is_as_near_the_first_record_as_rounding_allows(recorded, step):
     """In float32, where the last digit of the inputs moves the step by 1 % and other processors by up to 17 %."""
     change = recorded_change(recorded)
-    found, report = our_step(recorded, torch.float32)
+    found, report = step(torch.float32)
     assert not report.skipped
     (ours, *_), (plain, *_) = (
         differences(recorded, each, change) for each in (found, released_step(recorded, torch.float32))
@@ -226,26 +233,26 @@ def test_update_is_as_near_the_first_record_as_rounding_allows(recorded):
 
 
 @pytest.mark.parametrize("file", FILES[:1], indirect=True)
-def test_update_equals_the_plain_formulation_in_float64(recorded):
-    check_plain_formulation(recorded)
+def test_update_equals_the_plain_formulation_in_float64(recorded, step):
+    check_plain_formulation(recorded, step)
 
 
 @full_only
 @pytest.mark.parametrize("file", FILES[1:], indirect=True)
-def test_visual_update_equals_the_plain_formulation_in_float64(recorded):
-    check_plain_formulation(recorded)
+def test_visual_update_equals_the_plain_formulation_in_float64(recorded, step):
+    check_plain_formulation(recorded, step)
 
 
-def check_plain_formulation(recorded):
+def check_plain_formulation(recorded, step):
     # The predictions' own rounding is no matter here: ours uses its own values, theirs recorded advantages.
     recorded = recorded | {"advantages": own_advantages(recorded, torch.float64)}
-    found, _ = our_step(recorded, torch.float64)
+    found, _ = step(torch.float64)
     assert max(differences(recorded, found, released_step(recorded, torch.float64))) < 1e-6
 
 
-def test_without_its_rounding_the_record_is_near(recorded):
+def test_without_its_rounding_the_record_is_near(recorded, step):
     """In float64, whose rounding is too small to be magnified: on every processor the record's own is what is left."""
-    found, report = our_step(recorded, torch.float64)
+    found, report = step(torch.float64)
     assert differences(recorded, found, recorded_change(recorded))[0] == pytest.approx(0.0281, abs=0.001)
     assert report.kl == pytest.approx(recorded["meta"]["kl"], rel=0.02)
 

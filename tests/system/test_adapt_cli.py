@@ -9,6 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from benchmark.cli.app import main
+
 SMALL = """
 import torch
 from torch import nn
@@ -39,7 +41,7 @@ def options(tmp_path):
     ]
 
 
-def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
+def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path, monkeypatch, capsys):
     first = bench(*options, "--set", "steps=3")
     assert first.returncode == 0, first.stderr
     assert "held-out PSNR" in first.stdout
@@ -50,13 +52,18 @@ def test_a_task_is_adapted_to_and_found_again(bench, options, tmp_path):
     assert again.stdout == first.stdout
     assert "held-out PSNR (dB)" not in again.stderr
     (card,) = (tmp_path / "runs" / "adapt" / "pen").glob("*/card.json")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HINDEX_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.argv", ["bench", *map(str, options), "--set", "steps=3"])
     for damage in ("{}", '{"trained": 3}', "[]", "{", "[" * 100_000):
         card.write_text(damage)
-        refused = bench(*options, "--set", "steps=3")
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.stderr.startswith("bench: ")
-        assert refused.stderr.count("\n") == 1
-        assert "card.json" in refused.stderr
+        with pytest.raises(SystemExit) as refused:
+            main()
+        said = capsys.readouterr()
+        assert (refused.value.code, said.out) == (2, "")
+        assert said.err.startswith("bench: ")
+        assert said.err.count("\n") == 1
+        assert "card.json" in said.err
 
 
 def penn_joint(path, trunk):

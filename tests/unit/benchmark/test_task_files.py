@@ -64,6 +64,22 @@ def test_what_a_file_imports_beside_itself_is_part_of_its_hash(tmp_path):
     assert tasks.card("push-ball").horizon == 50
 
 
+def test_data_files_are_part_of_the_hash(push, tmp_path):
+    declared = EXAMPLE.read_text().replace("    line = 0.2", '    data_files, line = ("scene.xml", "meshes/*"), 0.2')
+    (tmp_path / "push.py").write_text(declared)
+    with pytest.raises(TaskError, match=r"task 'push-ball': no file .*scene\.xml; expected what data_files names"):
+        task_files.load(push)
+    (tmp_path / "meshes").mkdir()
+    hashes = []
+    for scene, mesh in (("a", "b"), ("a", "b"), ("c", "b"), ("c", "d")):
+        (tmp_path / "scene.xml").write_text(scene)
+        (tmp_path / "meshes" / "ball.stl").write_text(mesh)
+        hashes.append(task_files.load(push).plugin_sha256)
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3
+    assert task_files.source("push-ball").sha256 == hashes[-1]
+
+
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
@@ -166,6 +182,11 @@ def test_a_configuration_says_in_one_line_that_a_file_is_gone(push, tmp_path):
         RunConfig.model_validate(recorded)
     task_files.load(f"{moved}:Push")
     assert RunConfig.model_validate(recorded).task_file == f"{moved}:Push"
+
+
+def test_a_file_for_a_built_in_task_is_refused():
+    with pytest.raises(ConfigError, match=r"task_file is found from --task path/to/file\.py:Class; leave it out"):
+        configure("quickstart", ["task_file=a.py:A"], task="door", encoder="state")
 
 
 def test_a_built_in_task_has_no_file():

@@ -8,6 +8,7 @@ import tasks
 from benchmark import task_files
 from tasks.contract import check_task
 from tasks.errors import TaskContract, TaskError
+from tasks.scene.hand import load_scene
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "add_a_task.py"
 
@@ -134,6 +135,22 @@ def test_a_camera_that_does_not_see_the_task_is_told(change, line, tmp_path):
     source = EXAMPLE.read_text().replace("return spec", f'spec.camera("vil_camera").{change}; return spec')
     with pytest.raises(TaskContract, match=f"camera 'vil_camera' {line}"):
         check_task(load(tmp_path, source), draw=True)
+
+
+def test_a_scene_that_the_hash_does_not_cover_is_told(tmp_path):
+    spec = load_scene("adroit_relocate.xml", "paper")
+    spec.meshdir, spec.texturedir = (
+        str(Path(spec.modelfiledir, folder).resolve()) for folder in (spec.meshdir, spec.texturedir)
+    )
+    spec.compile()
+    (tmp_path / "scene.xml").write_text(spec.to_xml())
+    own = 'hand.mujoco.MjSpec.from_file(__file__.replace("broken.py", "scene.xml"))'
+    source = EXAMPLE.read_text().replace('hand.load_scene("adroit_relocate.xml", self.physics)', own)
+    with pytest.raises(
+        TaskContract, match=r"the scene is read from .*; name what is read in the class, as in data_fil"
+    ):
+        check_task(load(tmp_path, source))
+    check_task(load(tmp_path, source.replace("    line = 0.2", '    data_files, line = ("scene.xml",), 0.2')))
 
 
 def test_a_task_without_an_expert_may_still_pass(tmp_path):

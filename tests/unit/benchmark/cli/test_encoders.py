@@ -320,7 +320,7 @@ def test_the_list_has_every_official_file(bench, monkeypatch, cache):
         (["fetch", "hindex", "--task", "juggle"], "no official weights for task 'juggle'"),
         (["import", "rrl", "nowhere.pth"], "cannot import nowhere.pth: no such file"),
         (["import", "rrl"], "Missing argument"),
-        (["path", "hindex"], "name the task with --task"),
+        (["path", "hindex"], "choose one with --task"),
     ],
 )
 def test_a_mistake_is_one_line(bench, arguments, pattern):

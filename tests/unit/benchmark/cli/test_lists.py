@@ -1,11 +1,16 @@
 """Lists on the command line: each entry once, in order; `all` and patterns; and what is no list is one line."""
 
+from pathlib import Path
+
 import pytest
 
 import tasks
 from benchmark.cli.lists import listed, seeds, task_names
 from benchmark.errors import ConfigError
-from tasks.errors import UnknownTask
+from tasks.cards import CARDS
+from tasks.errors import TaskContract, UnknownTask
+
+EXAMPLE = Path(__file__).parents[4] / "examples" / "add_a_task.py"
 
 
 def test_an_entry_counts_once_and_keeps_its_place():
@@ -18,6 +23,17 @@ def test_all_and_patterns_stand_for_the_tasks_that_match():
     assert task_names("all") == tasks.names()
     assert task_names("door,all") == ["door", *(name for name in tasks.names() if name != "door")]
     assert task_names("relocate-*") == [name for name in tasks.names() if name.startswith("relocate-")]
+
+
+def test_a_task_in_a_file_is_called_by_its_name_and_all_is_the_papers(tmp_path):
+    path = tmp_path / "add_a_task.py"
+    path.write_text(EXAMPLE.read_text())
+    assert task_names(f"door,{path}:Push,push-*,{path}") == ["door", "push-ball"]
+    assert "push-ball" in tasks.names()
+    assert task_names("all") == list(CARDS)
+    path.write_text(EXAMPLE.read_text().replace("observation_dim=36", "observation_dim=35"))
+    with pytest.raises(TaskContract, match=r"task 'push-ball': .*; set observation_dim = 36"):
+        task_names(f"{path}:Push")
 
 
 @pytest.mark.parametrize("text", ["", " , "])

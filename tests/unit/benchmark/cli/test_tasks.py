@@ -22,7 +22,7 @@ from benchmark.cli import app as cli
 from benchmark.cli import task_pictures
 from benchmark.cli import tasks as tasks_cli
 from benchmark.errors import GraphicsError
-from tasks import experts
+from tasks import experts, registry
 from tasks.experts import Expert
 from tasks.scene.backgrounds import BACKGROUNDS
 
@@ -114,6 +114,13 @@ def test_a_terminal_gets_rules_and_notes(bench, monkeypatch):
     assert "──" in text
     assert "`bench tasks show NAME` draws a task" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_tasks_of_other_packages_are_listed_without_importing_them(bench, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(registry, "_installed", lambda: {"push-ball": ()})
+    (line,) = (line for line in bench().out.splitlines() if line.startswith("push-ball"))
+    assert line.split()[1:] == ["?"] * 6 + ["of", "another", "package"]
 
 
 def test_experts_that_ship_are_listed_with_their_success(bench, ship, monkeypatch):

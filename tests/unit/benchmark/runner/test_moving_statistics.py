@@ -50,7 +50,7 @@ def normed(tmp_path_factory):
     return f"{path}:Normed"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def configured(demonstration_file, normed):
     """Configurations of small runs: (*overrides, **fields) -> RunConfig."""
 
@@ -194,12 +194,25 @@ MOMENTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(configured, tmp_path_factory):
+    """The cache of demonstrations, and a whole run by ``ema.reset``."""
+    cache, out = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HINDEX_BENCH_CACHE", str(cache))
+        resets = ("never", "iteration")
+        return cache, {reset: run(configured(*MOVING, f"ema.reset={reset}"), out) for reset in resets}
+
+
 @pytest.mark.parametrize(
     ("reset", "moment"), [("never", moment) for moment in MOMENTS] + [("iteration", MOMENTS[3])], ids=str
 )
-def test_a_run_ends_the_same_wherever_it_was_interrupted(reset, moment, configured, tmp_path):
-    config = configured(*MOVING, f"ema.reset={reset}")
-    expected = run(config, tmp_path / "whole")
+def test_a_run_ends_the_same_wherever_it_was_interrupted(
+    reset, moment, configured, uninterrupted, tmp_path, monkeypatch
+):
+    found, whole = uninterrupted
+    monkeypatch.setenv("HINDEX_BENCH_CACHE", str(found))
+    config, expected = configured(*MOVING, f"ema.reset={reset}"), whole[reset]
     interrupted(config, tmp_path / "killed", *moment)
     resumed = run(config, tmp_path / "killed")
     assert final(resumed) == final(expected)

@@ -1,6 +1,8 @@
 """The cache: damage is found, what cannot be written ends nothing, and what must be written asks before the work."""
 
 import errno
+import hashlib
+import json
 import os
 import pwd
 from pathlib import Path
@@ -130,6 +132,27 @@ def test_no_flipped_bit_passes_for_what_was_written(place, bit, tmp_path_factory
     assert not has_digest or found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array, strict=True)
+
+
+def sealed_before(arrays):
+    """A file as earlier versions sealed it."""
+    content = safetensors.numpy.save(arrays)
+    length = 8 + int.from_bytes(content[:8], "little")
+    header, body = json.loads(content[8:length]), content[length:]
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode() + body).hexdigest()
+    text = json.dumps({**header, "__metadata__": {"content_sha256": digest}}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def test_files_sealed_by_earlier_versions_are_checked_too(tmp_path):
+    path, content = tmp_path / "arrays.safetensors", bytearray(sealed_before(ARRAYS))
+    path.write_bytes(content)
+    assert sealed.check(path)
+    assert cache.load(path, lambda _: True).keys() == ARRAYS.keys()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert cache.load(path, lambda _: True) is None
 
 
 @pytest.mark.parametrize(

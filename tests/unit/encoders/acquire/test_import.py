@@ -71,14 +71,14 @@ def test_import_of_nothing_is_refused(tmp_path):
 
 
 def test_a_file_of_a_task_is_known_by_its_name_or_by_the_task(cache, given):
-    with pytest.raises(WeightsMissing, match="say which it is with --task, or give it its name, such as hammer-v0"):
+    with pytest.raises(WeightsMissing, match="say which one with --task, or rename it, for example to hammer-v0"):
         import_file("hindex", given, accept_licence=True, check=nothing)
     assert import_file("hindex", given, "pen", check=nothing) == [cache / "weights" / "hindex" / "pen-v0.pth"]
     named = given.rename(given.with_name("door-v0.pth"))
     assert import_file("hindex", named, check=nothing) == [cache / "weights" / "hindex" / "door-v0.pth"]
     assert resolve("hindex", task="pen").kind == "official"
     assert acquire.path("hindex", "pen").name == "pen-v0.pth"
-    with pytest.raises(WeightsMissing, match="name the task with --task"):
+    with pytest.raises(WeightsMissing, match="choose one with --task"):
         acquire.path("hindex")
     assert [one.path.name for one in acquire.verify("hindex")] == ["door-v0.pth", "pen-v0.pth"]
 

@@ -11,9 +11,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from hostile_pickles import Runs
 
 from benchmark.demonstrations.third_party.pickles import PickleError, load_mjrl_policy
+from encoders.weights.pickles import Contents
+from encoders.weights.unpickling import Refused, Unpickler
 
 
 def write(path, content):
@@ -24,7 +27,6 @@ def write(path, content):
 @pytest.fixture
 def mjrl(monkeypatch):
     """Modules with classes laid out as mjrl's; gone again after pickling, as on a user's machine."""
-    torch = pytest.importorskip("torch")
     module = ModuleType("mjrl.policies.gaussian_mlp")
     for name in ("mjrl", "mjrl.policies"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -88,8 +90,6 @@ def transformations(seed=0):
 
 
 def torch_mean(layers, network, observations, epsilon):
-    import torch
-
     with torch.no_grad():
         hidden = (torch.from_numpy(observations).float() - network.in_shift) / (network.in_scale + epsilon)
         for layer in layers[:-1]:
@@ -121,7 +121,6 @@ def test_mjrl_policies_come_back(tmp_path, mjrl, layout, protocol):
 
 def test_zip_storages_are_read(tmp_path, mjrl, monkeypatch):
     """A storage pickled as the newer zip file of torch.save."""
-    import torch
 
     def reduce(storage):
         buffer = io.BytesIO()
@@ -213,6 +212,24 @@ def test_policies_of_old_torch_come_back(tmp_path, mjrl):
     assert new.sha256 == old.sha256
 
 
+def test_large_policies_come_back_and_repeated_ones_are_refused(tmp_path, mjrl):
+    large = [5, 600, 600, 3]
+    policy = mjrl.MLP(mjrl.MuNet(large, transformations()), large)
+    for content in (pickle.dumps(policy, 2), pickle.dumps(policy, 5), old_torch(policy)):
+        expert = load_mjrl_policy(write(tmp_path / "policy.pickle", content))
+        np.testing.assert_array_equal(expert.weights[1], policy.model.fc1.weight.detach().numpy())
+    stored = policy.model.fc1.weight.data.untyped_storage().clone()
+    buffer = io.BytesIO()
+    torch.save(torch.storage.TypedStorage(wrap_storage=stored, dtype=torch.float32, _internal=True), buffer)
+    shared = buffer.getvalue()
+    many = pickle.dumps([Runs(torch.storage._load_from_bytes, shared) for _ in range(40)])
+    assert len(many) < 2 * len(shared)
+    contents = Contents(len(many))
+    storages = Unpickler(io.BytesIO(many)).load()
+    with pytest.raises(Refused, match="the same numbers again and again"):
+        [contents._storage_of(storage) for storage in storages]
+
+
 def test_missing_transformations_mean_none(tmp_path, mjrl):
     policy = mjrl.MLP(mjrl.MuNet(SIZES, {}), SIZES)
     expert = load_mjrl_policy(write(tmp_path / "policy.pickle", pickle.dumps(policy)))
@@ -221,8 +238,6 @@ def test_missing_transformations_mean_none(tmp_path, mjrl):
 
 
 def test_other_networks_are_refused(tmp_path, mjrl):
-    import torch
-
     relu = mjrl.MLP(mjrl.FCNetwork(SIZES, transformations(), torch.relu), SIZES)
     with pytest.raises(PickleError, match="only tanh"):
         load_mjrl_policy(write(tmp_path / "a.pickle", pickle.dumps(relu)))
