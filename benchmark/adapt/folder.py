@@ -127,8 +127,8 @@ def _load_trunk(network: nn.Module, path: Path) -> None:
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise FolderError(f"{path} is damaged ({error}); {REMEDY}") from error
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in state.items()}
-    if found != expected:
-        wrong = min(name for name in found | expected if found.get(name) != expected.get(name))
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    if shapes != expected:
+        wrong = min(name for name in shapes | expected if shapes.get(name) != expected.get(name))
         raise FolderError(f"{path} is of another network (at {wrong}); {REMEDY}")
     network.load_state_dict(state)

@@ -128,6 +128,6 @@ class Hits:
         return {name: interval(values)._asdict() for name, values in rows.items()}
 
 
-def together(found: Sequence[Hits]) -> Hits:
+def together(parts: Sequence[Hits]) -> Hits:
     """Pool the hits of several tasks as if their episodes were one task's."""
-    return Hits(np.concatenate([one.on for one in found]), np.concatenate([one.masks for one in found]))
+    return Hits(np.concatenate([one.on for one in parts]), np.concatenate([one.masks for one in parts]))

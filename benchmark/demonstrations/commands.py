@@ -80,7 +80,7 @@ def collect_to(
     _check_out(out)
     actor = Expert.load(expert) if expert else tasks.expert(task)
     options, horizon = task_options(task, objects, scene)
-    found = collect(
+    demonstrations = collect(
         collecting_task(task, episodes, options),
         actor,
         episodes=episodes,
@@ -90,8 +90,8 @@ def collect_to(
         stochastic=stochastic,
         metadata={"expert": expert.name if expert else "shipped"},
     )
-    found.save(out)
-    return found
+    demonstrations.save(out)
+    return demonstrations
 
 
 def play(
@@ -111,18 +111,18 @@ def play(
 
     _check_out(out)
     if source is None:
-        found = collect(
+        demonstrations = collect(
             collecting_task(task, episode + 1, {"objects": objects or "builtin"}),
             tasks.expert(task),
             episodes=episode + 1,
             first_seed=DEMONSTRATION_SEED,
         )
     else:
-        found = load(source, task)
-    if episode >= len(found):
-        raise ConfigError(f"{source}: has {len(found)} episodes of {task}; no episode {episode}")
-    chosen = found.episodes[episode]
-    simulated = tasks.make(task, **recorded_scene(found), background=background)
+        demonstrations = load(source, task)
+    if episode >= len(demonstrations):
+        raise ConfigError(f"{source}: has {len(demonstrations)} episodes of {task}; no episode {episode}")
+    chosen = demonstrations.episodes[episode]
+    simulated = tasks.make(task, **recorded_scene(demonstrations), background=background)
     data = mujoco.MjData(simulated.model)
     frames: list[Frame] = []
     with Renderer(simulated.model, simulated.card.camera, cast("Quality", quality)) as renderer:
@@ -153,22 +153,22 @@ def export_expert(folder: Path, out: Path, episodes: int) -> str:
     """Turn the final policy of a state-based run into an expert with a card, and return a summary of its quality."""
     _check_out(out)
     run = RunFolder(folder)
-    found = run.load_checkpoint()
-    if found is None:
+    checkpoint = run.load_checkpoint()
+    if checkpoint is None:
         raise ConfigError(f"{folder} holds no run with a checkpoint; run `bench run --encoder state --task TASK` first")
     config = run.config
     if config["encoder"] != "state":
         raise ConfigError(
             f"{folder} is a run of {config['encoder']}; an expert acts on state observations (--encoder state)"
         )
-    expert = expert_from(found[0])
+    expert = expert_from(checkpoint[0])
     card: dict[str, Any] = {
         "task": config["task"],
         "trained_by": "bench run --encoder state",
         "settings": {key: config[key] for key in RECORDED_SETTINGS},
         "demonstrations": next(row["demonstrations"] for row in run.metrics() if "demonstrations" in row),
-        "iterations_done": found[1]["iteration"],
-        "environment_steps": found[1]["steps"],
+        "iterations_done": checkpoint[1]["iteration"],
+        "environment_steps": checkpoint[1]["steps"],
         "evaluation": {},
     }
     expert = expert.rounded("single")

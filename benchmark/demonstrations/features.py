@@ -55,10 +55,10 @@ def demonstration_pairs(
     episodes = demonstrations.episodes
     path = cache_path(demonstrations, made_by) if encode is not None else None
     if path is not None:
-        found = _load(path, demonstrations)
-        if found is not None:
+        cached = _load(path, demonstrations)
+        if cached is not None:
             on_steps(sum(len(episode.actions) for episode in episodes))
-            return found
+            return cached
 
     def recorded(observations: Array, numbers: Sequence[int], steps: Sequence[int]) -> Array:
         return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])

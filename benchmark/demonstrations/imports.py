@@ -38,18 +38,19 @@ def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | 
     require_writable(path.parent)
     note = ""
     if file.suffix == ".npz":
-        found = load(file, task)
-        found = found.first(episodes or len(found))
+        demonstrations = load(file, task)
+        demonstrations = demonstrations.first(episodes or len(demonstrations))
     else:
         count, objects = episodes or card.demonstrations, objects or _released_objects(task)
         if is_hdf5(file):
             recorded = import_hdf5(file, task, count)
-            found = replay(_released_simulators(task, objects)[0], recorded)
-            note = _disagreement(recorded, found)
+            demonstrations = replay(_released_simulators(task, objects)[0], recorded)
+            note = _disagreement(recorded, demonstrations)
         else:
-            found = _from_pickle(file, task, count, objects)
-    found.save(path)
-    return f"{path}: {len(found)} episodes of {task}, {found.success_rate:.0%} successful when replayed here{note}"
+            demonstrations = _from_pickle(file, task, count, objects)
+    demonstrations.save(path)
+    success = f"{demonstrations.success_rate:.0%} successful when replayed here"
+    return f"{path}: {len(demonstrations)} episodes of {task}, {success}{note}"
 
 
 def _published_file(path: Path) -> Path:

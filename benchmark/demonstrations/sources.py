@@ -88,42 +88,42 @@ def load(path: Path, task: str) -> Demonstrations:
         ConfigError: they are of another task.
         TaskError: the file is broken, or does not fit the task.
     """
-    found = Demonstrations.load(path)
-    if found.task != task:
-        raise ConfigError(f"{path} holds demonstrations of {found.task}, not of {task}; give another file")
+    demonstrations = Demonstrations.load(path)
+    if demonstrations.task != task:
+        raise ConfigError(f"{path} holds demonstrations of {demonstrations.task}, not of {task}; give another file")
     try:
-        found.check_fits(tasks.card(task))
+        demonstrations.check_fits(tasks.card(task))
     except DemonstrationError as error:
         raise DemonstrationError(f"{path}: {error}") from error
-    return found
+    return demonstrations
 
 
-def recorded_scene(found: Demonstrations) -> dict[str, Any]:
+def recorded_scene(demonstrations: Demonstrations) -> dict[str, Any]:
     """Return the task options that demonstrations were made with; none where the file does not say.
 
     Raises:
         DemonstrationError: the file says what no task of this name takes.
     """
-    scene = dict(found.metadata.get("scene", {}))
+    scene = dict(demonstrations.metadata.get("scene", {}))
     kinds: dict[str, Any] = {"physics": str, "objects": str}
-    kinds |= dict.fromkeys(tasks.card(found.task).scene, (int, float))
+    kinds |= dict.fromkeys(tasks.card(demonstrations.task).scene, (int, float))
     for name, value in scene.items():
         if name not in kinds or not isinstance(value, kinds[name]):
             raise DemonstrationError(
-                f"demonstrations of {found.task} say that they were made with {name} {value!r}; make them again"
+                f"demonstrations of {demonstrations.task} say that they were made with {name} {value!r}; collect or "
+                "import them again"
             )
     return scene
 
 
-def _check_scene(found: Demonstrations, scene: dict[str, Any], path: Path) -> None:
+def _check_scene(demonstrations: Demonstrations, scene: dict[str, Any], path: Path) -> None:
     """Refuse demonstrations of another scene: replayed open loop, their actions would lead elsewhere."""
-    if tasks.card(found.task).has_one_scene:
+    if tasks.card(demonstrations.task).has_one_scene:
         return
-    made_in = found.metadata.get("scene", {})
+    made_in = demonstrations.metadata.get("scene", {})
     for name, value in scene.items():
-        if made_in.get(name) != value:
+        if (made_with := made_in.get(name, "unknown")) != value:
             raise ConfigError(
-                f"{path}: demonstrations of {found.task} made with {name} {made_in.get(name, 'unknown')}, this run has "
-                f"{value}; "
+                f"{path}: demonstrations of {demonstrations.task} made with {name} {made_with}, this run has {value}; "
                 "collect or import them again for this scene"
             )

@@ -32,10 +32,10 @@ def encode(encoder: Encoder, frames: ProbeFrames, progress: Progress) -> npt.NDA
         "versions": versions.package_versions(("torch", "torchvision", "timm")),
     }
     path = cache.features_path(made_by)
-    found = cache.load(path, lambda arrays: _fits(arrays, len(frames.images)))
-    if found is not None:
+    cached = cache.load(path, lambda arrays: _fits(arrays, len(frames.images)))
+    if cached is not None:
         progress.advance(len(frames.images))
-        return found["features"]
+        return cached["features"]
     parts = []
     for begin in range(0, len(frames.images), BATCH):
         parts.append(encoder.encode(frames.images[begin : begin + BATCH]).cpu().numpy())

@@ -59,7 +59,7 @@ class Quantity:
 def quantities(task: Task) -> list[Quantity]:
     """The quantities of a task, in the order of `QUANTITIES`."""
     model, subject, hand = task.model, task.subject, task.subject.hand
-    found = [
+    candidates = [
         _joints(model, "hand joints", hand.joints),
         _joints(model, "arm joints", hand.arm),
         Quantity("palm position", AXES, _place(model, hand.palm)),
@@ -71,7 +71,7 @@ def quantities(task: Task) -> list[Quantity]:
         *([Quantity("target orientation", AXES, _axis(model, subject.target_axis))] if subject.target_axis else []),
         Quantity(CONTACT, ("touches",), _contact(model, hand.root, subject.handled)),
     ]
-    return [quantity for quantity in found if quantity.dimensions]
+    return [quantity for quantity in candidates if quantity.dimensions]
 
 
 def _joints(model: mujoco.MjModel, name: str, starts: tuple[str, ...]) -> Quantity:

@@ -126,9 +126,9 @@ def _own_pairs(table: pyarrow.Table) -> list[Pair]:
 
 def _check_metrics(folder: RunFolder, lines: list[metric_lines.Line], done: int, digest: str | None) -> None:
     path, committed = folder.path / METRICS, list(range(done + 1))
-    found = [line.row["iteration"] for line in lines]
-    if found[: done + 1] != committed or any(iteration <= done for iteration in found[done + 1 :]):
-        raise FolderError(f"{path} is damaged: {_difference(committed, found, 'iteration')}; {REMEDY}")
+    iterations = [line.row["iteration"] for line in lines]
+    if iterations[: done + 1] != committed or any(iteration <= done for iteration in iterations[done + 1 :]):
+        raise FolderError(f"{path} is damaged: {_difference(committed, iterations, 'iteration')}; {REMEDY}")
     if digest is not None and metric_lines.Digest(lines[: done + 1]).repeatable != digest:
         raise FolderError(f"{path} is damaged: committed lines have changed; {REMEDY}")
     _check_costs(folder, lines, done)
@@ -155,17 +155,17 @@ def _check_episodes(
     """Hold the committed episodes to (iteration, seed) as evaluations write them, and to their digest."""
     import pyarrow.compute
 
-    path, found = folder.path / EPISODES, _own_pairs(table)
+    path, pairs = folder.path / EPISODES, _own_pairs(table)
     committed = len(expected)
-    if found[:committed] != expected or any(iteration <= done for iteration, _ in found[committed:]):
-        raise FolderError(f"{path} is damaged: {_difference(expected, found, '(iteration, seed)')}; {REMEDY}")
+    if pairs[:committed] != expected or any(iteration <= done for iteration, _ in pairs[committed:]):
+        raise FolderError(f"{path} is damaged: {_difference(expected, pairs, '(iteration, seed)')}; {REMEDY}")
     own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
     if digest is not None and episodes.digest(own.slice(0, committed)) != digest:
         raise FolderError(f"{path} is damaged: committed episodes have changed; {REMEDY}")
 
 
-def _difference(expected: Sequence[Any], found: Sequence[Any], what: str) -> str:
+def _difference(expected: Sequence[Any], entries: Sequence[Any], what: str) -> str:
     for entry in expected:
-        if (count := found.count(entry)) != 1:
+        if (count := entries.count(entry)) != 1:
             return f"{what} {entry} is {'missing' if count == 0 else f'there {count} times'}"
     return f"the rows are not in order of {what}, or there are too many"

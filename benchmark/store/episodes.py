@@ -52,8 +52,8 @@ def read(path: Path) -> pyarrow.Table:
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
         raise FolderError(f"{path} is damaged ({_first_line(error)}); {REMEDY}") from error
     if table.schema.names != schema.names or table.schema.types != schema.types:
-        found = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
-        raise FolderError(f"{path} has the wrong columns ({found[:200]}); {REMEDY}")
+        columns = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
+        raise FolderError(f"{path} has the wrong columns ({columns[:200]}); {REMEDY}")
     if any(column.null_count for column in table.columns):
         raise FolderError(f"{path} lacks values in some rows; {REMEDY}")
     return table.cast(schema)
@@ -109,11 +109,11 @@ def digest(table: pyarrow.Table) -> str:
     import pyarrow.compute
 
     own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
-    found = sha256()
+    hashed = sha256()
     for name in COLUMNS:
         if name != "background":
-            found.update(own[name].to_numpy().tobytes())
-    return found.hexdigest()
+            hashed.update(own[name].to_numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -52,15 +52,15 @@ def altered(folder: Path, vouched: Collection[str], facts: Mapping[str, Any]) ->
     if not _are_hashes(hashes) or not _are_hashes(pending):
         return [MANIFEST]
     unlisted = (name for name in vouched if name not in {**hashes, **pending} and (folder / name).exists())
-    found = sorted({*unlisted, *_changed(folder, hashes, pending)})
+    changed = sorted({*unlisted, *_changed(folder, hashes, pending)})
     wrong = any(content.get(name) != value for name, value in facts.items())
-    return [MANIFEST] if wrong and not found else found
+    return [MANIFEST] if wrong and not changed else changed
 
 
 def _changed(folder: Path, hashes: Mapping[str, str], pending: Mapping[str, str]) -> Iterator[str]:
     for name in {**hashes, **pending}:
-        found = _hash(folder / name)
-        if found not in (hashes.get(name), pending.get(name, hashes.get(name))):
+        digest = _hash(folder / name)
+        if digest not in (hashes.get(name), pending.get(name, hashes.get(name))):
             yield name
 
 

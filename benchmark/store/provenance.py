@@ -41,11 +41,11 @@ def package_version() -> str:
 
 def package_versions(names: Iterable[str] = RECORDED_PACKAGES) -> dict[str, str]:
     """Return the versions of those named distributions that are installed; nothing is imported."""
-    found = {}
+    versions = {}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def record() -> dict[str, Any]:

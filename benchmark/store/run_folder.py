@@ -132,26 +132,26 @@ class RunFolder:
         try:
             if overwrite:
                 self._wipe()
-            found = self.status
-            if found == "absent":
+            status = self.status
+            if status == "absent":
                 self._require_empty()
-            elif found == "finished":
+            elif status == "finished":
                 self.require_unaltered()
-            if found != "absent":
+            if status != "absent":
                 self.require_identity(identity)
-            if found == "finished":
-                return found
+            if status == "finished":
+                return status
             atomic.remove_partials(self.path)
             atomic.write_json(self.path / CONFIG, config)
             atomic.write_json(self.path / MACHINE, versions.record())
             if encoder is not None:
                 atomic.write_json(self.path / ENCODER, encoder)
-            if found == "absent":
+            if status == "absent":
                 atomic.write_json(self.path / IDENTITY, identity)
         except BaseException:
             self.close()
             raise
-        return found
+        return status
 
     def close(self) -> None:
         """Release the folder, if it is held."""
@@ -235,10 +235,10 @@ class RunFolder:
             FolderError: the file is damaged, or of another run than the folder's.
         """
         path = self.path / CHECKPOINT
-        found = checkpoint.read(path, {"meta"}, safetensors.numpy.load, REMEDY)
-        if found is None:
+        loaded = checkpoint.read(path, {"meta"}, safetensors.numpy.load, REMEDY)
+        if loaded is None:
             return None
-        arrays, meta = found[0], found[1]["meta"]
+        arrays, meta = loaded[0], loaded[1]["meta"]
         if meta.get("identity", own := identity_hash(self.identity)) != own:
             raise FolderError(f"{path} is the checkpoint of another run; {REMEDY}")
         return {name: np.require(array, requirements="W") for name, array in arrays.items()}, meta
@@ -285,8 +285,8 @@ class RunFolder:
             facts = {"identity": identity_hash(self.identity)}
         except FolderError:
             facts = {}
-        found = vouching.altered(self.path, VOUCHED, facts)
-        return [name for name in found if name == MANIFEST or _is_own(name)]
+        changed = vouching.altered(self.path, VOUCHED, facts)
+        return [name for name in changed if name == MANIFEST or _is_own(name)]
 
     def require_unaltered(self) -> None:
         """Make sure that a finished run is as it was left.

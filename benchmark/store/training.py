@@ -55,8 +55,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict
     Raises:
         FolderError: it is damaged.
     """
-    found = checkpoint.read(path, {"identity", "position"}, safetensors.torch.load, REMEDY)
-    return found and (found[0], found[1]["identity"], found[1]["position"])
+    loaded = checkpoint.read(path, {"identity", "position"}, safetensors.torch.load, REMEDY)
+    return loaded and (loaded[0], loaded[1]["identity"], loaded[1]["position"])
 
 
 def load_checkpoint(
@@ -72,27 +72,27 @@ def load_checkpoint(
     Raises:
         FolderError: the checkpoint is damaged, or of another training.
     """
-    found = read_checkpoint(path)
-    if found is None:
+    loaded = read_checkpoint(path)
+    if loaded is None:
         return None, start
-    state, recorded, position = found
+    state, recorded, position = loaded
     if not same_identity(recorded, identity):
         changes = differences(recorded, identity)
         raise FolderError(f"{path} is of another training ({changes}); choose another --out, or {REMEDY}")
     return state, _restored(start, position, path)
 
 
-def _restored(start: PositionT, found: Mapping[str, Any], path: Path) -> PositionT:
+def _restored(start: PositionT, recorded: Mapping[str, Any], path: Path) -> PositionT:
     """Return a position as a checkpoint holds it."""
     expected = asdict(start)
     numbers = {int: (int,), float: (int, float)}
-    right = found.keys() == {field.name for field in fields(start)} and all(
-        isinstance(found[name], numbers.get(type(value), (type(value),))) and not isinstance(found[name], bool)
+    right = recorded.keys() == {field.name for field in fields(start)} and all(
+        isinstance(recorded[name], numbers.get(type(value), (type(value),))) and not isinstance(recorded[name], bool)
         for name, value in expected.items()
     )
     if not right:
         raise FolderError(f"{path} does not say how far the training is; {REMEDY}")
-    return type(start)(**found)
+    return type(start)(**recorded)
 
 
 def require_alike(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

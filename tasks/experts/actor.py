@@ -6,6 +6,7 @@ import hashlib
 import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
+from types import CodeType
 from typing import Protocol
 
 import numpy as np
@@ -74,8 +75,14 @@ class ScriptedExpert(ABC):
         """Hash of the file that the rule stands in and of the noise; of a notebook's cell, of the rule's bytecode."""
         module = vars(sys.modules[type(self).__module__])
         source = module.get("plugin_sha256") or _file_sha256(module.get("__file__"))
-        rule = source or type(self).mean.__code__.co_code.hex()
+        rule = source or _instructions(type(self).mean.__code__)
         return hashlib.sha256(f"{type(self).__qualname__} {rule} {self.log_std.tolist()}".encode()).hexdigest()
+
+
+def _instructions(code: CodeType) -> str:
+    """Return what a function does, constants and inner functions included, the same in every process."""
+    constants = [_instructions(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def _file_sha256(file: str | None) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from benchmark.config import RunConfig, configure
 from benchmark.errors import ConfigError
 from benchmark.rollout.simulators import SceneSettings, Simulators
 from tasks import registration
-from tasks.errors import TaskError, UnknownTask
+from tasks.errors import ExpertError, TaskError, UnknownTask
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "add_a_task.py"
 
@@ -78,6 +79,29 @@ def test_data_files_are_part_of_the_hash(push, tmp_path):
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
     assert task_files.source("push-ball").sha256 == hashes[-1]
+
+
+def test_a_rule_acts_with_noise_of_its_spread_and_its_hash_follows_the_rule(push):
+    kind = task_files.load(push)
+    rule = tasks.expert("push-ball")
+    observations, noise = np.random.default_rng(0).standard_normal((2, 36)), np.ones((2, 30))
+    np.testing.assert_allclose(rule.sample(observations, noise) - rule.mean(observations), 0.05)
+    with pytest.raises(ExpertError, match="push-ball: the spread of an expert is above 0, got 0"):
+        type(rule)(kind.card, 0)
+
+    def cell(speed):
+        """Be a notebook's cell: a module without a file."""
+        module = ModuleType("cell")
+        sys.modules["cell"] = module
+        module.base = type(rule)
+        exec(f"class Rule(base):\n    def mean(self, observations): return {speed} * observations", module.__dict__)
+        return module.Rule(kind.card).sha256
+
+    try:
+        assert cell(1) != cell(2)
+        assert cell(1) == cell(1)
+    finally:
+        del sys.modules["cell"]
 
 
 @pytest.mark.parametrize(
