@@ -35,3 +35,13 @@ class BackendRefused(EncoderError):
 
 class LicenceNotAccepted(EncoderError):
     """Official weights whose licence restricts their use, and nobody here has said that they keep to it."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what kind of error it is and what it says, even if it cannot say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a stranger's error may fail at its own words
+        return type(error).__name__

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from .errors import in_words
 from .plugin_siblings import Siblings, siblings_of
 from .registration import suggest
 from .weights.files import expanded
@@ -125,16 +126,6 @@ def _import(path: Path, kind: Kind) -> ModuleType:
         one.plugin_file = str(path)
         one.plugin_sha256 = digest
     return module
-
-
-def in_words(error: BaseException) -> str:
-    """Return what kind of error it is and what it says, even if it cannot say it."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a stranger's error may fail at its own words
-        return type(error).__name__
 
 
 @contextmanager

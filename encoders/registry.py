@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import registration
 from .cards import CARDS, Card
-from .errors import EncoderError, UnknownEncoder
+from .errors import EncoderError, UnknownEncoder, in_words
 from .registration import BUILT_IN, is_file, suggest
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ def _load_installed(name: str, claims: tuple[EntryPoint, ...]) -> None:
     except (EncoderError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise EncoderError(
-            f"encoder '{name}': {_origins(claims)} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise EncoderError(f"encoder '{name}': {_origins(claims)} cannot be imported: {in_words(error)}") from error
     if name not in registration.REGISTERED:
         raise EncoderError(
             f"encoder '{name}': {_origins(claims)} was imported but registers no such encoder; "

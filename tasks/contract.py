@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .cards import PACKS, TaskCard
 from .engine import mujoco
-from .errors import RenderError, TaskContract, TaskError
+from .errors import RenderError, TaskContract, TaskError, in_words
 
 if TYPE_CHECKING:
     from .base import Reading, Task
@@ -69,7 +69,7 @@ def check_task(kind: type[Task], *, draw: bool = False) -> None:
     except (TaskError, MemoryError):
         raise
     except Exception as error:  # the task's author may raise anything
-        what = f"{type(error).__name__}: {error}{_place(error, kind)}"
+        what = f"{in_words(error)}{_place(error, kind)}"
         raise _broken(kind.card, what, "mend it in the task's class") from error
 
 

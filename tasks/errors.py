@@ -31,3 +31,13 @@ class ExpertError(TaskError):
 
 class DemonstrationError(TaskError):
     """Demonstrations could not be read, imported or collected."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what kind of error it is and what it says, even if it cannot say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a stranger's error may fail at its own words
+        return type(error).__name__

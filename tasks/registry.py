@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import registration
 from .cards import CARDS, TaskCard
-from .errors import ExpertError, TaskError, UnknownTask
+from .errors import ExpertError, TaskError, UnknownTask, in_words
 from .registration import suggest
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def make(name: str, **options: Any) -> Task:
     except (TaskError, MemoryError):
         raise
     except Exception as error:  # the task's author may raise anything
-        raise TaskError(
-            f"task '{name}': cannot be built: {type(error).__name__}: {error}; see `bench tasks check`"
-        ) from error
+        raise TaskError(f"task '{name}': cannot be built: {in_words(error)}; see `bench tasks check`") from error
 
 
 def _expert(name: str) -> Actor | None:
@@ -134,7 +132,7 @@ def _expert(name: str) -> Actor | None:
     except (TaskError, MemoryError):
         raise
     except Exception as error:  # the task's author may raise anything
-        raise TaskError(f"task '{name}': expert() failed: {type(error).__name__}: {error}; mend it") from error
+        raise TaskError(f"task '{name}': expert() failed: {in_words(error)}; mend it") from error
 
 
 @lru_cache(maxsize=1)
@@ -153,9 +151,7 @@ def _load_installed(name: str, claims: tuple[EntryPoint, ...]) -> None:
     except (TaskError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        raise TaskError(
-            f"task '{name}': {_origins(claims)} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        raise TaskError(f"task '{name}': {_origins(claims)} cannot be imported: {in_words(error)}") from error
     if name not in registration.REGISTERED:
         raise TaskError(
             f"task '{name}': {_origins(claims)} was imported but registers no such task; "

@@ -62,14 +62,17 @@ def write_encoder(path, body, name="mine", feature_dim=3):
 
 
 def test_help_answers_at_once(bench):
+    """In processor time, which other tests that run at the same time do not lengthen much."""
     best = 9.0
     for _ in range(5):
-        began = time.perf_counter()
+        before = os.times()
         done = bench("--help")
-        best = min(best, time.perf_counter() - began)
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        best = min(best, spent)
         assert done.returncode == 0
     assert {"run", "demos", "doctor", "encoders", "tasks", "weights"} <= set(done.stdout.split())
-    assert best < 0.4
+    assert 0.01 < best < 0.4
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_no_opengl_is_one_line_within_seconds(bench, tiny, tiny_encoder, tmp_pat
     (tmp_path / "libEGL.so.1").write_bytes(b"")
     began = time.monotonic()
     done = bench(*tiny(encoder=tiny_encoder), LD_LIBRARY_PATH=str(tmp_path))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # less than it waits for a driver
     refused(done, r"no headless OpenGL: .*; on Debian/Ubuntu: apt-get install libegl1 libgl1-mesa-dri\n$")
 
 

@@ -147,6 +147,10 @@ def test_two_packages_that_claim_a_name_are_refused(tmp_path, monkeypatch):
     [
         ("raise SystemExit(3)", "package theirs cannot be imported: SystemExit: 3"),
         ("import no_such_module", "package theirs cannot be imported: ModuleNotFoundError: .*no_such_module"),
+        (
+            "class Mute(Exception):\n    def __str__(self): raise RuntimeError\nraise Mute",
+            "package theirs cannot be imported: Mute",
+        ),
         ("Push = 3", r"package theirs was imported but registers no such task; expected a class with card = TaskCard"),
     ],
 )

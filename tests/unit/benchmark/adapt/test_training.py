@@ -265,7 +265,7 @@ def test_settings_that_cannot_be_used_are_told_in_one_line():
     ):
         with pytest.raises(ConfigError, match=f"^setting '{key}': {words}, got "):
             configure(**{key: value})
-    with pytest.raises(ConfigError, match=r"^there is no setting 'stepps': did you mean 'steps'\?"):
+    with pytest.raises(ConfigError, match=r"^unknown setting 'stepps': did you mean 'steps'\?"):
         configure(overrides=["stepps=3"])
     with pytest.raises(ConfigError, match="none is left to train on"):
         configure(videos=10).resolve(OWN)
