@@ -231,7 +231,9 @@ class RunConfig(Configuration):
         adaptation: how Stage 2 trains, where it has to.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: in which format the encoder computes; ``auto`` takes what is fast here and keeps its features.
-        compiled: whether the encoder's network is compiled, too.
+        backend: what computes the encoder: ``torch``, ``openvino`` (on CPUs) or ``auto``: OpenVINO on a CPU, if its
+            features are close to those of PyTorch; otherwise PyTorch.
+        compiled: whether the encoder's network is compiled by torch, too.
         torch_threads: torch's threads on the CPU; they determine the results to the last bit.
         workers: simulation processes; they change the speed, never the results.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
@@ -257,6 +259,7 @@ class RunConfig(Configuration):
     scene: Annotated[dict[str, float], IDENTITY, COMPARED] = Field(default_factory=dict)
     device: Annotated[str, AfterValidator(device_name), OUTCOME, OPTION] = "auto"
     precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], OUTCOME, COMPARED, OPTION] = "auto"
+    backend: Annotated[Literal["auto", "torch", "openvino"], OUTCOME, COMPARED, OPTION] = "auto"
     compiled: Annotated[bool, OUTCOME, COMPARED] = False
     torch_threads: Annotated[Threads, IDENTITY] = Field(default_factory=usable_cores)
     workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))

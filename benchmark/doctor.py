@@ -110,8 +110,14 @@ def _package_rows() -> list[Row]:
 
     wanted = (versions.DISTRIBUTION, *versions.RECORDED_PACKAGES)
     found = versions.package_versions(wanted)
-    missing = (Row(name, "not installed", False, "pip install .") for name in wanted if name not in found)
+    missing = (_missing_row(name) for name in wanted if name not in found)
     return [*(Row(name, version) for name, version in found.items()), *missing]
+
+
+def _missing_row(name: str) -> Row:
+    if name == "openvino":  # not every system has wheels
+        return Row(name, "not installed; PyTorch computes the encoders")
+    return Row(name, "not installed", False, "pip install .")
 
 
 def _graphics_row() -> Row:

@@ -32,6 +32,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "objects": "ycb",
         "precision": "float32",
+        "backend": "torch",
         "demonstrations": {"source": "imported", "successful_only": False, "scene": "released"},
         "adaptation": {
             **{"size": 224, "steps": 100_000, "batch": 8, "learning_rate": 1e-4, "cool_down": 0.0},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cards import Card
     from .contract import check_encoder
     from .errors import (
+        BackendRefused,
         EncoderContract,
         EncoderError,
         LicenceNotAccepted,
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     )
     from .factory import build
     from .find import resolve
-    from .precision_check import GateReport, check_precision, choose_precision
+    from .precision_check import Choice, GateReport, check_precision, choose_precision
     from .registry import card, get, names
     from .weights.cache import cache_dir
     from .weights.origin import WeightsOrigin
 
 __all__ = [
+    "BackendRefused",
     "Card",
+    "Choice",
     "Encoder",
     "EncoderContract",
     "EncoderError",
@@ -56,7 +59,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BackendRefused": "errors",
     "Card": "cards",
+    "Choice": "precision_check",
     "Encoder": "base",
     "EncoderContract": "errors",
     "EncoderError": "errors",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from . import registration
+from .backend import TORCH
 from .cards import CARDS, Card, Normalisation
 from .errors import EncoderContract, EncoderError
 from .precision import FLOAT32, computing
@@ -39,7 +40,9 @@ class Encoder(nn.Module):
         normalisation: what `normalise` does; None where ``forward`` sees to it alone.
         memory_format: the layout in which ``forward`` gets its images.
         precision: the format in which `encode` computes; see `encoders.precision`.
-        compiled_forward: ``forward`` compiled by torch, or None where it runs as it is.
+        backend: the library that computes ``forward``; see `encoders.backend`.
+        compiled_forward: ``forward`` compiled by torch or for another backend, with the numbers that the encoder had
+            then; None where it runs as it is.
         random_weights: set by an ``__init__`` that found no weights and drew some instead.
         origin: where the weights came from, once `encoders.build` made the encoder.
         adaptation: the sha256 of the tensors that Stage 2 put in place of the weights' own; None without Stage 2.
@@ -55,6 +58,7 @@ class Encoder(nn.Module):
     normalisation: Normalisation | None = None
     memory_format: torch.memory_format = torch.contiguous_format
     precision: str = FLOAT32
+    backend: str = TORCH
     compiled_forward: Callable[[Tensor], Tensor] | None = None
     random_weights: bool = False
     origin: WeightsOrigin | None = None
@@ -87,8 +91,8 @@ class Encoder(nn.Module):
 
     @property
     def compiled(self) -> bool:
-        """Whether `encode` runs a compiled ``forward``."""
-        return self.compiled_forward is not None
+        """Whether `encode` runs a ``forward`` compiled by torch."""
+        return self.compiled_forward is not None and self.backend == TORCH
 
     def normalise(self, images: Tensor) -> Tensor:
         """Apply `normalisation` to RGB images.
@@ -141,8 +145,12 @@ class Encoder(nn.Module):
         return torch.clone(features).float()
 
     def describe(self) -> dict[str, Any]:
-        """Return the fields that determine the features, as plain values for a run's identity."""
+        """Return the fields that determine the features, as plain values for a run's identity.
+
+        The backend is among them where it is not PyTorch: so what was made before there were others is recognised.
+        """
         origin = self.origin or WeightsOrigin("own", sha256=state_sha256(self.state_dict()))
+        backend = {} if self.backend == TORCH else {"backend": self.backend}
         return {
             **self.describe_unbuilt(origin),
             "feature_dim": self.feature_dim,
@@ -151,6 +159,7 @@ class Encoder(nn.Module):
             "adaptation_sha256": self.adaptation,
             "precision": self.precision,
             "compiled": self.compiled,
+            **backend,
         }
 
     @classmethod

@@ -45,7 +45,7 @@ def attach(network: nn.Module, *, momentum: float, scope: Scope = "stem", stream
     selection = _Selection()
     replaced: dict[str, EMABatchNorm2d] = {}
     if momentum > 0:
-        found = {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+        found = batchnorm_layers(network)
         if not found:
             raise EncoderError(
                 f"encoder '{name}': has no BatchNorm whose statistics could move; leave ema.momentum at 0"
@@ -57,6 +57,11 @@ def attach(network: nn.Module, *, momentum: float, scope: Scope = "stem", stream
             replaced[path] = EMABatchNorm2d(found[path], momentum, streams, selection)
         _exchange(network, {id(found[path]): layer for path, layer in replaced.items()})
     return EMAStatistics(replaced, streams, selection)
+
+
+def batchnorm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """Return the BatchNorm layers of a network by name; the first one ends the stem."""
+    return {path: module for path, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
 
 
 class EMABatchNorm2d(nn.Module):

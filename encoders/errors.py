@@ -29,6 +29,10 @@ class PrecisionRefused(EncoderError):
     """A format to compute in that this machine, or this encoder's features, do not bear."""
 
 
+class BackendRefused(EncoderError):
+    """A backend that this machine, or this encoder's network, does not bear."""
+
+
 class LicenceNotAccepted(EncoderError):
     """Official weights whose licence restricts their use, and nobody here has said that they keep to it."""
 

@@ -24,9 +24,10 @@ LOWER = (">=", "==", "~=")
 
 
 def requirements(pyproject: Path = PYPROJECT) -> list[Requirement]:
-    """Return the package's requirements and those of its ``test`` extra."""
+    """Return the package's requirements on this system and those of its ``test`` extra."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    return [Requirement(one) for one in (*project["dependencies"], *project["optional-dependencies"]["test"])]
+    listed = (*project["dependencies"], *project["optional-dependencies"]["test"])
+    return [one for one in map(Requirement, listed) if one.marker is None or one.marker.evaluate()]
 
 
 def lowest(requirement: Requirement) -> str:

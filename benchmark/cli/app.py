@@ -102,6 +102,7 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="auto, float32, tf32, bfloat16 or float16.")] = None,
+    backend: Annotated[str | None, typer.Option(help="What computes the encoder: auto, torch or openvino.")] = None,
     objects: ObjectsPack = None,
     background: BackgroundNumber = None,
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
@@ -118,7 +119,7 @@ def run(
     from .. import config as configuration
 
     given = {"workers": workers, "objects": objects, "background": background, "precision": precision}
-    given |= {"adapt": adapt, "adapted": adapted, "normalise": normalise}
+    given |= {"backend": backend, "adapt": adapt, "adapted": adapted, "normalise": normalise}
     stage_3 = {"ema.momentum": ema_momentum, "ema.scope": ema_scope}
     overrides = [*(set_ or []), *(f"{name}={value}" for name, value in stage_3.items() if value is not None)]
     options: dict[str, Any] = {"weights": weights, "device": device}

@@ -93,6 +93,7 @@ def check(
     task: Annotated[str | None, typer.Option(help="The task, for encoders with one weights file each.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: Annotated[str, typer.Option(help="The format to time beside float32; auto is the fast one.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What computes in it: auto, torch or openvino.")] = "auto",
 ) -> None:
     """Check an encoder against its contract with three images of noise; measure its size and speed here."""
     import encoders
@@ -109,14 +110,15 @@ def check(
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in held) / 1e6
     typer.echo(f"size   {numbers:,} parameters, {megabytes:.1f} MB with buffers")
     if encoder.uses_images:
-        _print_speed(encoder, precision)
+        _print_speed(encoder, precision, backend)
 
 
 @app.command()
 def speed(
     pattern: Annotated[str, typer.Argument(help="Encoders, comma-separated; * matches anything.")] = "*",
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="The fast format: auto, tf32, bfloat16 or float16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="The fast format: auto, float32, tf32, bfloat16 or float16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What computes in it: auto, torch or openvino.")] = "auto",
     batch: Annotated[
         int, typer.Option(min=1, max=4096, help="Images in a batch; fewer for large networks on a CPU.")
     ] = BATCH,
@@ -124,7 +126,7 @@ def speed(
     cpu_time: Annotated[bool, typer.Option("--cpu-time", help="Count processor time: for a busy machine.")] = False,
     weights: Annotated[str, typer.Option(help="auto takes random ones where there are no others.")] = "auto",
 ) -> None:
-    """Time encoders in float32 and in the fast format, on frames of three tasks, and compare their features."""
+    """Time encoders by PyTorch in float32 and in the fast way, on frames of three tasks, and compare their features."""
     import encoders
     from encoders.errors import EncoderError
 
@@ -142,7 +144,14 @@ def speed(
             encoder, origin = encoders.build(name, weights=weights, allow_random=True, device=device)
             title = origin.title(encoder.name)
             row = speeds.measure(
-                encoder, title, frames, precision=precision, batch=batch, compiled=compiled, clock=clock
+                encoder,
+                title,
+                frames,
+                precision=precision,
+                backend=backend,
+                batch=batch,
+                compiled=compiled,
+                clock=clock,
             )
         except EncoderError as error:
             failed += 1
@@ -293,11 +302,12 @@ def _normalisation(how: Any) -> str:
     return f"{how.name}: {order}minus {how.mean}, over {how.std}"
 
 
-def _print_speed(encoder: Encoder, precision: str) -> None:
-    """Print the speed in float32 and in the fast format, and what the latter does to the features."""
+def _print_speed(encoder: Encoder, precision: str, backend: str) -> None:
+    """Print the speed by PyTorch in float32 and in the fast way, and what the latter does to the features."""
     from ..runner import speed as speeds
 
-    row = speeds.measure(encoder, encoder.name, speeds.task_frames(BATCH), precision=precision, batch=BATCH)
+    frames = speeds.task_frames(BATCH)
+    row = speeds.measure(encoder, encoder.name, frames, precision=precision, backend=backend, batch=BATCH)
     typer.echo(f"speed  {row.exact:.1f} images/s in float32, batches of {row.batch} on {encoder.device}")
     if row.gate is None:
         typer.echo("       float32 is the fast format here")

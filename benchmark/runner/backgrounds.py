@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 import tasks
 from encoders import EncoderError
+from encoders.backend import TORCH
 from encoders.precision_check import set_precision
 
 from .. import memory
@@ -209,7 +210,13 @@ def _context(store: RunFolder, config: RunConfig, progress: Progress) -> RunCont
     recorded = _recorded_encoder(store)
     config, card, device, prepared = ready_encoder(config, plan(config), store.path.absolute().parents[3], progress)
     encoder = prepared.encoder
-    set_precision(encoder, recorded["precision"], compiled=recorded["compiled"])
+    set_precision(
+        encoder,
+        recorded["precision"],
+        compiled=recorded["compiled"],
+        backend=recorded.get("backend", TORCH),
+        moving=config.ema.scope if config.ema.momentum else None,
+    )
     statistics = attach_statistics(encoder, config.ema, config.slots)
     if not same_identity(encoder.describe(), recorded):
         raise ConfigError(

@@ -42,8 +42,8 @@ def expected_identity(config: RunConfig, chosen: Plan, folder: RunFolder, begun:
     """Return the identity that a finished run has if it is the one that is asked for; nothing heavy is done for it.
 
     Class and weights of the encoder, settings, versions and files are looked at. What only work could tell is taken
-    from the folder: the features' precision, the result of Stage 2, and the episodes of an expert that is still the
-    same.
+    from the folder: the features' precision and backend, the result of Stage 2, and the episodes of an expert that is
+    still the same.
 
     Args:
         config: settled.

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from encoders import EncoderError, GateReport
+from encoders import Choice, EncoderError
+from encoders.backend import TORCH
 from tasks.demonstrations.dataset import Demonstrations
 
 from .. import task_files
@@ -45,7 +46,7 @@ class Work:
         identity: What determines the results.
         context: The parts that rollouts need.
         demonstrations: What is cloned.
-        gate: The comparison of the encoder's precision with float32, where there was one.
+        choice: How the encoder computes, and how its features compare with those of PyTorch in float32.
         notes: Lines that say what another machine decided when the run was begun.
     """
 
@@ -54,7 +55,7 @@ class Work:
     identity: dict[str, Any]
     context: RunContext
     demonstrations: Demonstrations
-    gate: GateReport | None
+    choice: Choice
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,7 +77,7 @@ def learn(work: Work, folder: RunFolder) -> None:
     steps = sum(len(episode.actions) for episode in work.demonstrations.episodes)
     steps += int(config.rollout.horizon or 0) * _remaining_episodes(config.learner, config.evaluation, due, done)
     progress.begin(f"{work.title} · {config.task} · seed {config.seed}", steps)
-    for line in [*work.notes, *([outcome(work.gate)] if work.gate else [])]:
+    for line in [*work.notes, *outcome(work.choice)]:
         progress.say(line)
     context.statistics.say(progress)
     progress.stage("start simulators")
@@ -122,6 +123,7 @@ def _observe(work: Work, simulators: Simulators) -> Pairs:
 
 def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> Pairs:
     context, config, renderer = work.context, work.context.config, simulators.device
+    libraries = () if context.encoder.backend == TORCH else (context.encoder.backend,)
     made_by = {
         "encoder": context.encoder.describe(),
         "task": [
@@ -134,7 +136,7 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         "threads": config.torch_threads,
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
-        "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
+        "versions": package_versions(("mujoco", "torch", "torchvision", "timm", *libraries)),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)
@@ -197,7 +199,7 @@ class _Learning:
         self.folder.append_metrics(
             {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(self.pairs.actions), **measured}
             | context.costs(seconds)
-            | ({"precision_cosine": work.gate.cosine} if work.gate else {})
+            | ({"precision_cosine": work.choice.report.cosine} if work.choice.report else {})
             | {"demonstrations": {"content_hash": demonstrations.content_hash, **demonstrations.metadata}}
         )
         self._commit(CLONED)

@@ -1,4 +1,4 @@
-"""The precision of a run's encoder, checked against its float32 features on frames of the run's task."""
+"""How a run's encoder computes, checked against PyTorch's float32 features on frames of the run's task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from encoders import Encoder, GateReport, choose_precision
+from encoders import Choice, Encoder, choose_precision
+from encoders.backend import TORCH
+from encoders.ema_batchnorm import Scope
 from tasks.demonstrations.dataset import Demonstrations
 
 from ..errors import ConfigError
@@ -21,27 +23,29 @@ def settle_precision(
     demonstrations: Demonstrations,
     scene: SceneSettings,
     *,
+    backend: str = TORCH,
     compiled: bool = False,
     momentum: float = 0.0,
+    scope: Scope = "stem",
     workers: int = 0,
-) -> GateReport | None:
-    """Set how a run's encoder computes; frames are drawn only where another format than float32 is at stake.
+) -> Choice:
+    """Set how a run's encoder computes; frames are drawn only where it might not be by PyTorch in float32.
 
     Args:
         encoder: changed in place; moving BatchNorm statistics must not have moved yet.
         precision: as configured, such as ``auto``.
         demonstrations: whose first episodes are drawn.
         scene: that they were made for.
+        backend: as configured, such as ``auto``.
         compiled: whether the network is compiled too.
         momentum: of the moving BatchNorm statistics.
+        scope: which of them move.
         workers: simulation processes that draw.
-
-    Returns:
-        The comparison with float32; None where there was nothing to compare.
 
     Raises:
         ConfigError: the network is to be compiled while statistics inside it move.
         PrecisionRefused: the precision that was asked for cannot be had.
+        BackendRefused: the backend that was asked for cannot be had.
     """
     if compiled and momentum:
         raise ConfigError(
@@ -52,16 +56,18 @@ def settle_precision(
     def frames() -> Frames:
         return demonstrated_frames(demonstrations, scene, workers)
 
-    return choose_precision(encoder, precision, frames, compiled=compiled)
+    moving = scope if momentum else None
+    return choose_precision(encoder, precision, frames, compiled=compiled, backend=backend, moving=moving)
 
 
-def outcome(report: GateReport) -> str:
-    """Return the result of a comparison in one line."""
-    if report.passed:
-        return (
-            f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
-        )
-    return f"precision float32: {report.verdict()}"
+def outcome(choice: Choice) -> list[str]:
+    """Return lines that say how the encoder computes and what was not taken; none for PyTorch in float32 as usual."""
+    refused = [f"not taken: {line}" for line in choice.refused]
+    report = choice.report
+    if report is not None and report.passed:
+        way = f"precision {report.way}: lowest cosine similarity to float32 {report.cosine:.6f}, {report.frames} frames"
+        return [*refused, way]
+    return [*refused, "precision float32"] if refused else []
 
 
 def demonstrated_frames(demonstrations: Demonstrations, scene: SceneSettings, workers: int = 0) -> Frames:

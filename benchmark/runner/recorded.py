@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from encoders.backend import TORCH
+
 from ..config import RunConfig
 from ..store.run_folder import RunFolder
 
@@ -16,11 +18,13 @@ class Recorded(NamedTuple):
         torch_threads: torch's threads on the CPU.
         device: ``cpu`` or ``cuda``.
         precision: in which format the encoder computes.
+        backend: what computes it.
     """
 
     torch_threads: int | None = None
     device: str | None = None
     precision: str | None = None
+    backend: str | None = None
 
 
 def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
@@ -39,10 +43,12 @@ def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
     threads = _entry(identity, "config", "torch_threads")
     device = identity.get("device")
     precision = _entry(identity, "encoder", "precision")
+    backend = _entry(identity, "encoder", "backend") or TORCH
     return Recorded(
         threads if "torch_threads" not in asked.model_fields_set and type(threads) is int and threads > 0 else None,
         device if asked.device == "auto" and device in ("cpu", "cuda") else None,
         precision if asked.precision == "auto" and isinstance(precision, str) else None,
+        backend if asked.backend == "auto" and isinstance(backend, str) else None,
     )
 
 

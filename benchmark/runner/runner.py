@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from encoders import GateReport
+from encoders import BackendRefused, Choice
+from encoders.backend import TORCH
 from encoders.errors import PrecisionRefused
 from tasks.demonstrations.dataset import Demonstrations
 
@@ -131,7 +132,7 @@ def _prepare(
     config, card, device, prepared = ready
     options = config.demonstration_options(card)
     demonstrations = sources.gather(config.task, config.demonstrations, options)
-    gate, note = _settle_precision(ready, demonstrations, begun.precision, path)
+    choice, note = _settle_precision(ready, demonstrations, begun, path)
     statistics = attach_statistics(prepared.encoder, config.ema, config.slots)
     identity = run_identity(
         config,
@@ -140,16 +141,16 @@ def _prepare(
         device=device.type,
     )
     context = RunContext(config, card, device, prepared.encoder, statistics, progress)
-    return Work(prepared.title, prepared.record, identity, context, demonstrations, gate, notes + note)
+    return Work(prepared.title, prepared.record, identity, context, demonstrations, choice, notes + note)
 
 
 def _settle_precision(
-    ready: ReadyEncoder, demonstrations: Demonstrations, begun: str | None, path: Path
-) -> tuple[GateReport | None, list[str]]:
-    """Choose the encoder's precision: this machine's, or the one in which the run was begun, which is said.
+    ready: ReadyEncoder, demonstrations: Demonstrations, begun: Recorded, path: Path
+) -> tuple[Choice, list[str]]:
+    """Choose the encoder's precision and backend: this machine's, or those of a run that was begun, which is said.
 
     Raises:
-        FolderError: the run was begun in a precision that cannot be had here.
+        FolderError: the run was begun in a way that cannot be had here.
     """
     config, encoder = ready.config, ready.prepared.encoder
     settle = partial(
@@ -159,17 +160,20 @@ def _settle_precision(
         scene=scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card)),
         compiled=config.compiled,
         momentum=config.ema.momentum or 0.0,
+        scope=config.ema.scope,
         workers=config.workers,
     )
-    gate = settle(config.precision)
-    if begun is None or begun == encoder.precision:
-        return gate, []
-    note = f"goes on in {begun}, as the run was begun (this machine would take {encoder.precision})"
+    choice = settle(config.precision, backend=config.backend)
+    usual = encoder.precision, encoder.backend
+    before = begun.precision or encoder.precision, begun.backend or encoder.backend
+    if before == usual:
+        return choice, []
+    way, usual_way = (name if library == TORCH else f"{name} by {library}" for name, library in (before, usual))
     try:
-        gate = settle(begun)
-    except PrecisionRefused as error:
+        choice = settle(before[0], backend=before[1])
+    except (PrecisionRefused, BackendRefused) as error:
         raise FolderError(
-            f"{path} was begun in {begun}, which cannot be had here ({error}): go on with it where it was begun, or "
+            f"{path} was begun in {way}, which cannot be had here ({error}): go on with it where it was begun, or "
             "choose another --out"
         ) from error
-    return gate, [note]
+    return choice, [f"goes on in {way}, as the run was begun (this machine would take {usual_way})"]

@@ -1,4 +1,4 @@
-"""Measure the speed of encoders in float32 and in the fast format, and how close their features stay."""
+"""Measure encoders in PyTorch's float32 and in the fast way: their speed, and how close their features stay."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 import tasks
 from encoders import Encoder, GateReport
+from encoders.backend import TORCH, backends_to_try
 from encoders.precision import FLOAT32, resolve_precision
 from encoders.precision_check import check_precision, set_precision
 from tasks.demonstrations.rollout import collect
@@ -33,8 +34,8 @@ class Speed:
     Attributes:
         title: the encoder, with what its weights are.
         batch: images in a batch; the features were compared on as many frames.
-        exact: images a second in float32.
-        fast: images a second in the fast format; None where float32 is the fast one.
+        exact: images a second by PyTorch in float32.
+        fast: images a second in the fast way; None where that is PyTorch in float32.
         gate: the comparison of the features; None likewise.
     """
 
@@ -52,17 +53,19 @@ def measure(
     *,
     precision: str,
     batch: int,
+    backend: str = TORCH,
     compiled: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
-    """Time an encoder on task frames, and compare its features in both formats.
+    """Time an encoder on task frames, and compare its features in both ways of computing.
 
     Args:
-        encoder: on its device; left in the fast format.
+        encoder: on its device; left computing in the fast way.
         title: its name, with what its weights are.
         frames: (N, 224, 224, 3) uint8 from `task_frames`.
         precision: the fast format, one of `encoders.precision.PRECISIONS`.
         batch: images in a batch, at most ``len(frames)``; fewer for large networks on a CPU.
+        backend: what computes in the fast way, one of `encoders.backend.BACKENDS`.
         compiled: whether the network is compiled for the fast format.
         clock: seconds; `time.process_time` counts the processor's own, of all threads, on a machine with other work.
     """
@@ -71,13 +74,14 @@ def measure(
         batch = next((min(batch, fewer) for least, fewer in SMALLER_BATCHES if numbers >= least), batch)
     images = frames[:batch]
     resolved = resolve_precision(precision, encoder.device)
-    if resolved == FLOAT32 and not compiled:
+    library = backends_to_try(backend, encoder.device)[0]
+    if resolved == FLOAT32 and library == TORCH and not compiled:
         encoder.encode(images).cpu()
         return Speed(title, len(images), images_per_second(encoder, images, clock), None, None)
-    gate = check_precision(encoder, images, resolved, compiled=compiled)  # which also warms both formats up
+    gate = check_precision(encoder, images, resolved, compiled=compiled, backend=library)  # which also warms up
     exact = images_per_second(encoder, images, clock)
-    set_precision(encoder, resolved, compiled=compiled)
-    if compiled:
+    set_precision(encoder, resolved, compiled=compiled, backend=library)
+    if compiled or library != TORCH:
         encoder.encode(images).cpu()
     return Speed(title, len(images), exact, images_per_second(encoder, images, clock), gate)
 
@@ -119,15 +123,17 @@ def _frames_of(name: str) -> Frames:
 def markdown(rows: Sequence[Speed]) -> list[str]:
     """Return a table in Markdown, as lines."""
     lines = [
-        "| encoder | batch | float32, images/s | fast, images/s | fast format | lowest cosine | error / spread |",
-        "|---|---|---|---|---|---|---|",
+        "| encoder | batch | float32, images/s | images/s | fast way | lowest cosine | error / spread | largest |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         start = f"| {row.title} | {row.batch} | {row.exact:.3g} |"
         if row.gate is None or row.fast is None:
-            lines.append(f"{start} | float32 | | |")
+            lines.append(f"{start} | float32 | | | |")
             continue
         refused = "" if row.gate.passed else " (refused)"
-        error = "" if np.isnan(row.gate.error) else f"{row.gate.error:.1%}"
-        lines.append(f"{start} {row.fast:.3g} | {row.gate.way}{refused} | {row.gate.cosine:.6f} | {error} |")
+        errors = ("" if np.isnan(each) else f"{each:.2%}" for each in (row.gate.error, row.gate.largest))
+        lines.append(
+            f"{start} {row.fast:.3g} | {row.gate.way}{refused} | {row.gate.cosine:.6f} | {' | '.join(errors)} |"
+        )
     return lines

@@ -86,7 +86,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _option(key: str, value: str) -> str:
     """The command-line option that sets an entry of a run's identity to a JSON value; empty where none does."""
     plain = value.strip('"')
-    if key in ("device", "encoder.precision"):
+    if key in ("device", "encoder.precision", "encoder.backend"):
         return f"--{key.removeprefix('encoder.')} {plain}"
     part, _, setting = key.partition(".")
     if part != "config" or not setting or value == "null":

@@ -21,6 +21,7 @@ RECORDED_PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "openvino",
     "mujoco",
     "gymnasium",
     "gymnasium-robotics",

@@ -14,6 +14,14 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_openvino():
+    """Let PyTorch compute by default: a conversion takes seconds. What OpenVINO does to a run is in test_backend.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("encoders.backend.installed", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def torch_threads():
     """Give torch back the threads that a run took from it."""

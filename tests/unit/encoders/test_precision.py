@@ -170,7 +170,7 @@ def test_other_bits_the_second_time_are_refused(frames):
 
 def test_auto_takes_bfloat16_where_the_processor_has_instructions_for_it(frames, processor):
     encoder = made(Sturdy)
-    report = choose_precision(encoder, "auto", (lambda: frames) if processor else never)
+    report = choose_precision(encoder, "auto", (lambda: frames) if processor else never).report
     assert encoder.precision == ("bfloat16" if processor else "float32")
     assert (report is not None) is processor
     assert encoder.describe()["precision"] == encoder.precision
@@ -180,7 +180,7 @@ def test_auto_takes_bfloat16_where_the_processor_has_instructions_for_it(frames,
 def test_auto_falls_back_to_float32_and_reports_why(frames, fast_processor):
     encoder = made(Fragile)
     before = encoder.encode(frames)
-    report = choose_precision(encoder, "auto", lambda: frames)
+    report = choose_precision(encoder, "auto", lambda: frames).report
     assert not report.passed
     assert encoder.precision == encoder.describe()["precision"] == "float32"
     assert torch.equal(encoder.encode(frames), before)
@@ -188,8 +188,8 @@ def test_auto_falls_back_to_float32_and_reports_why(frames, fast_processor):
 
 def test_float32_needs_no_frame(fast_processor):
     encoder = made(Fragile)
-    assert choose_precision(encoder, "float32", never) is None
-    assert choose_precision(build("state")[0], "bfloat16", never) is None
+    assert choose_precision(encoder, "float32", never).report is None
+    assert choose_precision(build("state")[0], "bfloat16", never).report is None
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_compiling_is_held_to_the_gate_and_described(frames, monkeypatch):
     monkeypatch.setattr(torch, "compile", compile_)
     monkeypatch.setattr(precision_check, "_require_compiler", lambda device: None)
     encoder = made(Sturdy)
-    report = choose_precision(encoder, "float32", lambda: frames, compiled=True)
+    report = choose_precision(encoder, "float32", lambda: frames, compiled=True).report
     assert report.passed
     assert report.way == "float32, compiled"
     assert encoder.describe()["compiled"] is True
@@ -327,7 +327,7 @@ def test_a_compiled_encoder_keeps_its_features(frames):
         pytest.skip("no C++ compiler")
     encoder = made(Sturdy)
     exact = encoder.encode(frames)
-    report = choose_precision(encoder, "float32", lambda: frames, compiled=True)
+    report = choose_precision(encoder, "float32", lambda: frames, compiled=True).report
     assert report.passed
     assert encoder.compiled
     for batch in (frames, frames[:1], frames[:2]):

@@ -61,7 +61,7 @@ def test_networks_bear_the_faster_formats(name, precision, frames):
 def test_auto_is_bfloat16_and_described(frames):
     encoder, _ = build("random", device=GPU)
     assert resolve_precision("auto", encoder.device) == "bfloat16"
-    report = choose_precision(encoder, "auto", lambda: frames)
+    report = choose_precision(encoder, "auto", lambda: frames).report
     assert report.passed
     assert (encoder.describe()["precision"], encoder.describe()["compiled"]) == ("bfloat16", False)
     first = encoder.encode(frames)
@@ -72,7 +72,7 @@ def test_auto_is_bfloat16_and_described(frames):
 def test_a_compiled_network_keeps_its_features(frames):
     encoder, _ = build("theia_tiny", weights="random", device=GPU)
     exact = encoder.encode(frames)
-    report = choose_precision(encoder, "bfloat16", lambda: frames, compiled=True)
+    report = choose_precision(encoder, "bfloat16", lambda: frames, compiled=True).report
     assert report.passed
     assert encoder.describe()["compiled"] is True
     for count in (1, 2, 4):

@@ -208,7 +208,8 @@ def test_a_run_begun_on_a_gpu_is_not_gone_on_with_without_one(configured, tmp_pa
 def test_what_the_user_decided_is_not_taken_from_the_folder(configured, tmp_path):
     config = configured(torch_threads=1)
     folder = RunFolder(run(config, tmp_path).path)
-    assert recorded.recorded(folder, config) == (None, "cpu", "float32")
-    assert recorded.recorded(folder, configured()) == (1, "cpu", "float32")
-    assert recorded.recorded(folder, configured(device="cpu", precision="float32")) == (1, None, None)
-    assert recorded.recorded(RunFolder(tmp_path / "none"), configured()) == (None, None, None)
+    assert recorded.recorded(folder, config) == (None, "cpu", "float32", "torch")
+    assert recorded.recorded(folder, configured()) == (1, "cpu", "float32", "torch")
+    named = configured(device="cpu", precision="float32", backend="torch")
+    assert recorded.recorded(folder, named) == (1, None, None, None)
+    assert recorded.recorded(RunFolder(tmp_path / "none"), configured()) == (None, None, None, None)

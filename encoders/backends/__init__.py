@@ -1,0 +1,1 @@
+"""Libraries that compute an encoder's features in PyTorch's place."""
