@@ -17,6 +17,7 @@ from encoders.errors import EncoderError
 from encoders.registration import is_file
 from tasks.cards import CARDS, Pack, TaskCard
 from tasks.errors import TaskError
+from tasks.rendering.qualities import Quality
 
 from . import task_files
 from .bounded import (
@@ -121,12 +122,12 @@ class RolloutSettings(Part):
     Attributes:
         horizon: control steps per episode; the task's by default.
         slots: environments in lockstep, which is also the batch that the encoder sees.
-        quality: rendering quality.
+        quality: of the frames: ``paper``, ``shadows`` or ``fast``, see `tasks.rendering.qualities`.
     """
 
     horizon: Horizon | None = None
     slots: Slots = 4
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
 
 
 class EvaluationSettings(Part):

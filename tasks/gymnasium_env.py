@@ -13,7 +13,8 @@ from . import registry
 from .base import Reading, Task
 from .engine import mujoco
 from .errors import TaskError
-from .rendering.render import CROP, Quality, Renderer
+from .rendering.qualities import Quality
+from .rendering.render import CROP, Renderer
 
 INITIAL_STATE = "initial_state_dict"
 """Key of gymnasium-robotics for the state that `TaskEnv.reset` starts from."""

@@ -13,6 +13,7 @@ from encoders.adapt import affine
 from encoders.adapt.files import PENN_FILE
 from encoders.adapt.loss import VGG16_FILE
 from encoders.adapt.trainer import AdaptationTrainer
+from tasks.rendering.qualities import version_entry
 
 from ..device import peak_memory
 from ..store import provenance as versions
@@ -113,6 +114,7 @@ def card(adapted: Adapted) -> dict[str, Any]:
             "cameras": {part.task: part.settings.camera_name for part in parts},
             "objects": config.objects,
             "quality": config.quality,
+            **version_entry(config.quality),
             "size": config.size,
             "rendered_by": parts[0].train.device._asdict() if parts[0].train.device else None,
         },

@@ -14,6 +14,7 @@ import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
 from tasks.cards import CARDS, Pack
+from tasks.rendering.qualities import Quality, version_entry
 
 from .. import task_files
 from ..bounded import DeviceNumber, Processes, Seed, Threads
@@ -55,7 +56,7 @@ class AdaptConfig(AdaptationSettings):
 
     mode: Annotated[Literal["none", "affine", "all"], IDENTITY, OPTION] = "affine"
     seed: Annotated[Seed, IDENTITY, OPTION] = 0
-    quality: Literal["paper", "fast"] = "fast"
+    quality: Quality = "fast"
     physics: Literal["paper", "native"] = "paper"
     objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
     device: Annotated[str, AfterValidator(device_name), SPEED, OPTION] = "auto"
@@ -139,6 +140,7 @@ def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[st
         "expert_sha256": {name: tasks.expert(name).sha256 for name in names if tasks.has_expert(name)},
         "encoder": {name: encoder[name] for name in ("name", "class", "results_version", "weights", "weights_sha256")},
         "heads_sha256": file_sha256(heads) if heads else None,
+        **version_entry(config.quality),
         **settings,
     }
 

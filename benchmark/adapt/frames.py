@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 import tasks
 from tasks.demonstrations.rollout import ACTION_NOISE_STREAM
-from tasks.rendering.render import CROP, Device, Quality
+from tasks.rendering.qualities import Quality
+from tasks.rendering.render import CROP, Device
 
 from ..errors import ConfigError
 from ..rollout.simulators import SceneSettings, Simulators

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import tasks
 from tasks.base import Task
 from tasks.engine import mujoco
-from tasks.rendering.render import CROP, Renderer
+from tasks.rendering.render import AS_COLOURS, CROP, Renderer
 from tasks.scene.subtrees import geoms_of
 
 from ..intervals import interval
@@ -24,7 +24,7 @@ Masks = NDArray[np.bool_]
 
 
 class Segmenter(Renderer):
-    """Draws which geoms a camera sees: the frustum and the pixels of ``fast`` frames.
+    """Draws which geoms a camera sees, with the whole meshes: the frustum and the pixels of ``shadows`` frames.
 
     Args:
         model: the scene.
@@ -34,9 +34,9 @@ class Segmenter(Renderer):
     """
 
     def __init__(self, model: mujoco.MjModel, camera: str, geoms: Masks, device: int | None = None) -> None:
-        super().__init__(model, camera, "fast", device)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = 1
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        super().__init__(model, camera, "shadows", device)
+        for flag, value in AS_COLOURS.items():
+            self._scene.flags[flag] = value
         self._geoms = geoms
 
     def mask(self, data: mujoco.MjData) -> Masks:

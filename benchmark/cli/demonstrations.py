@@ -74,7 +74,7 @@ def play_demonstrations(
         typer.Option(parser=user_path, metavar="PATH", help="A demonstrations file; the shipped expert by default."),
     ] = None,
     episode: Annotated[int, typer.Option(min=0, max=MOST_EPISODES, help="Which episode.")] = 0,
-    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    quality: Annotated[str, typer.Option(help="paper, shadows or fast.")] = "paper",
     objects: ObjectsPack = None,
     background: BackgroundNumber = 0,
 ) -> None:

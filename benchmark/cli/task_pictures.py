@@ -28,7 +28,8 @@ from tasks.demonstrations.dataset import Episode
 from tasks.demonstrations.rollout import collect
 from tasks.engine import mujoco
 from tasks.experts import Actor
-from tasks.rendering.render import Frame, Quality, Renderer
+from tasks.rendering.qualities import Quality
+from tasks.rendering.render import Frame, Renderer
 from tasks.scene.backgrounds import BACKGROUNDS, Background
 
 from ..errors import GraphicsError

@@ -18,7 +18,7 @@ from .lists import task_name
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
     from tasks.experts import Actor
-    from tasks.rendering.render import Quality
+    from tasks.rendering.qualities import Quality
 
 NARROW = 80  # characters; below, cells other than names are folded
 WIDE = 120  # characters; from here on the success rules have room in the table
@@ -62,7 +62,7 @@ def show(
     objects: Annotated[
         str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")
     ] = "builtin",
-    quality: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    quality: Annotated[str, typer.Option(help="paper, shadows or fast.")] = "paper",
     seed: Annotated[int, typer.Option(min=0, help="Reset seed; a failing expert goes on with the next ones.")] = 0,
     frames: Annotated[int, typer.Option(min=2, max=24, help="Frames of the strip, evenly spaced.")] = 6,
     interactive: Annotated[

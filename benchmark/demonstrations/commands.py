@@ -106,7 +106,8 @@ def play(
 ) -> str:
     """Film one demonstration in the scene that it was made in, and return a summary."""
     from tasks.engine import mujoco
-    from tasks.rendering.render import Quality, Renderer
+    from tasks.rendering.qualities import Quality
+    from tasks.rendering.render import Renderer
 
     _check_out(out)
     if source is None:

@@ -19,7 +19,8 @@ import tasks
 from tasks.base import Task
 from tasks.engine import mujoco
 from tasks.experts import Actor
-from tasks.rendering.render import CROP, Quality, Renderer
+from tasks.rendering.qualities import Quality
+from tasks.rendering.render import CROP, Renderer
 
 from ..config import usable_cores
 from .quantities import Quantity, Values, quantities

@@ -29,6 +29,7 @@ import encoders
 import tasks
 from encoders import Encoder
 from tasks.cards import Pack
+from tasks.rendering.qualities import version_entry
 from tasks.rendering.render import CROP
 
 from .. import memory, task_files
@@ -47,7 +48,7 @@ from ..store.run_folder import check_writable
 from . import folder as probe_folder
 from .features import encode
 from .folder import cell_path
-from .frames import ProbeFrames, collect
+from .frames import QUALITY, ProbeFrames, collect
 from .score import Row, Scores, bootstrap_generator, compare, plain, score
 
 __all__ = ["Cell", "ProbeSettings", "asked", "compare", "probe", "read"]
@@ -216,6 +217,7 @@ def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, devic
         "probe_version": PROBE_VERSION,
         "task": task,
         "task_results_version": tasks.card(task).results_version_with(settings.objects),
+        **version_entry(QUALITY),
         **task_files.identity(task),
         "encoder": encoder,
         "device": device.type,

@@ -21,7 +21,8 @@ import numpy.typing as npt
 import tasks
 from tasks.base import Reading, Task
 from tasks.errors import TaskError
-from tasks.rendering.render import CROP, Device, Quality, Renderer, check_distinct
+from tasks.rendering.qualities import Quality
+from tasks.rendering.render import CROP, Device, Renderer, check_distinct
 
 from .. import task_files
 from ..errors import SimulationError

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import tasks
 from encoders import EncoderError
 from encoders.precision_check import set_precision
+from tasks.rendering.qualities import DRAWINGS, VERSION_KEY
 
 from .. import memory
 from ..config import RunConfig
@@ -227,13 +228,17 @@ def _check_task(store: RunFolder, config: RunConfig) -> None:
             f"{store.path}: the file of task '{config.task}' has changed since the run ({config.task_file}); restore "
             "it, or give it with --task path/to/file.py:Class"
         )
-    recorded = store.identity.get("task_results_version", 1)
-    current = tasks.card(config.task).results_version_with(config.objects)
-    if recorded != current:
-        raise ConfigError(
-            f"{store.path}: {config.task} with {config.objects} objects has results version {current}, the run had "
-            f"{recorded}; what is recorded still counts, new episodes need a new run"
-        )
+    task_version, quality = tasks.card(config.task).results_version_with(config.objects), config.rollout.quality
+    versions = {"task_results_version": (f"{config.task} with {config.objects} objects", task_version)}
+    if _recorded_encoder(store).get("uses_images", True):
+        versions[VERSION_KEY] = f"the quality '{quality}'", DRAWINGS[quality].results_version
+    for key, (what, current) in versions.items():
+        recorded = store.identity.get(key, 1)
+        if recorded != current:
+            raise ConfigError(
+                f"{store.path}: {what} has results version {current}, the run had {recorded}; what is recorded still "
+                "counts, new episodes need a new run"
+            )
 
 
 def _recorded_encoder(store: RunFolder) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import encoders
 import tasks
+from tasks.rendering.qualities import version_entry
 
 from .. import task_files
 from ..config import RunConfig
@@ -30,6 +31,7 @@ def run_identity(config: RunConfig, *, encoder: Mapping[str, Any], demonstration
     return {
         "results_version": RESULTS_VERSION,
         "task_results_version": tasks.card(config.task).results_version_with(config.objects),
+        **(version_entry(config.rollout.quality) if encoder["uses_images"] else {}),
         **task_files.identity(config.task),
         "config": config.model_dump(mode="json", exclude=without(RunConfig, IDENTITY)),
         "encoder": dict(encoder),

@@ -14,6 +14,7 @@ import numpy as np
 
 from encoders import EncoderError, GateReport
 from tasks.demonstrations.dataset import Demonstrations
+from tasks.rendering.qualities import DRAWINGS, version_entry
 
 from .. import task_files
 from ..config import EvaluationSettings, LearnerSettings
@@ -33,6 +34,9 @@ from .precision import outcome
 from .resume import Committed, resume
 
 BEFORE_EVERYTHING = UNTRAINED - 1
+
+FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
+"""Packages whose version may change features; a quality of rendering may add to them."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,12 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         ],
         "scene": options,
         "quality": config.rollout.quality,
+        **version_entry(config.rollout.quality),
         "slots": config.slots,
         "threads": config.torch_threads,
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
-        "versions": package_versions(("mujoco", "torch", "torchvision", "timm")),
+        "versions": package_versions(FEATURE_PACKAGES + DRAWINGS[config.rollout.quality].packages),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)

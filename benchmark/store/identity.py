@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.rendering.qualities import VERSION_KEY
+
 from ..config import RunConfig
 from ..marks import OPTION, marked
 
 _EXPLANATIONS = {
+    VERSION_KEY: "its frames were drawn by another version of this package, and look a little different",
     "results_version": "it was made by another version of this package",
     "weights_sha256": "its encoder had other weights: give them with --weights",
     "adaptation_sha256": "its encoder had another adaptation: restore the folder `adapt` of its output folder",
@@ -38,7 +41,7 @@ def identity_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
     """What differs between two identities, a `dotted.key old -> new` each, sorted by key."""
     before, after = _flat(old), _flat(new)
     changed = (key for key in sorted(before | after) if before.get(key) != after.get(key))
-    return [f"{key} {before.get(key, 'absent')} -> {after.get(key, 'absent')}" for key in changed]
+    return [f"{key} {before.get(key, _missing(key))} -> {after.get(key, _missing(key))}" for key in changed]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -81,6 +84,11 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{key}"] = json.dumps(item)
     return flat
+
+
+def _missing(key: str) -> str:
+    """The value that an entry stands for where an identity does not have it."""
+    return "1" if key == VERSION_KEY else "absent"
 
 
 def _option(key: str, value: str) -> str:

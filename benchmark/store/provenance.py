@@ -22,6 +22,7 @@ RECORDED_PACKAGES = (
     "torchvision",
     "timm",
     "mujoco",
+    "fast-simplification",
     "gymnasium",
     "gymnasium-robotics",
     "numpy",

@@ -112,7 +112,10 @@ def _not_finished(runs: pandas.DataFrame) -> Iterator[Finding]:
 def _outdated(runs: pandas.DataFrame) -> Iterator[Finding]:
     old = runs[(runs["status"] == "finished") & runs["outdated"]]
     if len(old):
-        text = "made before the task's numbers changed (an earlier results version) and left out of scores; run again: "
+        text = (
+            "made before the numbers of the task or its frames changed (an earlier results version) and left out of "
+            "scores; run again: "
+        )
         yield Finding("outdated", text + _cells(old), len(old))
 
 

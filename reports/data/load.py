@@ -45,8 +45,10 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
             (files of a finished run differ from its manifest) or ``unreadable``.
         used: whether scores may use it: finished, not outdated, and no other run of the same row, task and seed goes
             first.
-        outdated: whether the suite has finished runs of a later results version of the task, never pooled with these.
+        outdated: whether the suite has finished runs of a later results version of the task, or of the frames, never
+            pooled with these.
         task_version: the task's results version.
+        frames_version: that of the frames in this quality; NaN where the policy sees the state.
         synthetic: whether it is invented, for tests; every figure has to say so.
         row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
         suffix: these digits, else empty.
@@ -186,10 +188,13 @@ def _has_a_file_a_task(card: dict[str, Any]) -> bool:
 
 
 def _outdated(runs: pandas.DataFrame) -> list[bool]:
-    """Return runs of an earlier results version of their task than that of a finished run in the same suite."""
-    finished = runs["task_version"].where(runs["status"] == "finished")
-    latest = finished.groupby([runs["suite"], runs["task"]]).transform("max")
-    return list(runs["task_version"] < latest)
+    """Return whether the same suite has a finished run of a later results version, of a run's task or of its frames."""
+    earlier = []
+    for version, shared in (("task_version", ["suite", "task"]), ("frames_version", ["suite"])):
+        finished = runs[version].where(runs["status"] == "finished").astype(float)
+        latest = finished.groupby([runs[column] for column in shared]).transform("max")
+        earlier.append(runs[version].astype(float) < latest)
+    return list(earlier[0] | earlier[1])
 
 
 def _used(runs: pandas.DataFrame) -> list[bool]:

@@ -116,6 +116,7 @@ class IdentityEncoder(Record):
     weights: Text | None = None
     weights_sha256: Text | None = None
     adaptation_sha256: Text | None = None
+    uses_images: Flag = True
 
 
 class Identity(Record):
@@ -125,6 +126,7 @@ class Identity(Record):
     encoder: Annotated[IdentityEncoder, BeforeValidator(_one_or_nothing)] = IdentityEncoder()
     device: Text | None = None
     task_results_version: Count = 1
+    frames_results_version: Count = 1
 
 
 class Weights(Record):

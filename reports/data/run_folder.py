@@ -37,7 +37,8 @@ COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memor
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
 CONTENTS = ("episode_table", "steps_at")
 COLUMNS = (
-    *(*PLACE, "status", "used", "outdated", "task_version", "synthetic", *WHO, *STAGES, *SCORES, *PROGRESS, *COSTS),
+    *(*PLACE, "status", "used", "outdated", "task_version", "frames_version", "synthetic"),
+    *(*WHO, *STAGES, *SCORES, *PROGRESS, *COSTS),
     *(*RECORDS, *CONTENTS, "altered", "problem"),
 )
 """The columns of `reports.data.load.load_runs`, which says what they hold."""
@@ -49,7 +50,7 @@ def empty_row(path: Path) -> RunRow:
     title = title_of(encoder_folder)
     nothing: RunRow = dict.fromkeys(COLUMNS)
     numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
-    nothing |= dict.fromkeys((*numbers, "memory_mb", "gpu_memory_mb"), math.nan)
+    nothing |= dict.fromkeys((*numbers, "frames_version", "memory_mb", "gpu_memory_mb"), math.nan)
     nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
     encoder, variant, label = parts_of_folder(encoder_folder)
     nothing |= {"evaluations": 0, "episodes": 0, "unstable": 0, "backgrounds": (), "pictures": {}, "seconds": {}}
@@ -122,6 +123,7 @@ def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
     return {
         **{"status": _status(stored, metrics), "identity": digest, "device": identity.device or ""},
         **{"config": _plain(config), "machine": _plain(machine), "task_version": identity.task_results_version},
+        "frames_version": identity.frames_results_version if identity.encoder.uses_images else math.nan,
         "synthetic": bool(config.synthetic or encoder.synthetic),
         **_who(row, identity.encoder, encoder),
         **_stages(config, encoder),

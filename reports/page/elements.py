@@ -101,6 +101,21 @@ def film(video: Path, poster: bytes, caption: str) -> str:
     )
 
 
+def picture(jpeg: bytes, caption: str) -> str:
+    """Return a picture that lies inside the page.
+
+    Args:
+        jpeg: the file's content.
+        caption: plain words.
+    """
+    label = escape(caption, quote=True)
+    source = base64.b64encode(jpeg).decode()
+    return (
+        f'<figure><img alt="{label}" style="max-width: 100%" src="data:image/jpeg;base64,{source}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
 def definitions(pairs: Mapping[str, str]) -> str:
     """Return a list of names and values; values are HTML, empty ones are left out."""
     return (

@@ -16,7 +16,7 @@ from ..figures.pictures import jpeg, read_picture
 from ..figures.specification import PreparedFigure
 from . import elements
 from .elements import definitions, linked
-from .page import Section
+from .page import ASSETS, Section
 
 if TYPE_CHECKING:
     import pandas
@@ -25,6 +25,11 @@ FILM_BUDGET = 24_000_000
 """Bytes of video that a page holds at most."""
 
 POSTER_PIXELS = 160
+
+QUALITIES = (
+    "The same moments in every quality of rendering. Frames of “shadows” have a smaller shadow map and no "
+    "multisampling; those of “fast” have no shadows and no reflections either, and show a hand with fewer faces."
+)
 
 MOST_NAMED = 50
 """Folders that a finding names one by one."""
@@ -74,7 +79,18 @@ def settings_section(suite: Suite, key: str) -> Section:
     table = elements.table(
         settings.settings_table(suite), caption="This suite's settings and the paper's, over its tasks."
     )
-    return Section(key, "Settings of these runs", notice + changed + table, short="Settings")
+    return Section(key, "Settings of these runs", notice + changed + table + _qualities(suite), short="Settings")
+
+
+def _qualities(suite: Suite) -> str:
+    """Return frames in every quality side by side, where runs saw others than the paper's; else nothing."""
+    rollouts = (run["config"].get("rollout") or {} for run in suite.runs.to_dict("records"))
+    qualities = {str(rollout["quality"]) for rollout in rollouts if rollout.get("quality")} - {"paper"}
+    if not qualities:
+        return ""
+    seen = " and ".join(sorted(qualities))
+    shown = elements.picture((ASSETS / "qualities.jpg").read_bytes(), f"{QUALITIES} These runs saw: {seen}.")
+    return f"<details><summary>How the frames look beside the paper's</summary>{shown}</details>"
 
 
 def films_section(suite: Suite, key: str, budget: int = FILM_BUDGET) -> Section | None:

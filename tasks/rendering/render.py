@@ -6,12 +6,11 @@ rendered instead.
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from math import atan, degrees, radians, tan
 from types import TracebackType
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +18,25 @@ import numpy.typing as npt
 from ..engine import mujoco
 from ..errors import RenderError
 from ..forks import keep_in_children, require_process
+from .drawing_model import drawing_model
 from .egl import EGLContext, EGLError
+from .mirrors import mirrors, moves, screens
+from .qualities import DRAWINGS, Quality
 
-Quality = Literal["paper", "fast"]
 Frame = npt.NDArray[np.uint8]
 
 RENDERED = 256
 CROP = 224
 MAX_GEOMS = 2000
 NO_GL = "no headless OpenGL ({reason}); on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri, then try again"
+AS_COLOURS = {
+    mujoco.mjtRndFlag.mjRND_SEGMENT: 1,
+    mujoco.mjtRndFlag.mjRND_IDCOLOR: 1,
+    mujoco.mjtRndFlag.mjRND_SHADOW: 0,
+    mujoco.mjtRndFlag.mjRND_REFLECTION: 0,
+}
+"""The flags of MuJoCo with which every geom has a colour of its own: its number in the scene."""
+
 LEFT_BEHIND = "pixels cannot be drawn here: OpenGL stayed"
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "swiftshader")
 
@@ -60,14 +69,6 @@ class Device(NamedTuple):
     number: int
 
 
-def scene_quality(model: mujoco.MjModel, quality: Quality) -> mujoco.MjModel:
-    """Set a model's buffers for a quality level: ``paper`` keeps the scene's shadows and multisampling."""
-    model.vis.global_.offwidth = model.vis.global_.offheight = RENDERED
-    if quality == "fast":
-        model.vis.quality.offsamples = 0
-    return model
-
-
 class Renderer:
     """Draws one camera of one model; owns one OpenGL context, so it belongs to one process and thread.
 
@@ -75,7 +76,8 @@ class Renderer:
         model: the scene; it is copied.
         camera: name of the camera.
         quality: ``paper`` draws 256 x 256 with the scene's shadows and multisampling and cuts out the centre;
-            ``fast`` draws the centre alone, without shadows and multisampling.
+            ``shadows`` draws the centre alone, with a shadow map of 1024 pixels and without multisampling; ``fast``
+            draws it without shadows, and meshes with fewer faces.
         device: the EGL device to try first; the others follow, the software one last.
 
     Raises:
@@ -86,12 +88,15 @@ class Renderer:
     def __init__(
         self, model: mujoco.MjModel, camera: str, quality: Quality = "fast", device: int | None = None
     ) -> None:
-        if quality not in ("paper", "fast"):
-            raise RenderError(f"quality is 'paper' or 'fast', got {quality!r}")
+        if quality not in DRAWINGS:
+            *others, last = map(repr, DRAWINGS)
+            raise RenderError(f"quality is {', '.join(others)} or {last}, got {quality!r}")
         names = [model.camera(index).name for index in range(model.ncam)]
         if camera not in names:
             raise RenderError(f"unknown camera {camera!r}; available: {', '.join(names)}")
-        model = self.model = scene_quality(copy.copy(model), quality)
+        drawing = DRAWINGS[quality]
+        model = self.model = drawing_model(model, drawing)
+        model.vis.global_.offwidth = model.vis.global_.offheight = RENDERED
         self._context, self.device = open_context(device)
         self._process = os.getpid()
         keep_in_children(self)
@@ -108,8 +113,7 @@ class Renderer:
         self._camera.fixedcamid = model.camera(camera).id
         self.quality = quality
         size = RENDERED
-        if quality == "fast":
-            self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        if not drawing.whole:
             model.cam_fovy[self._camera.fixedcamid] = crop_angle(model.cam_fovy[self._camera.fixedcamid])
             size = CROP
         self._rectangle = mujoco.MjrRect(0, 0, size, size)
@@ -117,6 +121,7 @@ class Renderer:
         margin = (size - CROP) // 2
         # OpenGL's rows run upwards.
         self._view = self._pixels[::-1][margin : margin + CROP, margin : margin + CROP]
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = drawing.reflections and self._sees_mirror()
 
     def render(self, data: mujoco.MjData, out: Frame | None = None) -> Frame:
         """Draw a simulation as its data stands; nothing is recomputed.
@@ -134,16 +139,49 @@ class Renderer:
         """
         require_process(self._process, LEFT_BEHIND)
         self._context.make_current()
-        mujoco.mjv_updateScene(
-            self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
-        )
-        mujoco.mjr_render(self._rectangle, self._scene, self._graphics)
-        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._graphics)
+        self._update(data)
+        self._draw()
         if not self._pixels.any():
             raise RenderError(f"the OpenGL driver ({self.device.name}) returned a black frame; try another EGL device")
         frame = np.empty((CROP, CROP, 3), np.uint8) if out is None else out
         frame[:] = self._view
         return frame
+
+    def _update(self, data: mujoco.MjData) -> None:
+        mujoco.mjv_updateScene(
+            self.model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+        )
+
+    def _draw(self) -> None:
+        mujoco.mjr_render(self._rectangle, self._scene, self._graphics)
+        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._graphics)
+
+    def _sees_mirror(self) -> bool:
+        """Draw nothing but mirrors and what always hides them, and return whether a mirror is left.
+
+        A mirror that may move counts as seen.
+        """
+        model, scene = self.model, self._scene
+        reflecting = mirrors(model, self._options)
+        if not reflecting.any() or moves(model, reflecting):
+            return bool(reflecting.any())
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        self._update(data)
+        drawn = reflecting | screens(model)
+        colours = np.zeros(scene.ngeom + 1, bool)
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.objtype != mujoco.mjtObj.mjOBJ_GEOM or not drawn[geom.objid]:
+                geom.type = mujoco.mjtGeom.mjGEOM_NONE
+            else:
+                colours[geom.segid + 1] = reflecting[geom.objid]
+        flags = scene.flags.copy()
+        for flag, value in AS_COLOURS.items():
+            scene.flags[flag] = value
+        self._draw()
+        scene.flags[:] = flags
+        red, green, _ = np.moveaxis(self._view.astype(np.intp), -1, 0)
+        return bool(colours[red + 256 * green].any())
 
     def close(self) -> None:
         """Release the graphics memory and the context; in a forked child, which has neither, do nothing."""

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 import tasks
@@ -172,3 +173,39 @@ def test_messages_that_troubleshooting_quotes_exist():
     assert len(quoted) > 2
     for message in quoted:
         assert message.partition("=N")[0] in sources, message
+
+
+# Pictures of the qualities.
+
+
+@pytest.fixture
+def frames():
+    specification = importlib.util.spec_from_file_location("docs_frames", ROOT / "docs" / "frames.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_frames_are_drawn_side_by_side_and_timed(frames, tmp_path, monkeypatch, capsys):
+    pictures = [tmp_path / "all.jpg", tmp_path / "page.jpg"]
+    options = ["--task", "pen", "--rounds", "1", "--picture", pictures[0], "--page-picture", pictures[1]]
+    monkeypatch.setattr("sys.argv", ["frames.py", *map(str, options)])
+    frames.main()
+    _, _, row = capsys.readouterr().out.splitlines()
+    task, *numbers = row.strip("| ").split(" | ")
+    paper, shadows, fast, *likeness = map(float, numbers)
+    assert task == "pen"
+    assert paper > shadows > fast > 0
+    assert all(0.8 < value < 1 for value in likeness)
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.width > 3 * frames.SIDE
+
+
+def test_the_pictures_that_ship_are_small_and_show_every_task(frames):
+    rows, columns = len(tasks.names()) // frames.COLUMNS, 3 * frames.COLUMNS
+    for path, share in ((frames.PICTURE, 1), (frames.PAGE_PICTURE, len(frames.PAGE_TASKS) / len(tasks.names()))):
+        assert path.stat().st_size < 300_000 * share
+        with Image.open(path) as picture:
+            assert picture.width >= columns * frames.SIDE
+            assert picture.height >= share * rows * frames.SIDE

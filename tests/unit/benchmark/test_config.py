@@ -107,7 +107,7 @@ REFUSED = {
     "learner.policy_hidden=64": r"setting 'learner\.policy_hidden': should be a list, such as",
     "learner.policy_hidden=[64,0]": r"setting 'learner\.policy_hidden\.1': should be at least 1",
     "learner.policy_hidden=[]": r"setting 'learner\.policy_hidden': tuple should have at least 1 item",
-    "rollout.quality=best": r"setting 'rollout\.quality': should be 'paper' or 'fast', got 'best'",
+    "rollout.quality=best": r"setting 'rollout\.quality': should be 'paper', 'shadows' or 'fast', got 'best'",
     "evaluation.video=perhaps": r"setting 'evaluation\.video': should be true or false",
     "evaluation.episodes=null": r"setting 'evaluation\.episodes': should be a whole number, got None",
     "device=tpu": r"--set device=tpu: give --device tpu instead",

@@ -113,7 +113,7 @@ def test_errors_at_the_start_come_back_and_leave_no_worker(workers):
 
 
 def test_an_unknown_quality_is_a_render_error():
-    with pytest.raises(RenderError, match="quality is 'paper' or 'fast'"):
+    with pytest.raises(RenderError, match="quality is 'paper', 'shadows' or 'fast'"):
         Simulators(SceneSettings("pen", quality="best"))
 
 

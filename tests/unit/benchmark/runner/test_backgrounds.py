@@ -127,6 +127,16 @@ def test_a_policy_of_an_earlier_version_of_its_task_is_read_and_not_run_again(fo
         evaluate_backgrounds(folder, [1])
 
 
+def test_a_policy_that_saw_earlier_frames_is_read_and_not_run_again(folder):
+    identity = json.loads((folder / "identity.json").read_text())
+    del identity["frames_results_version"]
+    (folder / "identity.json").write_text(json.dumps(identity))
+    RunFolder(folder).finish()
+    assert [shift.found for shift in evaluate_backgrounds(folder, [0])] == [True]
+    with pytest.raises(ConfigError, match=r"the quality 'fast' has results version 2, the run had 1; .* new run"):
+        evaluate_backgrounds(folder, [1])
+
+
 def test_an_altered_run_is_neither_evaluated_nor_blessed_and_the_others_are(folder, capsys):
     other = shutil.copytree(folder, folder.with_name("seed-7"))
     rows = RunFolder(folder).episodes().assign(success=True, length=1)

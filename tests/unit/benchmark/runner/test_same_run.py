@@ -77,6 +77,17 @@ def test_another_identity_is_refused_and_named(configured, tmp_path):
     assert final(result) == before
 
 
+def test_the_version_of_frames_is_part_of_runs_that_see_them(configured, tiny_encoder, tmp_path):
+    def version(*overrides, **options):
+        path = run(configured("learner.iterations=0", *overrides, **options), tmp_path).path
+        return RunFolder(path).identity.get("frames_results_version")
+
+    assert version(encoder=tiny_encoder) == 2
+    assert version("rollout.quality=paper", encoder=tiny_encoder) is None
+    assert version("rollout.quality=shadows", encoder=tiny_encoder) is None
+    assert version() is None
+
+
 def test_other_demonstrations_of_the_same_name_are_another_identity(configured, demonstration_file, tmp_path):
     path = tmp_path / "mine.npz"
     Demonstrations.load(demonstration_file("pen")).save(path)

@@ -1,4 +1,7 @@
-"""What was written before modules moved into rooms (git 37b05dc) is recognised: a run, an adaptation, features."""
+"""What was written before modules moved into rooms (git 37b05dc) is recognised: runs, an adaptation, features.
+
+Of `fast` frames, which look a little different since, it is recognised as an earlier version, and never mixed in.
+"""
 
 import gzip
 import json
@@ -8,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import encoders
+from benchmark.adapt import config as adapt_config
 from benchmark.adapt import training as stage2
 from benchmark.adapt.config import AdaptConfig
 from benchmark.adapt.training import adapt, adapt_named
 from benchmark.config import configure
+from benchmark.errors import FolderError
 from benchmark.runner import learning
 from benchmark.runner.runner import run
 from benchmark.store.identity import identity_hash
@@ -35,12 +40,12 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def configured():
+def configured(quality):
     settings = [
         *(f"demonstrations.source={DATA / 'run-folders-fa7125c' / 'pen.npz'}", "demonstrations.episodes=2"),
         *("rollout.slots=1", "rollout.horizon=4", "learner.iterations=1", "learner.trajectories_per_iteration=1"),
         *("learner.policy_hidden=[4]", "learner.value_hidden=[4]", "learner.value_batch_size=4"),
-        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false"),
+        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false", f"rollout.quality={quality}"),
     ]
     options = {"weights": "random", "adapt": "none", "torch_threads": 1, "workers": 0, "device": "cpu"}
     return configure("quickstart", settings, task="pen", encoder="hindex", seed=0, **options)
@@ -48,17 +53,41 @@ def configured():
 
 def test_a_finished_run_is_found_finished(before):
     kept = files(before)
-    result = run(configured(), before)
+    result = run(configured("paper"), before)
     assert files(before) == kept
     assert json.loads((result.path / "manifest.json").read_text())["identity"] == identity_hash(
         json.loads((result.path / "identity.json").read_text())
     )
 
 
+def test_a_run_on_fast_frames_is_of_an_earlier_version(before):
+    kept = files(before)
+    with pytest.raises(
+        FolderError, match=r"\(frames_results_version 1 -> 2\): its frames were drawn by another version"
+    ):
+        run(configured("fast"), before)
+    assert files(before) == kept
+
+
 SIZES = {"size": 64, "batch": 2, "steps": 2, "videos": 3, "held_out": 1, "warm_up": 1}
 SMALL = f"{BEFORE / 'small.py'}:Small"
 
 
+@pytest.fixture
+def first_frames(monkeypatch):
+    """The version of the frames that the adaptation was made with."""
+    monkeypatch.setattr(adapt_config, "version_entry", lambda quality: {})
+
+
+def test_an_adaptation_to_fast_frames_is_of_an_earlier_version(before):
+    kept = files(before)
+    encoder, origin = encoders.build(SMALL)
+    with pytest.raises(FolderError, match=r"another adaptation \(frames_results_version 1 -> 2\)"):
+        adapt(encoder, origin, "pen", before, AdaptConfig(**SIZES, device="cpu", workers=0))
+    assert files(before) == kept
+
+
+@pytest.mark.usefixtures("first_frames")
 def test_an_adaptation_is_found_finished(before):
     kept = files(before)
     encoder, origin = encoders.build(SMALL)
@@ -67,6 +96,7 @@ def test_an_adaptation_is_found_finished(before):
     assert files(before) == kept
 
 
+@pytest.mark.usefixtures("first_frames")
 def test_an_adaptation_is_found_finished_before_its_encoder_is_loaded(before, monkeypatch):
     kept = files(before)
     monkeypatch.setattr(stage2, "assemble", None)
@@ -75,7 +105,8 @@ def test_an_adaptation_is_found_finished_before_its_encoder_is_loaded(before, mo
     assert files(before) == kept
 
 
-def test_cached_features_are_found(tmp_path, cache, monkeypatch):
+@pytest.mark.parametrize(("quality", "found"), [("paper", True), ("fast", False)])
+def test_cached_features_are_found_where_the_frames_are_the_same(quality, found, tmp_path, cache, monkeypatch):
     """Keyed by renderer and versions too, which this machine need not have."""
     shutil.copytree(BEFORE / "cache", cache)
     kept = files(cache)
@@ -86,8 +117,8 @@ def test_cached_features_are_found(tmp_path, cache, monkeypatch):
         return observe(*arguments, made_by={**made_by, **made_with}, **options)
 
     monkeypatch.setattr(learning, "demonstration_pairs", as_then)
-    run(configured(), tmp_path / "runs")
-    assert files(cache) == kept
+    run(configured(quality), tmp_path / "runs")
+    assert (files(cache) == kept) is found
 
 
 @pytest.mark.parametrize(("name", "written"), json.loads((BEFORE / "classes.json").read_text()).items())

@@ -183,6 +183,26 @@ def test_runs_of_an_earlier_results_version_of_their_task_are_not_pooled_with_la
     assert not found(runs, "duplicate")
 
 
+def test_runs_that_saw_an_earlier_version_of_the_frames_are_not_pooled_with_later_ones(write, run, rewrite):
+    """The state's runs saw none."""
+    cells = [(run, {}), (replace(run, seed=1), {}), (replace(run, seed=2, task="pen"), {"frames_results_version": 2})]
+    cells.append((replace(run, encoder="state"), {"encoder": {"uses_images": False}}))
+    folder = write(*(cell for cell, _ in cells))
+    for cell, change in cells:
+        path = folder / cell.path / "identity.json"
+        identity = json.loads(path.read_text())
+        rewrite(path, json.dumps(identity | change | {"encoder": identity["encoder"] | change.get("encoder", {})}))
+    runs = load.load_runs(folder)
+    places = dict(zip(zip(runs["encoder"], runs["task"], runs["seed"], strict=True), runs["outdated"], strict=True))
+    assert places == {
+        ("state", "door", 0): False,
+        ("vc1", "door", 0): True,
+        ("vc1", "door", 1): True,
+        ("vc1", "pen", 2): False,
+    }
+    assert "vc1 on door seed 0, vc1 on door seed 1" in found(runs, "outdated")[0]
+
+
 def test_an_unfinished_run_of_a_later_version_leaves_the_finished_ones_in(write, run):
     runs = load.load_runs(write(run, replace(run, seed=1, task_version=2, state="crashed")))
     assert runs["used"].tolist() == [True, False]

@@ -1,5 +1,6 @@
 """The page: well formed, self-contained, escaped, sortable; figures as inline SVG that follow its colours."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -174,6 +175,19 @@ def test_every_file_that_the_page_links_to_is_there(report):
     assert len(links) > 20
     for link in links:
         assert (report.page.parent / link).stat().st_size > 0, link
+
+
+@pytest.mark.parametrize(("quality", "shown"), [("fast", True), ("shadows", True), ("paper", False), (None, False)])
+def test_frames_of_other_qualities_stand_beside_the_papers(synthetic, write, rewrite, quality, shown):
+    run = synthetic.Run("vc1", "door", 0)
+    folder = write(run)
+    path = folder / run.path / "config.json"
+    rewrite(path, json.dumps(json.loads(path.read_text()) | {"rollout": {"quality": quality}}))
+    (suite,) = collect(folder).suites
+    html = sections.settings_section(suite, "settings").body
+    assert ('src="data:image/jpeg;base64,' in html) is shown
+    assert (f"These runs saw: {quality}." in html) is shown
+    assert not read(html).unbalanced
 
 
 def test_a_figure_without_runs_is_listed_with_a_command_and_never_drawn(report):

@@ -1,6 +1,5 @@
 """Frames: what they show, that they repeat, and what is refused."""
 
-import copy
 import os
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import pytest
 
 import tasks
 from tasks.errors import RenderError
+from tasks.rendering.drawing_model import drawing_model
+from tasks.rendering.qualities import DRAWINGS
 from tasks.rendering.render import CROP, RENDERED, Renderer, check_distinct, crop_angle
 
 NAMES = ["hammer", "door", "pen", "pour", "relocate-mug"]
@@ -25,13 +26,8 @@ def made():
         renderer.close()
 
 
-def renderer_of(task, quality="fast", shadows=True, multisampling=True):
-    model = copy.copy(task.model)
-    if not shadows:
-        model.vis.quality.shadowsize = 0
-    if not multisampling:
-        model.vis.quality.offsamples = 0
-    return Renderer(model, task.card.camera, quality)
+def renderer_of(task, quality="fast"):
+    return Renderer(task.model, task.card.camera, quality)
 
 
 def frames_of(task, renderer):
@@ -56,7 +52,7 @@ def differing(left, right, levels=0):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("quality", ["fast", "paper"])
+@pytest.mark.parametrize("quality", list(DRAWINGS))
 def test_shape_and_type(name, quality):
     task = tasks.make(name)
     with renderer_of(task, quality) as renderer:
@@ -109,11 +105,12 @@ def test_qualities_differ_by_the_shadows(made):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_narrow_frustum_shows_the_centre_of_the_whole_image(made, name):
-    """Fast quality draws the centre alone: as if 256 x 256 were drawn without shadows, and cut."""
+    """Fast quality draws the centre alone: as if 256 x 256 were drawn of the same meshes, and cut."""
     task, renderer = made[name]
     task.reset([3, 4, 5])
     moved(task)
-    with renderer_of(task, "paper", shadows=False, multisampling=False) as whole:
+    same = drawing_model(task.model, DRAWINGS["fast"])
+    with Renderer(same, task.card.camera, "paper") as whole:
         assert differing(frames_of(task, renderer), frames_of(task, whole), levels=2) <= 0.001
 
 
@@ -124,7 +121,7 @@ def test_crop_angle_is_that_of_the_central_rows():
 # Repetition.
 
 
-@pytest.mark.parametrize("quality", ["fast", "paper"])
+@pytest.mark.parametrize("quality", list(DRAWINGS))
 @pytest.mark.parametrize("name", NAMES)
 def test_a_state_returned_to_shows_the_same_frame_bit_for_bit(name, quality):
     task = tasks.make(name, slots=3)
@@ -211,7 +208,7 @@ def memory():
 
 def test_unknown_quality():
     task = tasks.make("door")
-    with pytest.raises(RenderError, match="'paper' or 'fast', got 'best'") as refusal:
+    with pytest.raises(RenderError, match="quality is 'paper', 'shadows' or 'fast', got 'best'") as refusal:
         Renderer(task.model, task.card.camera, "best")
     assert "\n" not in str(refusal.value)
 
