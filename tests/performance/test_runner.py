@@ -8,6 +8,7 @@ import encoders
 import tasks
 from benchmark.rollout.episodes import EpisodeRule, rollout
 from benchmark.rollout.simulators import SceneSettings, Simulators
+from tasks.rendering.qualities import DRAWINGS
 from tasks.rendering.render import Renderer
 
 SLOTS, HORIZON = 4, 20
@@ -37,7 +38,7 @@ def test_rollout(benchmark, workers, observed, tiny_encoder):
 
 
 @pytest.mark.benchmark(group="a frame of 224 x 224")
-@pytest.mark.parametrize("quality", ["fast", "paper"])
+@pytest.mark.parametrize("quality", list(DRAWINGS))
 @pytest.mark.parametrize("name", tasks.names())
 def test_frames_per_second(benchmark, name, quality):
     task = tasks.make(name)
