@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ..engine import mujoco
 
 Chosen = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float32]
 
 LARGE = 0.5
 """Radius in metres from which a thing that stands still counts as a screen: a table, not a mug that resets move."""
@@ -21,9 +22,8 @@ def mirrors(model: mujoco.MjModel, options: mujoco.MjvOption) -> Chosen:
         options: which groups of geoms are shown.
     """
     flat = np.isin(model.geom_type, (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_BOX))
-    reflecting = flat & (options.geomgroup[model.geom_group] > 0) & (model.geom_matid >= 0)
-    reflecting[reflecting] = model.mat_reflectance[model.geom_matid[reflecting]] > 0.0
-    chosen: Chosen = reflecting
+    shown = options.geomgroup[model.geom_group] > 0
+    chosen: Chosen = flat & shown & (_of_material(model, model.mat_reflectance, 0.0) > 0.0)
     return chosen
 
 
@@ -34,9 +34,13 @@ def moves(model: mujoco.MjModel, geoms: Chosen) -> bool:
 
 def screens(model: mujoco.MjModel) -> Chosen:
     """Return which geoms stand still, are large and cannot be looked through, (ngeom,)."""
-    material = model.geom_matid
-    alpha = np.where(material < 0, model.geom_rgba[:, 3], 0.0)
-    alpha[material >= 0] = model.mat_rgba[material[material >= 0], 3]
     fixed = model.body_weldid[model.geom_bodyid] == 0
-    chosen: Chosen = fixed & (model.geom_rbound > LARGE) & (alpha == 1.0)
+    opaque = (model.geom_rgba[:, 3] == 1.0) & (_of_material(model, model.mat_rgba[:, 3], 1.0) == 1.0)
+    chosen: Chosen = fixed & (model.geom_rbound > LARGE) & opaque
     return chosen
+
+
+def _of_material(model: mujoco.MjModel, values: Values, otherwise: float) -> Values:
+    """Return each geom's value of its material, (ngeom,), or the other one where it has none, number -1."""
+    found: Values = np.append(values, np.float32(otherwise))[model.geom_matid]
+    return found
