@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..base import Encoder
 from ..weights.cache import CACHE_VARIABLE, cache_dir
-from ..weights.files import warn_once, write_bytes
+from ..weights.files import warn_once, write_whole
 from ..weights.sealed import Damaged, check, seal
 from .export import tensors_of
 
@@ -97,7 +97,8 @@ def store(path: Path, graph: Graph) -> None:
     """Keep a graph, whole or not at all; where the cache cannot be written, say so once and go on."""
     arrays = {name: np.frombuffer(getattr(graph, name), np.uint8) for name in ("network", "constants")}
     try:
-        write_bytes(path, seal(safetensors.numpy.save(arrays), {"fixed": json.dumps(graph.fixed)}))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, [seal(safetensors.numpy.save(arrays), {"fixed": json.dumps(graph.fixed)})])
     except OSError as error:
         warn_once(
             "openvino cache",

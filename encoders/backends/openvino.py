@@ -1,6 +1,7 @@
-"""OpenVINO: exports an encoder, converts the program, and computes features with it on a CPU.
+"""Compute an encoder with OpenVINO on a CPU: export it, convert the program, and compile that.
 
-Of the conversion, only the frontend is used, and `openvino` is imported without its telemetry: nothing is sent.
+`openvino` is imported without its telemetry, and its converter, which reports every conversion, is not used: only the
+frontend below it. So nothing is sent.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ _PRECISIONS = {FLOAT32: "f32", BFLOAT16: "bf16", FLOAT16: "f16"}
 _GROUP = IMAGES
 """Images computed at a time: larger groups are up to 10 % slower. No image's feature depends on the others."""
 
-_LEFT_IN = {torch.float32, torch.float64, torch.float16}
 _TELEMETRY = "openvino_telemetry"
+_INPUT_TYPES = {torch.float32, torch.float64, torch.float16}
+"""Types of numbers that become inputs of a kept network; numpy has all of them."""
+
 _FEW = 16
-"""A constant of fewer numbers is one of the program's own, such as a mean of the colours."""
+"""A constant of at most so many numbers is the program's own, such as the mean of the colours, not made of weights."""
 
 
 def compile_forward(
     encoder: Encoder, precision: str, *, stem: bool = False, callers: int | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """Return a ``forward`` that OpenVINO computes.
+    """Return an encoder's ``forward``, computed by OpenVINO; threads may call it at the same time.
 
-    The numbers of the encoder are those of now; later changes to them are not seen. Threads may call it at the same
-    time.
+    It has the weights that the encoder has now; later changes to them have no effect on it.
 
     Args:
         encoder: frozen, on the CPU.
@@ -160,24 +162,25 @@ def _take_numbers_out(ov: Any, model: Any, exported: Exported) -> dict[str, str]
     They are recognised by their place in memory, which OpenVINO shares with torch.
 
     Returns:
-        sha256 of the numbers that have to stay, by name: those that the conversion changed.
+        sha256 by name of the numbers that the constants left over may be made of: those that became no input or, if
+        there is a larger constant of unknown origin, all.
     """
     numbers = exported.numbers
-    places = {each.data_ptr(): name for name, each in numbers.items() if each.dtype in _LEFT_IN}
+    places = {each.data_ptr(): name for name, each in numbers.items() if each.dtype in _INPUT_TYPES}
     inputs: dict[str, Any] = {}
-    mixed = False
+    unknown = False
     for constant in [node for node in model.get_ops() if node.get_type_name() == "Constant"]:
         data = constant.data
         name = places.get(data.ctypes.data)
         if name is None or data.shape != tuple(numbers[name].shape):
-            mixed |= data.dtype.kind == "f" and data.size > _FEW
+            unknown |= data.dtype.kind == "f" and data.size > _FEW
             continue
         if name not in inputs:
             inputs[name] = ov.opset13.parameter(list(data.shape), constant.get_output_element_type(0), name=name)
         _replace(constant, inputs[name])
     model.add_parameters(list(inputs.values()))
     model.validate_nodes_and_infer_types()
-    return {name: graphs.sha256(each) for name, each in numbers.items() if mixed or name not in inputs}
+    return {name: graphs.sha256(each) for name, each in numbers.items() if unknown or name not in inputs}
 
 
 def _with_numbers(ov: Any, graph: Graph, numbers: Mapping[str, Tensor]) -> Any:
