@@ -1,4 +1,4 @@
-"""How fast encoders are by PyTorch in float32 and in the fast way, and how near their features stay, on task frames."""
+"""Measure encoders in PyTorch's float32 and in the fast way: their speed, and how close their features stay."""
 
 from __future__ import annotations
 

@@ -223,8 +223,8 @@ def test_a_built_in_task_has_no_file():
 
 def rollout(name, workers):
     with Simulators(SceneSettings(name, slots=2, images=False), workers) as simulators:
-        first = simulators.begin([0, 1], [5, 6])
-        later = simulators.step([0, 1], np.full((2, 30), 0.1), [])
+        first = simulators.begin([0, 1], [5, 6]).reading
+        later = simulators.step([0, 1], np.full((2, 30), 0.1), []).reading
     return np.concatenate([first.observation, later.observation])
 
 
