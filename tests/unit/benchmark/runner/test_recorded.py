@@ -184,7 +184,7 @@ def test_a_run_of_a_gpu_is_found_finished_without_one(configured, tmp_path, monk
     RunFolder(result.path).finish()
     assert run(config, tmp_path).found
     with pytest.raises(FolderError, match="to go on with it, give --device cuda;"):
-        run(configured(torch_threads=1, device="cpu"), tmp_path)
+        run(configured(torch_threads=2, device="cpu"), tmp_path)
 
 
 def test_a_run_begun_on_a_gpu_is_not_gone_on_with_without_one(configured, tmp_path, monkeypatch):

@@ -141,7 +141,7 @@ class Undrawn:
 
     device = None
 
-    def __init__(self, settings, workers):
+    def __init__(self, settings, workers, on_loss):
         pass
 
     def __enter__(self):
