@@ -52,6 +52,7 @@ def raising_terminated() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        _received.clear()
 
 
 @contextmanager

@@ -4,9 +4,9 @@
 class EncoderError(ValueError):
     """Base of all errors of this package."""
 
-    def __init__(self, message: str) -> None:
-        """Keep the message, as a single line."""
-        super().__init__(" ".join(message.split()))
+    def __init__(self, message: object) -> None:
+        """Keep the message, or that of the error which another process raised, as a single line."""
+        super().__init__(" ".join(str(message).split()))
 
 
 class UnknownEncoder(EncoderError):

@@ -4,9 +4,9 @@
 class TaskError(ValueError):
     """A task, or something that belongs to one, cannot be used as asked."""
 
-    def __init__(self, message: str) -> None:
-        """Keep the message, as a single line."""
-        super().__init__(" ".join(message.split()))
+    def __init__(self, message: object) -> None:
+        """Keep the message, or that of the error which another process raised, as a single line."""
+        super().__init__(" ".join(str(message).split()))
 
 
 class UnknownTask(TaskError):
