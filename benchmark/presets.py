@@ -19,12 +19,12 @@ BUILTIN_REFUSED = ("paper",)
 PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": {
         "demonstrations": {"episodes": 3, "until": "success"},
-        "rollout": {"horizon": 25, "slots": 4},
+        "rollout": {"horizon": 25, "slots": 4, "group": 2},
         "learner": {"iterations": 2, "trajectories_per_iteration": 4, "value_batch_size": 16},
         "evaluation": {"episodes": 4, "every": 2},
     },
     "small": {
-        "rollout": {"slots": 10},
+        "rollout": {"slots": 20},
         "learner": {"iterations": 20, "trajectories_per_iteration": 20},
         "adaptation": {"steps": 3000, "batch": 8},
         "evaluation": {"episodes": 10, "every": 5, "untrained": True},
