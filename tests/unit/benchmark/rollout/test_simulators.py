@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dying_worker import serve_and_die
 
 import tasks
 from benchmark.errors import SimulationError
@@ -34,13 +35,6 @@ def drive(simulators):
         seen += [simulators.step(slots, action[slots], drawn).reading, simulators.frames.copy()]
     seen += [simulators.begin([1], [9]).reading, simulators.frames.copy()]
     return [array for item in seen for array in (item if isinstance(item, tuple) else [item])]
-
-
-def serve_and_die(pipe, settings, first, stop, memory):
-    """A worker that starts, and dies at its first command."""
-    pipe.send(None)
-    pipe.recv()
-    os._exit(3)
 
 
 @pytest.fixture(scope="module")
