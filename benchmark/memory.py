@@ -19,7 +19,7 @@ from .config import RunConfig
 from .errors import ConfigError, OutOfMemory
 
 RUN_ADVICE = (
-    "lower rollout.slots (the encoder's batch), learner.trajectories_per_iteration, rollout.horizon or "
+    "lower rollout.group (the encoder's batch), rollout.slots, learner.trajectories_per_iteration, rollout.horizon or "
     "learner.policy_hidden with --set, or use another --device"
 )
 _FRAME_BYTES = 224 * 224 * 3

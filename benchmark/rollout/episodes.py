@@ -52,7 +52,7 @@ class EpisodeRule:
 
 @dataclass(frozen=True)
 class GroupThreads:
-    """How groups share this process, each in a thread of its own.
+    """How groups of slots share this process, each in a thread of its own.
 
     Attributes:
         at_once: groups that may encode and act at the same time.
@@ -65,7 +65,7 @@ class GroupThreads:
 
 
 class Clock:
-    """Where the time of rollouts went, and how many steps were taken; threads may share it.
+    """Measures where the time of rollouts goes, and counts control steps.
 
     Attributes:
         steps: control steps taken.
@@ -77,7 +77,6 @@ class Clock:
         self.steps = 0
         self.wall = 0.0
         self.seconds = dict.fromkeys(ROLLING_STAGES, 0.0)
-        self._lock = threading.Lock()
 
     def add(self, steps: int, wall: float, groups: Sequence[Mapping[str, float]]) -> None:
         """Add a rollout.
@@ -87,13 +86,12 @@ class Clock:
             wall: its seconds.
             groups: seconds by stage of each group; what is missing of ``wall`` is counted as waiting.
         """
-        with self._lock:
-            self.steps += steps
-            self.wall += wall
-            for group in groups:
-                for stage, seconds in group.items():
-                    self.seconds[stage] += seconds / len(groups)
-                self.seconds[WAITING] += (wall - sum(group.values())) / len(groups)
+        self.steps += steps
+        self.wall += wall
+        for group in groups:
+            for stage, seconds in group.items():
+                self.seconds[stage] += seconds / len(groups)
+            self.seconds[WAITING] += (wall - sum(group.values())) / len(groups)
 
 
 @dataclass

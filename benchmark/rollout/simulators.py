@@ -37,7 +37,7 @@ RESUME = "start the same command again to resume"
 DOING = {"begin": "beginning episodes", "step": "taking a step"}
 
 MOST_DEATHS = 3
-"""Workers that are replaced in a row; one that dies again before it has done anything is not."""
+"""New workers that are tried in the place of one that died, before the run ends."""
 
 Start = int | Mapping[str, npt.NDArray[np.float64]]
 Frames = npt.NDArray[np.uint8]
@@ -163,7 +163,7 @@ class LocalSlots:
 class Simulators:
     """All slots, in this process (``workers=0``) or divided among worker processes.
 
-    Threads may call `begin` and `step` at the same time for different groups.
+    With workers, threads may call `begin` and `step` at the same time for different groups.
 
     Attributes:
         frames: (slots, 224, 224, 3) uint8, the latest drawn frame of every slot.
@@ -188,7 +188,6 @@ class Simulators:
         shape = (settings.slots, CROP, CROP, 3)
         self._workers: list[_Worker] = []
         self._episodes = [_Episode() for _ in range(settings.slots)]
-        self._lock = threading.Lock()
         if workers <= 0:
             self.frames = np.zeros(shape if settings.images else (settings.slots, 0, 0, 3), np.uint8)
             self._local = LocalSlots(settings, settings.slots, self.frames, threads=os.cpu_count() or 1)
@@ -220,8 +219,7 @@ class Simulators:
             RenderError: two environments that began differently show the same frame.
         """
         if not self._workers:
-            with self._lock:
-                answer = self._local.begin(slots, starts)
+            answer = self._local.begin(slots, starts)
         else:
             answer = self._scatter("begin", slots, lambda chosen: ([starts[i] for i in chosen],))
             for slot, start in zip(slots, starts, strict=True):
@@ -233,8 +231,7 @@ class Simulators:
     def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Answer:
         """Step slots with actions (n, action_dim) and draw those in ``drawn``; rows follow ``slots``, ascending."""
         if not self._workers:
-            with self._lock:
-                return self._local.step(slots, actions, drawn)
+            return self._local.step(slots, actions, drawn)
         to_draw = set(drawn)
         answer = self._scatter(
             "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in to_draw])
@@ -283,27 +280,29 @@ class Simulators:
         Raises:
             WorkerDied: the new one dies as well, several times.
         """
-        for attempt in range(1, MOST_DEATHS + 1):
+        for _ in range(MOST_DEATHS):
             lost = self._workers[number]
             error = lost.died()
             close_workers([lost])
             self.on_loss(f"{error.what}; started again, and its episodes are repeated up to where they stood")
+            worker = self._workers[number] = _Worker(self.settings, lost.first, lost.stop, self._memory, lost.lock)
             try:
-                worker = _Worker(self.settings, lost.first, lost.stop, self._memory, lost.lock)
-                self._workers[number] = worker
+                return self._repeat(worker, message)
+            except WorkerDied as again:
+                error = again
+        raise error
+
+    def _repeat(self, worker: _Worker, message: tuple[Any, ...]) -> Answer:
+        """Bring the slots of a new worker to where they stood, and send it the command that was lost."""
+        worker.receive()
+        for slot in range(worker.first, worker.stop):
+            episode = self._episodes[slot]
+            if episode.start is not None:
+                worker.send(("replay", slot - worker.first, episode.start, episode.actions), "repeating steps")
                 worker.receive()
-                for slot in range(worker.first, worker.stop):
-                    episode = self._episodes[slot]
-                    if episode.start is not None:
-                        worker.send(("replay", slot - worker.first, episode.start, episode.actions), "repeating steps")
-                        worker.receive()
-                worker.send(message, DOING[message[0]])
-                answer: Answer = worker.receive()
-                return answer
-            except WorkerDied:
-                if attempt == MOST_DEATHS:
-                    raise
-        raise AssertionError("unreachable")
+        worker.send(message, DOING[message[0]])
+        answer: Answer = worker.receive()
+        return answer
 
     def close(self) -> None:
         """Stop the workers, or release the OpenGL context."""

@@ -219,7 +219,7 @@ def test_a_run_says_what_to_lower(greedy, demonstration_file, tmp_path):
         workers=0,
     )
     with pytest.raises(
-        OutOfMemory, match=r"out of memory \(asked for .*\): lower rollout\.slots \(the encoder's batch\)"
+        OutOfMemory, match=r"out of memory \(asked for .*\): lower rollout\.group \(the encoder's batch\)"
     ):
         run(config, tmp_path / "runs")
     (outcome,) = sweep.sweep([config], tmp_path / "runs")
