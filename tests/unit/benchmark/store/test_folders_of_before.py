@@ -19,7 +19,9 @@ from benchmark.config import configure
 from benchmark.errors import FolderError
 from benchmark.runner import learning
 from benchmark.runner.runner import run
+from benchmark.runner.suite import suite_name
 from benchmark.store.identity import identity_hash
+from benchmark.store.run_folder import cell_path
 
 DATA = Path(__file__).parents[3] / "data"
 VERSION_3 = DATA / "results-version-3"
@@ -45,22 +47,29 @@ def files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
+def cell():
+    """The folder of the run of results version 3."""
+    return next(VERSION_3.rglob("identity.json")).parent
+
+
 def configured():
+    """Every setting of that run: what a preset gives may have changed since."""
+    values = json.loads((cell() / "config.json").read_text())
+    values["demonstrations"]["source"] = str(DATA / "run-folders-fa7125c" / "pen.npz")
+    options = {name: value for name, value in values.items() if not isinstance(value, dict)}
     settings = [
-        *(f"demonstrations.source={DATA / 'run-folders-fa7125c' / 'pen.npz'}", "demonstrations.episodes=2"),
-        *("rollout.slots=1", "rollout.horizon=4", "learner.iterations=1", "learner.trajectories_per_iteration=1"),
-        *("learner.policy_hidden=[4]", "learner.value_hidden=[4]", "learner.value_batch_size=4"),
-        *("evaluation.episodes=1", "evaluation.every=1", "evaluation.video=false"),
+        f"{section}.{name}={json.dumps(value)}"
+        for section in ("demonstrations", "rollout", "learner", "evaluation")
+        for name, value in values[section].items()
     ]
-    options = {"weights": "random", "adapt": "none", "workers": 0, "device": "cpu"}
-    options |= {"precision": "float32", "backend": "torch"}
-    return configure("quickstart", settings, task="pen", encoder="hindex", seed=0, **options)
+    return configure(options.pop("preset"), settings, **{name: value for name, value in options.items() if value})
 
 
 def test_a_finished_run_is_found_finished(tmp_path):
-    runs = shutil.copytree(VERSION_3 / "runs", tmp_path / "runs")
+    config, runs = configured(), tmp_path / "runs"
+    shutil.copytree(cell(), cell_path(runs, suite_name(config), "pen", cell().parent.name, seed=0))
     kept = files(runs)
-    result = run(configured(), runs)
+    result = run(config, runs)
     assert result.found
     assert files(runs) == kept
     assert json.loads((result.path / "manifest.json").read_text())["identity"] == identity_hash(
