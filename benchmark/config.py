@@ -257,7 +257,7 @@ class RunConfig(Configuration):
     adapted: Annotated[Literal["auto", "official", "own"], OUTCOME, OPTION] = "auto"
     adaptation: Annotated[AdaptationSettings, OUTCOME, COMPARED] = AdaptationSettings()
     physics: Annotated[Literal["paper", "native"], IDENTITY] = "paper"
-    reward: Annotated[Literal["paper", "dense"], IDENTITY, COMPARED] = "paper"
+    reward: Annotated[Literal["paper", "dense", "sparse"], IDENTITY, COMPARED] = "paper"
     objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
     background: Annotated[int, Field(ge=0, le=10), IDENTITY, COMPARED, OPTION] = 0
     scene: Annotated[dict[str, float], IDENTITY, COMPARED] = Field(default_factory=dict)

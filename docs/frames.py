@@ -1,4 +1,4 @@
-"""Draw every task in every quality, and measure what a frame costs: ``python docs/frames.py``.
+"""Draw every task of the paper in every quality, and measure what a frame costs: ``python docs/frames.py``.
 
 It writes ``qualities.jpg`` beside it, the picture of a few tasks that the report's page shows, and to standard output
 the table of ``docs/validation.md``. Costs are processor time of the whole process, all threads, the least of many
@@ -22,6 +22,7 @@ from skimage.metrics import structural_similarity
 import tasks
 from tasks import experts
 from tasks.base import Task
+from tasks.cards import GROUPS
 from tasks.engine import mujoco
 from tasks.rendering.qualities import DRAWINGS
 from tasks.rendering.render import Frame, Renderer
@@ -43,7 +44,7 @@ Frames = Mapping[str, list[Frame]]
 def main() -> None:
     """Write the picture and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", nargs="*", default=tasks.names(), help="only these")
+    parser.add_argument("--task", nargs="*", default=GROUPS["all"], help="only these")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the timing")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="where the picture of all of them goes")
     parser.add_argument("--page-picture", type=Path, default=PAGE_PICTURE, help="where the report's goes")

@@ -1,4 +1,4 @@
-"""A thirteenth task in one file: push a ball over a line; ``bench tasks check examples/add_a_task.py:Push``."""
+"""A task of one's own in one file: push a ball over a line; ``bench tasks check examples/add_a_task.py:Push``."""
 
 import numpy as np
 

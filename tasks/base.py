@@ -27,7 +27,7 @@ from .subject import Subject
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 Slots = Sequence[int] | npt.NDArray[np.integer] | None
-Reward = Literal["paper", "dense"]
+Reward = Literal["paper", "dense", "sparse"]
 
 FRAME_SKIP = 5
 INTEGRATION = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -60,12 +60,27 @@ class Start(NamedTuple):
     """What a reset draws.
 
     Attributes:
-        field: (k,) the randomised model field, a position in metres or a quaternion; (0,) where there is none.
+        field: (k,) the randomised model field, a position in metres or a quaternion; (0,) where there is none, and one
+            after the other where there are several.
         qpos: (nq,) joint positions; None for those of the model.
     """
 
     field: FloatArray
     qpos: FloatArray | None = None
+
+
+class Placed(NamedTuple):
+    """A field of the model that a reset sets, for each slot its own.
+
+    Attributes:
+        key: its name in initial states and demonstration files.
+        field: ``body_pos`` (metres), ``body_quat`` or ``site_pos`` (metres).
+        of: name of the body or site.
+    """
+
+    key: str
+    field: Literal["body_pos", "body_quat", "site_pos"]
+    of: str
 
 
 class TaskState(NamedTuple):
@@ -92,14 +107,15 @@ class Task(ABC):
         slots: number of simulations.
         threads: threads that step them.
         physics: ``paper`` or ``native``, see `tasks.scene.hand.load_scene`.
-        reward: ``paper``, which the paper's code trains on (sparse for Adroit, dense for DexMV), or ``dense``, which
-            the Adroit code computes and overwrites; DexMV's is the same.
+        reward: one of `rewards`: ``paper``, which the paper's code trains on (sparse for hammer, door and pen, dense
+            for the others), or ``dense``, which the code of those three computes and overwrites.
         objects: ``builtin`` shapes or the official ``ycb`` meshes; the Adroit scenes have their own objects.
         background: 0 for the training scene, 1 to 10 for the shifted ones; it changes nothing but the picture.
 
     Attributes:
         card: every number of the task; a class with a card of its own is registered under the card's name.
         subject: what the scene is about.
+        rewards: the rewards to choose from.
         data_files: files beside the class's own that it reads, such as ``scene.xml`` and ``meshes/*.stl``; part of the
             hash of a task from a file.
         plugin_file: the file the class came from, if loaded as ``file.py:Class``.
@@ -108,6 +124,7 @@ class Task(ABC):
 
     card: ClassVar[TaskCard]
     subject: ClassVar[Subject]
+    rewards: ClassVar[tuple[Reward, ...]] = ("paper", "dense")
     data_files: ClassVar[tuple[str, ...]] = ()
     plugin_file: ClassVar[str | None] = None
     plugin_sha256: ClassVar[str | None] = None
@@ -139,8 +156,9 @@ class Task(ABC):
             raise TaskError(f"{self.card.name}: slots and threads must be at least 1, got {slots} and {threads}")
         if physics not in ("paper", "native"):
             raise TaskError(f"{self.card.name}: physics is 'paper' or 'native', got {physics!r}")
-        if reward not in ("paper", "dense"):
-            raise TaskError(f"{self.card.name}: reward is 'paper' or 'dense', got {reward!r}")
+        if reward not in self.rewards:
+            known = " or ".join(map(repr, self.rewards))
+            raise TaskError(f"{self.card.name}: reward is {known}, got {reward!r}")
         if objects not in PACKS:
             raise TaskError(f"{self.card.name}: objects are 'builtin' or 'ycb', got {objects!r}")
         self.slots = slots
@@ -152,8 +170,7 @@ class Task(ABC):
         self.batch = Batch(self.model, slots, threads, persistent=True)
         self._threads, self._process = threads, os.getpid()
         keep_in_children(self)
-        self._body = self.model.body(self.field_body).id
-        self._field = self.batch.expand(self.field_name) if self.field_name else np.empty((slots, 1, 0))
+        self._placed = {placed.key: self._expanded(placed) for placed in self.placed()}
         self._before = self.batch.state.copy()
         self._stepped = np.zeros(slots, bool)
         low, high = self.model.actuator_ctrlrange.T
@@ -188,6 +205,12 @@ class Task(ABC):
         name = cls.card.name
         return experts.shipped(name) if name in experts.shipped_names() else None
 
+    @classmethod
+    def placed(cls) -> tuple[Placed, ...]:
+        """What a reset sets in the model, in the order of `Start.field`: by default the class's field, if any."""
+        key = cls.card.initial_state_field
+        return (Placed(key, cls.field_name, cls.field_body),) if key and cls.field_name else ()
+
     @property
     def scene(self) -> dict[str, Any]:
         """What the physics depends on: the engine's mode, the pack of objects, the scene's own options."""
@@ -220,9 +243,7 @@ class Task(ABC):
     def initial_state(self, slot: int) -> dict[str, FloatArray]:
         """The joint state and the randomised field of a slot, in the keys of the DAPG demonstration files."""
         state = {name: self.batch.bind(name)[slot].copy() for name in ("qpos", "qvel")}
-        if self.card.initial_state_field:
-            state[self.card.initial_state_field] = self._field[slot, self._body].copy()
-        return state
+        return state | {key: values[slot].copy() for key, values in self._placed.items()}
 
     def restore(self, states: Sequence[Mapping[str, npt.ArrayLike]], slots: Slots = None) -> Reading:
         """Start episodes from given initial states, as `initial_state` returns them or demonstrations hold them.
@@ -233,10 +254,8 @@ class Task(ABC):
         ids = self._ids(slots)
         if len(states) != len(ids):
             raise TaskError(f"{self.card.name}: {len(states)} initial states for {len(ids)} slots")
-        key = self.card.initial_state_field
         sizes = {"qpos": self.model.nq, "qvel": self.model.nv}
-        if key:
-            sizes[key] = self._field.shape[-1]
+        sizes |= {key: values.shape[-1] for key, values in self._placed.items()}
         stacked = {}
         for name, size in sizes.items():
             rows = [self._entry(state, name) for state in states]
@@ -244,8 +263,8 @@ class Task(ABC):
             if wrong:
                 raise TaskError(f"{self.card.name}: initial state needs {name!r} with {size} numbers, got {wrong[0]}")
             stacked[name] = np.stack(rows)
-        fields = stacked[key] if key else np.empty((len(ids), 0))
-        return self._begin(ids, fields, stacked["qpos"], stacked["qvel"])
+        qpos, qvel, *fields = stacked.values()
+        return self._begin(ids, _side_by_side(fields, len(ids)), qpos, qvel)
 
     def step(self, actions: npt.ArrayLike, slots: Slots = None) -> Reading:
         """One control step of 0.01 s.
@@ -275,7 +294,8 @@ class Task(ABC):
     def get_state(self, slots: Slots = None) -> TaskState:
         """A copy of the full state, from which `set_state` continues bit for bit."""
         ids = self._ids(slots)
-        return TaskState(self._before[ids], self._stepped[ids], self._field[ids, self._body].copy())
+        fields = _side_by_side([values[ids] for values in self._placed.values()], len(ids))
+        return TaskState(self._before[ids], self._stepped[ids], fields)
 
     def set_state(self, state: TaskState, slots: Slots = None) -> Reading:
         """Return to a state: its observation, its frame and all later steps are bit-equal to the original's."""
@@ -333,9 +353,19 @@ class Task(ABC):
         self.batch.forward(ids)
         return self.read(ids)
 
+    def _expanded(self, placed: Placed) -> FloatArray:
+        """Give each slot its own field: (slots, k), live."""
+        element = self.model.site(placed.of) if placed.field == "site_pos" else self.model.body(placed.of)
+        values: FloatArray = self.batch.expand(placed.field)[:, element.id]
+        return values
+
     def _write_field(self, ids: npt.NDArray[np.integer], fields: FloatArray) -> None:
-        self._field[ids, self._body] = fields
-        if self.field_name:
+        first = 0
+        for values in self._placed.values():
+            last = first + values.shape[-1]
+            values[ids] = fields[:, first:last]
+            first = last
+        if self._placed:
             self.batch.set_const(ids)
 
     def _entry(self, state: Mapping[str, npt.ArrayLike], name: str) -> FloatArray:
@@ -362,6 +392,11 @@ class Task(ABC):
 
     def _site(self, name: str) -> int:
         return cast(int, self.model.site(name).id)
+
+
+def _side_by_side(fields: Sequence[FloatArray], count: int) -> FloatArray:
+    """(count, k): several fields of as many slots, one after the other; k is 0 without any."""
+    return np.concatenate([np.empty((count, 0)), *fields], axis=1)
 
 
 def norm(vectors: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from .cards import CARDS, TaskCard
+from .cards import CARDS, GROUPS, TaskCard
 from .errors import TaskError
 from .subject import Subject
 
@@ -19,7 +19,8 @@ REGISTERED: dict[str, type[Any]] = {}
 
 def home(name: str) -> tuple[str, str]:
     """Return module and class of a built-in task: ``relocate-sugar_box`` is ``RelocateSugarBox`` in ``relocate``."""
-    return CARDS[name].family, "".join(word.capitalize() for word in re.split("[-_]", name))
+    card = CARDS[name]
+    return card.module or card.family, "".join(word.capitalize() for word in re.split("[-_]", name))
 
 
 def declare(task: type[Any]) -> None:
@@ -56,6 +57,8 @@ def register(name: str, task: type[Any]) -> None:
         if task.__module__ != f"{__package__}.{home(name)[0]}":
             raise TaskError(f"{where}: name '{name}' belongs to a built-in task; choose another name in its card")
         return
+    if name in GROUPS:
+        raise TaskError(f"{where}: '{name}' names a group of tasks; choose another name in its card")
     earlier = REGISTERED.get(name)
     if earlier is not None:
         owner = f"{earlier.__module__}.{earlier.__qualname__}"

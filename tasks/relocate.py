@@ -31,7 +31,7 @@ GOAL_DISTANCE = 0.1
 LIFTED = 0.015
 
 
-class Relocate(TableTask):
+class RelocateObject(TableTask):
     """A relocate task; see `tasks.base.Task` for the interface."""
 
     thing: ClassVar[objects.Thing]
@@ -83,43 +83,43 @@ def relocate_reward(
     return reward
 
 
-class RelocateMug(Relocate):
+class RelocateMug(RelocateObject):
     """Relocate a mug."""
 
     card, thing = cards.RELOCATE_MUG, objects.MUG
 
 
-class RelocateFoamBrick(Relocate):
+class RelocateFoamBrick(RelocateObject):
     """Relocate a foam brick."""
 
     card, thing = cards.RELOCATE_FOAM_BRICK, objects.FOAM_BRICK
 
 
-class RelocateLargeClamp(Relocate):
+class RelocateLargeClamp(RelocateObject):
     """Relocate a clamp."""
 
     card, thing = cards.RELOCATE_LARGE_CLAMP, objects.LARGE_CLAMP
 
 
-class RelocateMustardBottle(Relocate):
+class RelocateMustardBottle(RelocateObject):
     """Relocate a mustard bottle."""
 
     card, thing = cards.RELOCATE_MUSTARD_BOTTLE, objects.MUSTARD_BOTTLE
 
 
-class RelocatePottedMeatCan(Relocate):
+class RelocatePottedMeatCan(RelocateObject):
     """Relocate a can of meat."""
 
     card, thing = cards.RELOCATE_POTTED_MEAT_CAN, objects.POTTED_MEAT_CAN
 
 
-class RelocateSugarBox(Relocate):
+class RelocateSugarBox(RelocateObject):
     """Relocate a box of sugar."""
 
     card, thing = cards.RELOCATE_SUGAR_BOX, objects.SUGAR_BOX
 
 
-class RelocateTomatoSoupCan(Relocate):
+class RelocateTomatoSoupCan(RelocateObject):
     """Relocate a can of soup."""
 
     card, thing = cards.RELOCATE_TOMATO_SOUP_CAN, objects.TOMATO_SOUP_CAN

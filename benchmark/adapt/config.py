@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 import tasks
 from encoders import WeightsOrigin
 from encoders.weights.files import file_sha256
-from tasks.cards import CARDS, Pack
+from tasks.cards import GROUPS, Pack
 from tasks.rendering.qualities import Quality, version_entry
 
 from .. import task_files
@@ -113,8 +113,11 @@ class AdaptConfig(AdaptationSettings):
 
 
 def joined(names: Sequence[str]) -> str:
-    """Return one name for a task or several, such as ``door``, ``door+pen`` or ``all``."""
-    return "all" if len(names) > 1 and set(names) == set(CARDS) else "+".join(names)
+    """Return one name for a task or several: ``door``, ``door+pen``, or the name of their group, such as ``all``."""
+    for group, members in GROUPS.items():
+        if len(names) > 1 and set(names) == set(members):
+            return group
+    return "+".join(names)
 
 
 def identity(config: AdaptConfig, encoder: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

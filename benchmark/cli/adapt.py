@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..store.paths import user_path
-from .lists import task_names
+from .lists import TASKS, task_names
 
 REMEDY = "restore it from a copy, or move its folder away to adapt anew"
 
@@ -17,7 +17,7 @@ def adapt(
     encoder: Annotated[str, typer.Option(help="Encoder with BatchNorm: a name, or path/to/file.py:Class.")] = (
         "frankmocap_hand"
     ),
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated: names, path/to/file.py:Class, or all.")] = "door",
+    task: Annotated[str, typer.Option(help=TASKS)] = "door",
     together: Annotated[
         bool, typer.Option("--together", help="Adapt to all these tasks at once, not to one after the other.")
     ] = False,

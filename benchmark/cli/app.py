@@ -23,7 +23,7 @@ from . import tasks as tasks_cli
 from . import weights as weights_cli
 from .adapt import adapt
 from .evaluate import backgrounds, evaluate, evaluate_all
-from .lists import listed, seeds, task_names
+from .lists import TASKS, listed, seeds, task_names
 from .pretrain import pretrain
 from .probe import probe
 
@@ -81,7 +81,7 @@ def run(
     encoder: Annotated[
         str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")
     ] = "hindex",
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated: names, path/to/file.py:Class, or all.")] = "all",
+    task: Annotated[str, typer.Option(help=TASKS)] = "all",
     seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     preset: Annotated[
         str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")
@@ -159,7 +159,7 @@ def report(
 @app.command()
 def ablate(
     name: Annotated[str, typer.Argument(help="stages, momentum, adaptation, vanilla or background.")],
-    task: Annotated[str | None, typer.Option(help="Tasks, comma-separated, or all; by default the paper's.")] = None,
+    task: Annotated[str | None, typer.Option(help=f"{TASKS} By default the ablation's.")] = None,
     seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     preset: Annotated[str, typer.Option(help="quickstart, small or paper.")] = "quickstart",
     out: Out = Path("runs"),

@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from ..errors import ConfigError
 
+TASKS = "Tasks, comma-separated: names, path/to/file.py:Class, or a group: all (the paper's), adroit, every."
+
 
 def listed(text: str) -> list[str]:
     """Return the entries of a list.
@@ -20,7 +22,9 @@ def listed(text: str) -> list[str]:
 
 
 def task_names(text: str) -> list[str]:
-    """Return the tasks of a list: ``all`` stands for the paper's, a pattern such as ``relocate-*`` for all that match.
+    """Return the tasks of a list; a pattern such as ``relocate-*`` stands for all that match.
+
+    So does a group's name: ``all`` tasks of the paper, those of ``adroit``, ``every`` task that ships.
 
     The file of a task that is given as ``path/to/file.py:Class`` is imported.
 
@@ -33,8 +37,8 @@ def task_names(text: str) -> list[str]:
 
     chosen: list[str] = []
     for name in listed(text):
-        if name == "all":
-            chosen += tasks.cards.CARDS
+        if name in tasks.cards.GROUPS:
+            chosen += tasks.cards.GROUPS[name]
         elif is_file(name) or not set(name) & set("*?["):
             chosen.append(task_name(name))
         else:

@@ -12,7 +12,7 @@ import typer
 from ..errors import ConfigError
 from ..limits import LARGEST_SEED
 from ..store.paths import user_path
-from .lists import listed, task_names
+from .lists import TASKS, listed, task_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,7 @@ CAPTION = (
 
 def probe(
     encoder: Annotated[str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")],
-    task: Annotated[str, typer.Option(help="Tasks, comma-separated: names, path/to/file.py:Class, or all.")] = "all",
+    task: Annotated[str, typer.Option(help=TASKS)] = "all",
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
     adapt: Annotated[
         str, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.cards import CARDS
+from tasks.cards import GROUPS
 
 from ..config import RunConfig, configure
 from ..errors import ConfigError
@@ -129,7 +129,7 @@ def runs_of(
     Raises:
         ConfigError: a setting is wrong.
     """
-    names = list(task_names) or list(chosen.tasks or CARDS)
+    names = list(task_names) or list(chosen.tasks or GROUPS["all"])
     return [
         configure(
             preset,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import configure
-from tasks.cards import CARDS
+from tasks.cards import CARDS, GROUPS
 
 from .collect import Suite
 
@@ -51,7 +51,7 @@ def settings_table(suite: Suite) -> pandas.DataFrame:
     import pandas
 
     runs = [run for run in suite.runs.to_dict("records") if run["config"]]
-    paper = [_paper(task) for task in sorted({str(run["task"]) for run in runs}) if task in CARDS]
+    paper = [_paper(task) for task in sorted({str(run["task"]) for run in runs}) if task in GROUPS["all"]]
     rows = []
     for dotted, name in _SETTINGS.items():
         here = _span(_value(run["config"], dotted) for run in runs)

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import stats
 
 import tasks
+from tasks.cards import GROUPS
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ROOT / "encoders" / "builtin"
@@ -106,7 +107,7 @@ def test_sentences_on_the_heads_are_what_their_card_says():
 
 def test_sentences_on_stage_2_are_what_its_cards_say():
     text = page("docs/stages.md")
-    found = {name: card(f"adapted/{name}.json") for name in tasks.names()}
+    found = {name: card(f"adapted/{name}.json") for name in GROUPS["all"]}
     for name, one in found.items():
         psnr = one["held_out"]["psnr"]
         assert min(psnr[f"reconstruction_minus_{other}"]["low"] for other in ("copy", "mean_image")) > 0, name
@@ -203,8 +204,8 @@ def test_frames_are_drawn_side_by_side_and_timed(frames, tmp_path, monkeypatch, 
 
 
 def test_the_pictures_that_ship_are_small_and_show_every_task(frames):
-    rows, columns = len(tasks.names()) // frames.COLUMNS, 3 * frames.COLUMNS
-    for path, share in ((frames.PICTURE, 1), (frames.PAGE_PICTURE, len(frames.PAGE_TASKS) / len(tasks.names()))):
+    rows, columns = len(GROUPS["all"]) // frames.COLUMNS, 3 * frames.COLUMNS
+    for path, share in ((frames.PICTURE, 1), (frames.PAGE_PICTURE, len(frames.PAGE_TASKS) / len(GROUPS["all"]))):
         assert path.stat().st_size < 300_000 * share
         with Image.open(path) as picture:
             assert picture.width >= columns * frames.SIDE

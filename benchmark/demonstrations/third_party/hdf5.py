@@ -5,7 +5,7 @@ observations, rewards and success again. Both collections were recorded from DAP
 
 D4RL (``door-human-v1.hdf5``) has one flat array per quantity, ``(N, ...)`` over all episodes; ``timeouts`` or
 ``terminals`` is on at the last step of each. ``infos/qpos``, ``infos/qvel`` and ``infos/door_body_pos`` (hammer:
-``board_pos``, pen: ``desired_orien``) are the states before each step.
+``board_pos``, pen: ``desired_orien``, relocate: ``obj_pos`` and ``target_pos``) are the states before each step.
 
 Minari (``data/main_data.hdf5``) has a group ``episode_0, episode_1, ...`` for each episode, with one observation more
 than actions. Its initial state lies in the group's attributes ``options/initial_state_dict/qpos`` and so on (what the

@@ -24,10 +24,10 @@ from PIL import Image, ImageDraw
 
 from benchmark.store import episodes
 from benchmark.store.run_folder import RunFolder
-from tasks.cards import CARDS
+from tasks.cards import CARDS, GROUPS
 
 SUITE, OTHER_SUITE = "small-builtin-paper-r1", "quickstart-builtin-paper-r1"
-TASKS = tuple(CARDS)
+TASKS = GROUPS["all"]
 SHIFT_TASKS = ("relocate-potted_meat_can", "door")
 BACKGROUNDS = tuple(str(number) for number in range(1, 11))
 ABLATION_TASKS = ("hammer", "place_inside", "relocate-foam_brick")

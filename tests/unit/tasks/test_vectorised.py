@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 import tasks
 from tasks.base import Reading
 
-NAMES = ["hammer", "door", "pen", "relocate-foam_brick", "pour", "place_inside"]
+NAMES = ["hammer", "door", "pen", "relocate", "relocate-foam_brick", "pour", "place_inside"]
 SEEDS = [11, 22, 33]
 SLOTS = len(SEEDS)
 STEPS = 8

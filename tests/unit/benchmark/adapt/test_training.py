@@ -10,7 +10,6 @@ from PIL import Image
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-import tasks
 from benchmark import training_loop
 from benchmark.adapt import data
 from benchmark.adapt.config import AdaptConfig, configure, folder_title, identity, joined
@@ -25,6 +24,7 @@ from encoders.adapt.trunk import NotAdaptable
 from encoders.cards import IMAGENET, UNIT
 from encoders.errors import WeightsInvalid
 from encoders.weights.checkpoint import state_sha256
+from tasks.cards import GROUPS
 
 OWN = WeightsOrigin("own", sha256="0" * 64)
 TINY = {"size": 64, "batch": 2, "steps": 4, "videos": 3, "held_out": 1, "device": "cpu", "workers": 0, "warm_up": 1}
@@ -307,7 +307,9 @@ def test_an_adaptation_with_official_meshes_has_the_tasks_version_of_these(later
 def test_one_task_or_several_have_one_name():
     assert joined(["door"]) == "door"
     assert joined(["door", "pen"]) == "door+pen"
-    assert joined(tasks.names()) == "all"
+    assert joined(GROUPS["all"]) == "all"
+    assert joined(GROUPS["every"][::-1]) == "every"
+    assert joined([*GROUPS["all"], "push-ball"]).count("+") == len(GROUPS["all"])
 
 
 @pytest.fixture(scope="module")

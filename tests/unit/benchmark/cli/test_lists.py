@@ -7,7 +7,7 @@ import pytest
 import tasks
 from benchmark.cli.lists import listed, seeds, task_names
 from benchmark.errors import ConfigError
-from tasks.cards import CARDS
+from tasks.cards import GROUPS
 from tasks.errors import TaskContract, UnknownTask
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "add_a_task.py"
@@ -19,10 +19,13 @@ def test_an_entry_counts_once_and_keeps_its_place():
     assert task_names("pen,door,pen") == ["pen", "door"]
 
 
-def test_all_and_patterns_stand_for_the_tasks_that_match():
-    assert task_names("all") == tasks.names()
-    assert task_names("door,all") == ["door", *(name for name in tasks.names() if name != "door")]
+def test_groups_and_patterns_stand_for_the_tasks_that_match():
+    assert len(task_names("all")) == 12
+    assert [*task_names("all"), "relocate"] == task_names("every") == tasks.names()
+    assert task_names("adroit") == ["hammer", "door", "pen", "relocate"]
+    assert task_names("door,all") == ["door", *(name for name in task_names("all") if name != "door")]
     assert task_names("relocate-*") == [name for name in tasks.names() if name.startswith("relocate-")]
+    assert task_names("relocate") == ["relocate"]
 
 
 def test_a_task_in_a_file_is_called_by_its_name_and_all_is_the_papers(tmp_path):
@@ -30,7 +33,7 @@ def test_a_task_in_a_file_is_called_by_its_name_and_all_is_the_papers(tmp_path):
     path.write_text(EXAMPLE.read_text())
     assert task_names(f"door,{path}:Push,push-*,{path}") == ["door", "push-ball"]
     assert "push-ball" in tasks.names()
-    assert task_names("all") == list(CARDS)
+    assert task_names("all") == list(GROUPS["all"])
     path.write_text(EXAMPLE.read_text().replace("observation_dim=36", "observation_dim=35"))
     with pytest.raises(TaskContract, match=r"task 'push-ball': .*; set observation_dim = 36"):
         task_names(f"{path}:Push")

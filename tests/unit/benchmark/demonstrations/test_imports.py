@@ -20,10 +20,14 @@ from tasks.errors import DemonstrationError, TaskError
 STEPS = 6
 
 
+def demonstrations(name):
+    task = tasks.make(name, slots=2)
+    return collect(task, experts.shipped(name), episodes=2, first_seed=0, horizon=STEPS, successful_only=False)
+
+
 @pytest.fixture(scope="module")
 def door():
-    task = tasks.make("door", slots=2)
-    return collect(task, experts.shipped("door"), episodes=2, first_seed=0, horizon=STEPS, successful_only=False)
+    return demonstrations("door")
 
 
 @pytest.fixture
@@ -34,14 +38,16 @@ def minari(tmp_path, door, hdf5_layouts):
     return tmp_path / "human-v2"
 
 
-def test_hdf5_files_are_imported_and_replayed(tmp_path, door, cache, hdf5_layouts):
-    hdf5_layouts.write_d4rl(tmp_path / "door-human-v1.hdf5", door)
-    line = import_to_cache(tmp_path / "door-human-v1.hdf5", "door", 2)
-    assert line == f"{imported_path('door')}: 2 episodes of door, 0% successful when replayed here"
-    stored = Demonstrations.load(imported_path("door"))
+@pytest.mark.parametrize("name", ["door", "relocate"])
+def test_hdf5_files_are_imported_and_replayed(tmp_path, name, cache, hdf5_layouts):
+    published = demonstrations(name)
+    hdf5_layouts.write_d4rl(tmp_path / f"{name}-human-v1.hdf5", published)
+    line = import_to_cache(tmp_path / f"{name}-human-v1.hdf5", name, 2)
+    assert line == f"{imported_path(name)}: 2 episodes of {name}, 0% successful when replayed here"
+    stored = Demonstrations.load(imported_path(name))
     assert stored.metadata["source"] == "D4RL file"
     assert stored.metadata["replayed"] is True
-    for one, other in zip(stored.episodes, door.episodes, strict=True):
+    for one, other in zip(stored.episodes, published.episodes, strict=True):
         np.testing.assert_array_equal(one.actions, other.actions)
         np.testing.assert_allclose(one.observations, other.observations, atol=1e-5)
 

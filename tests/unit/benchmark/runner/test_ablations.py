@@ -2,12 +2,12 @@
 
 import pytest
 
-import tasks
 from benchmark.errors import ConfigError
 from benchmark.runner import ablations
 from benchmark.runner import encoder as stages
 from benchmark.runner.ablations import ABLATIONS, ablation, runs_of
 from benchmark.runner.suite import suite_name
+from tasks.cards import GROUPS
 
 
 def titles(name, **options):
@@ -39,8 +39,8 @@ def test_variants_of_an_ablation_are_one_suite(name):
         assert len({config.model_dump_json() for config in configs}) == len(configs)
 
 
-def test_by_default_it_is_all_tasks_but_for_the_background():
-    assert {config.task for config in runs_of(ablation("stages"), preset="quickstart")} == set(tasks.names())
+def test_by_default_it_is_all_tasks_of_the_paper_but_for_the_background():
+    assert {config.task for config in runs_of(ablation("stages"), preset="quickstart")} == set(GROUPS["all"])
     assert {config.task for config in runs_of(ablation("background"), preset="paper")} == {ablations.SHIFTED_TASK}
 
 

@@ -16,6 +16,7 @@ from encoders.adapt import affine, shipped
 from encoders.adapt.files import load_heads
 from encoders.adapt.model import KeypointModel
 from encoders.weights import licences
+from tasks.cards import GROUPS
 
 
 def planned(*overrides, preset="quickstart", task="door", encoder="hindex", **options):
@@ -121,14 +122,16 @@ def test_what_ships_replaces_scales_and_offsets_and_nothing_else(cache, tmp_path
     json.dumps(prepared.record)
 
 
-def test_all_twelve_tasks_ship_with_a_card_that_fits(cache):
-    import tasks
-
-    for task in tasks.names():
+def test_all_tasks_of_the_paper_ship_with_a_card_that_fits(cache):
+    for task in GROUPS["all"]:
         found, _ = planned(task=task)
         assert found.source == "shipped", task
         card = json.loads(shipped.path(task).with_suffix(".json").read_text())
         assert card["task"] == task
+
+
+def test_a_task_beyond_the_papers_is_adapted_to_by_the_run_itself(cache):
+    assert planned(task="relocate")[0].source == "own"
 
 
 def test_the_heads_that_ship_fit_the_stage_1_that_ships(cache):

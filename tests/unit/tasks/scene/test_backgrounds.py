@@ -12,7 +12,7 @@ from tasks.scene.backgrounds import BACKGROUNDS, background, dress_adroit, dress
 from tasks.scene.hand import load_scene
 from tasks.scene.textures import FILES, LOOKS, PATTERNS, Look, painted, texture
 
-SCENES = ["adroit_hammer.xml", "adroit_door.xml", "adroit_pen.xml"]
+SCENES = ["adroit_hammer.xml", "adroit_door.xml", "adroit_pen.xml", "adroit_relocate.xml"]
 NUMBERS = [look.number for look in BACKGROUNDS]
 LOOK_FIELDS = ("mat_", "tex_", "name")
 GEOM = mujoco.mjtGeom
@@ -208,7 +208,7 @@ def test_a_scene_without_the_table_is_refused():
         dress_adroit(mujoco.MjSpec(), 3)
 
 
-@pytest.mark.parametrize("name", ["pour", "relocate-mug", "door"])
+@pytest.mark.parametrize("name", ["pour", "relocate-mug", "door", "relocate"])
 def test_backgrounds_leave_resets_and_steps_as_they_are(name):
     """A shift is measured on paired seeds: only the picture may differ."""
     readings = []

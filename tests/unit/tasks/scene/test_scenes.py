@@ -9,12 +9,13 @@ import pytest
 from scipy import stats
 
 import tasks
-from tasks import door, hammer, pen
+from tasks import door, hammer, pen, relocate_ball
 from tasks.base import norm
 from tasks.errors import AssetError, TaskError, UnknownTask
 from tasks.scene import hand
 
-NAMES = ["hammer", "door", "pen"]
+NAMES = ["hammer", "door", "pen", "relocate"]
+ARM_JOINTS = ["ARTx", "ARTy", "ARTz", "ARRx", "ARRy", "ARRz"]
 HAND_JOINTS = [
     *("WRJ1", "WRJ0", "FFJ3", "FFJ2", "FFJ1", "FFJ0", "MFJ3", "MFJ2", "MFJ1", "MFJ0", "RFJ3", "RFJ2", "RFJ1", "RFJ0"),
     *("LFJ4", "LFJ3", "LFJ2", "LFJ1", "LFJ0", "THJ4", "THJ3", "THJ2", "THJ1", "THJ0"),
@@ -38,6 +39,7 @@ def made():
         ("hammer", (33, 33, 26), 46, slice(2, 26)),
         ("door", (30, 30, 28), 39, slice(4, 28)),
         ("pen", (30, 30, 24), 45, slice(0, 24)),
+        ("relocate", (36, 36, 30), 39, slice(0, 30)),
     ],
 )
 def test_sizes(made, name, sizes, observation_dim, proprioception):
@@ -47,7 +49,7 @@ def test_sizes(made, name, sizes, observation_dim, proprioception):
     assert (task.card.observation_dim, task.card.action_dim) == (observation_dim, sizes[2])
     assert reading.observation.shape == (4, observation_dim)
     np.testing.assert_array_equal(reading.proprioception, task.batch.bind("qpos")[:, proprioception])
-    assert task.card.proprioception_dim == reading.proprioception.shape[1] == 24
+    assert task.card.proprioception_dim == reading.proprioception.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_sizes(made, name, sizes, observation_dim, proprioception):
         ("hammer", ["ARRx", "ARRy"], ["nail_dir", *OBJECT_JOINTS]),
         ("door", ["ARTz", "ARRx", "ARRy", "ARRz"], ["door_hinge", "latch"]),
         ("pen", [], OBJECT_JOINTS),
+        ("relocate", ARM_JOINTS, OBJECT_JOINTS),
     ],
 )
 def test_joints_and_actuators_stand_in_the_specified_order(made, name, arm, things):
@@ -91,6 +94,9 @@ def test_observation_holds_what_the_specification_lists(made, name):
         palm, handle = site("S_grasp"), site("S_handle")
         half_open = np.where(qpos[:, 28:29] > 1.0, 1.0, -1.0)
         parts = [qpos[:, 1:28], qpos[:, 29:30], qpos[:, 28:29], palm, handle, palm - handle, half_open]
+    elif name == "relocate":
+        palm, ball, target = site("S_grasp"), body("Object"), site("target")
+        parts = [qpos[:, :-6], palm - ball, palm - target, ball - target]
     else:
         axis = (site("object_top") - site("object_bottom")) / 0.13
         target = (site("target_top") - site("target_bottom")) / 0.13
@@ -119,7 +125,10 @@ def test_euler_angles_stay_defined_where_the_middle_one_is_a_right_angle():
 
 @pytest.mark.parametrize(
     ("name", "palm"),
-    [("hammer", (-0.0069, -0.2, 0.1504)), ("door", (-0.0069, -0.2, 0.1504)), ("pen", (0.007, -0.2, 0.2504))],
+    [
+        *((name, (-0.0069, -0.2, 0.1504)) for name in ("hammer", "door", "relocate")),
+        ("pen", (0.007, -0.2, 0.2504)),
+    ],
 )
 def test_palm_after_reset(made, name, palm):
     task = made[name]
@@ -134,6 +143,7 @@ def test_palm_after_reset(made, name, palm):
         ("hammer", "top", (0, 0, 1.1), (0, 0, -1), (0, -1, 0)),
         ("door", "top", (0, 0, 1.5), (0, 0, -1), (0, -1, 0)),
         ("pen", "vil_camera", (0, -0.8, 0.8), (0, 0.7071, -0.7071), (0, 0.7071, 0.7071)),
+        ("relocate", "vil_camera", (0, -1.2, 1.2), (0, 0.7071, -0.7071), (0, 0.7071, 0.7071)),
     ],
 )
 def test_camera_of_the_policy(made, name, camera, position, forward, up):
@@ -203,6 +213,7 @@ def angles_of(quaternions):
         ("hammer", (0.05, 0, 0.10), (0.05, 0, 0.25)),
         ("door", (-0.3, 0.25, 0.252), (-0.2, 0.35, 0.35)),
         ("pen", (-1, -1), (1, 1)),
+        ("relocate", (-0.15, -0.15, 0.035, -0.2, -0.2, 0.25), (0.15, 0.30, 0.035, 0.2, 0.2, 0.25)),
     ],
 )
 def test_resets_stay_inside_the_ranges_and_fill_them(made, name, low, high):
@@ -222,13 +233,17 @@ def test_resets_stay_inside_the_ranges_and_fill_them(made, name, low, high):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_resets_move_the_drawn_body_in_the_simulation(name):
-    """The pose that the simulator computes is the drawn one; nothing else differs between seeds."""
+    """The poses that the simulator computes are the drawn ones; nothing else differs between seeds."""
     task = tasks.make(name, slots=200)
-    poses = task.batch.body(task.field_body)
-    positions, quaternions = poses.xpos, poses.xquat
     task.reset(range(1000, 1200))
+    poses = {
+        "body_pos": lambda of: task.batch.body(of).xpos,
+        "body_quat": lambda of: task.batch.body(of).xquat,
+        "site_pos": lambda of: task.batch.site(of).xpos,
+    }
     fields = np.stack([task.draw(np.random.default_rng(seed)).field for seed in range(1000, 1200)])
-    np.testing.assert_allclose(quaternions if name == "pen" else positions, fields, atol=1e-12)
+    found = np.concatenate([poses[placed.field](placed.of) for placed in task.placed()], axis=1)
+    np.testing.assert_allclose(found, fields, atol=1e-12)
     assert len(np.unique(fields, axis=0)) == 200
     assert np.ptp(task.batch.bind("qpos"), axis=0).max() == 0
     assert not task.batch.bind("qvel").any()
@@ -278,9 +293,31 @@ def test_pen_reward(distance, cosine, reward):
     assert pen.sparse_reward(np.array([distance]), np.array([cosine])) == [reward]
 
 
+@pytest.mark.parametrize(("distance", "reward"), [(0.11, 0), (0.1, 0), (0.09, 10), (0.05, 10), (0.04, 30)])
+def test_relocate_bonuses(distance, reward):
+    assert relocate_ball.sparse_reward(np.array([distance])) == [reward]
+
+
+@pytest.mark.parametrize(("height", "lifted"), [(0.04, 0.0), (0.05, 1.0 - 0.5 * 13.0 - 0.5 * 15.0)])
+def test_relocate_dense_terms(height, lifted):
+    """The palm 14 m from the ball and 13 m from the target, the ball 15 m from the target: Heron's triangle."""
+    ball, palm, target = np.array([[[0.0, 0.0, height]], [[14.0, 0.0, height]], [[9.0, 12.0, height]]])
+    np.testing.assert_allclose(relocate_ball.dense_terms(palm, ball, target), [-1.4 + lifted])
+
+
+def test_the_released_reward_of_relocate_is_the_dense_one():
+    """The release's sparse switch is off here, unlike in hammer, door and pen."""
+    paper, dense = (tasks.make("relocate", reward=reward) for reward in ("paper", "dense"))
+    for task in (paper, dense):
+        task.reset([5])
+    actions = np.full((1, 30), 0.2)
+    assert paper.step(actions).reward == dense.step(actions).reward < 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_dense_rewards_add_their_terms_to_the_sparse_ones(name):
-    sparse, dense = (tasks.make(name, slots=3, reward=reward) for reward in ("paper", "dense"))
+    least = "sparse" if name == "relocate" else "paper"
+    sparse, dense = (tasks.make(name, slots=3, reward=reward) for reward in (least, "dense"))
     site, qvel = (lambda site: dense.batch.site(site).xpos), dense.batch.bind("qvel")
     sparse.reset(range(3)), dense.reset(range(3))
     for actions in np.random.default_rng(1).uniform(-1, 1, (8, 3, dense.card.action_dim)):
@@ -290,6 +327,8 @@ def test_dense_rewards_add_their_terms_to_the_sparse_ones(name):
             terms = hammer.dense_terms(site("S_grasp"), position, site("tool"), site("S_target"), qvel)
         elif name == "door":
             terms = -0.1 * norm(site("S_grasp") - site("S_handle")) - 1e-5 * (qvel**2).sum(axis=1)
+        elif name == "relocate":
+            terms = relocate_ball.dense_terms(site("S_grasp"), dense.batch.body("Object").xpos, site("target"))
         else:
             distance, cosine = norm(plain.observation[:, 39:42]), plain.goal_measurement
             dropped = plain.observation[:, 26] < 0.075
@@ -319,6 +358,18 @@ def test_hammer_goal_in_the_simulation(made, depth, goal):
     reading = placed(made["hammer"], "nail_dir", depth)
     assert reading.goal == [goal]
     assert (reading.goal_measurement < 0.01) == [goal]
+    assert not reading.terminated.any()
+
+
+@pytest.mark.parametrize(("distance", "goal"), [(0.099, True), (0.101, False)])
+def test_relocate_goal_in_the_simulation(made, distance, goal):
+    """The ball beside its target."""
+    task = made["relocate"]
+    task.reset(range(4))
+    state = task.initial_state(0)
+    reading = task.restore([state | {"obj_pos": state["target_pos"] + [0.0, distance, 0.0]}], [0])
+    assert reading.goal == [goal]
+    np.testing.assert_allclose(reading.goal_measurement, [distance])
     assert not reading.terminated.any()
 
 
@@ -355,9 +406,9 @@ def test_native_physics_keeps_the_engines_margins_and_collisions(made, name):
         np.testing.assert_array_equal(getattr(paper, same), getattr(native, same))
 
 
-@pytest.mark.parametrize(("name", "in_contact"), [("hammer", True), ("pen", True), ("door", False)])
+@pytest.mark.parametrize(("name", "in_contact"), [("hammer", True), ("pen", True), ("door", False), ("relocate", True)])
 def test_native_physics_differs_in_contact_only(name, in_contact):
-    """The hammer lies on the table and the pen on the hand; at first nothing touches the door."""
+    """Hammer and ball lie on the table and the pen on the hand; at first nothing touches the door."""
     both = [tasks.make(name, physics=physics) for physics in ("paper", "native")]
     idle = np.zeros((1, both[0].card.action_dim))
     for task in both:
@@ -380,6 +431,11 @@ def test_solver_options(made, name):
 
 
 # What is refused.
+
+
+def test_relocate_has_three_rewards():
+    with pytest.raises(TaskError, match="relocate: reward is 'paper' or 'dense' or 'sparse', got 'shaped'"):
+        tasks.make("relocate", reward="shaped")
 
 
 @pytest.mark.parametrize(
