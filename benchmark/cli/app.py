@@ -217,8 +217,11 @@ app.command("pretrain")(pretrain)
 
 
 @app.command()
-def doctor() -> None:
-    """Show what this machine can do, and how to fix what it cannot."""
+def doctor(
+    device: Annotated[str, typer.Option(help="What is measured: auto, cpu, cuda or cuda:N.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out what is measured, up to a minute.")] = False,
+) -> None:
+    """Show what this machine can do and how to fix what it cannot; measure its speed and what runs will take."""
     from .. import doctor as examination
 
     rows = examination.report()
@@ -229,6 +232,10 @@ def doctor() -> None:
         typer.echo(f"{mark} {row.name:{width}}  {row.value}{remedy}")
     if not all(row.ok for row in rows):
         raise typer.Exit(1)
+    if not quick:
+        from .speed import print_speed
+
+        print_speed(device)
 
 
 def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> list[RunResult]:

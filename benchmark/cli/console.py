@@ -13,12 +13,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ..runner.runner import RunResult
@@ -26,6 +29,14 @@ if TYPE_CHECKING:
 PLAIN_LINE_SECONDS = 20.0
 PIPE_WIDTH = 140
 RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "best")
+
+
+class SpeedColumn(ProgressColumn):
+    """Frames per second of late, where a step is a frame."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
 
 class ConsoleProgress:
@@ -36,12 +47,13 @@ class ConsoleProgress:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._title = self._stage = ""
-        self._done = self._total = 0
+        self._done = self._total = self._said = 0
         self._began = self._last = 0.0
 
     def begin(self, title: str, steps: int) -> None:
         """Start a run's bar."""
-        self._title, self._stage, self._done, self._total = title, "", 0, steps
+        self._title, self._stage, self._total = title, "", steps
+        self._done = self._said = 0
         self._began = self._last = time.monotonic()
         self._console.print(title, style="bold")
         if self._console.is_terminal:
@@ -50,6 +62,7 @@ class ConsoleProgress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("steps"),
+                SpeedColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(elapsed_when_finished=False),
@@ -71,8 +84,10 @@ class ConsoleProgress:
         if self._bar is not None:
             self._bar.advance(self._task, steps)
         elif time.monotonic() - self._last > PLAIN_LINE_SECONDS:
-            self._last = time.monotonic()
-            self.say(f"{self._stage}: {self._done}/{self._total} steps, {self._left()} left")
+            now = time.monotonic()
+            speed = (self._done - self._said) / (now - self._last)
+            self._last, self._said = now, self._done
+            self.say(f"{self._stage}: {self._done}/{self._total} steps, {speed:.3g}/s, {self._left()} left")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -81,7 +96,7 @@ class ConsoleProgress:
     def end(self) -> None:
         """Print how long it took."""
         self.close()
-        self.say(f"done in {_clock(time.monotonic() - self._began)}")
+        self.say(f"done in {duration(time.monotonic() - self._began)}")
 
     def close(self) -> None:
         """Remove the bar."""
@@ -91,7 +106,7 @@ class ConsoleProgress:
 
     def _left(self) -> str:
         spent = time.monotonic() - self._began
-        return _clock(spent * (self._total - self._done) / max(self._done, 1))
+        return duration(spent * (self._total - self._done) / max(self._done, 1))
 
 
 def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:
@@ -103,7 +118,7 @@ def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -
         best = max(scores, key=lambda iteration: scores[iteration][0])
         shown = (scores.get(-1), scores.get(0), scores[max(scores)], scores[best])
         rows.append((task, result.title, str(seed), *map(_score, shown)))
-    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = output()
     widths = [max(map(len, column)) for column in zip(RUN, *[row[: len(RUN)] for row in rows], strict=True)]
     widths += [max(map(len, column)) for column in zip(SCORES, *[row[len(RUN) :] for row in rows], strict=True)]
     if sum(widths) + 3 * len(widths) + 1 > console.width:
@@ -117,6 +132,11 @@ def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def output() -> Console:
+    """Return a console for tables on standard output, wide where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def _print_lines(console: Console, title: str, rows: Sequence[Sequence[str]], caption: str) -> None:
@@ -138,5 +158,6 @@ def _score(score: tuple[float, float] | None) -> str:
     return "-" if score is None else f"{score[0]:.1f} ({score[1]:.0%})"
 
 
-def _clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words: ``0:04:30``, ``2 days, 3:00:00``."""
     return str(timedelta(seconds=round(seconds)))

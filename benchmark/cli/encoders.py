@@ -130,7 +130,7 @@ def speed(
     import encoders
     from encoders.errors import EncoderError
 
-    from ..runner import speed as speeds
+    from ..speed import encoders as speeds
 
     names = [name for each in pattern.split(",") for name in ([each] if ":" in each else encoders.names(each))]
     names = [name for name in names if name != "state"]
@@ -307,7 +307,7 @@ def _normalisation(how: Any) -> str:
 
 def _print_speed(encoder: Encoder, precision: str, backend: str) -> None:
     """Print the speed by PyTorch in float32 and in the fast way, and what the latter does to the features."""
-    from ..runner import speed as speeds
+    from ..speed import encoders as speeds
 
     frames = speeds.task_frames(BATCH)
     row = speeds.measure(encoder, encoder.name, frames, precision=precision, backend=backend, batch=BATCH)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tasks.demonstrations.dataset import Demonstrations
+from tasks.demonstrations.dataset import Demonstrations, Episode
 
-from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
+from ..rollout.episodes import Actor, Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.simulators import Simulators
 from ..store import cache
 
@@ -60,13 +60,10 @@ def demonstration_pairs(
             on_steps(sum(len(episode.actions) for episode in episodes))
             return cached
 
-    def recorded(observations: Array, numbers: Sequence[int], steps: Sequence[int]) -> Array:
-        return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])
-
     trajectories = rollout(
         simulators,
         [episode.initial_state for episode in episodes],
-        recorded,
+        recorded_actions(episodes),
         horizons=[len(episode.actions) for episode in episodes],
         rule=rule,
         encode=encode,
@@ -82,6 +79,15 @@ def demonstration_pairs(
     if path is not None:
         cache.store(path, pairs._asdict())
     return pairs
+
+
+def recorded_actions(episodes: Sequence[Episode]) -> Actor:
+    """Return an actor that takes the actions of episodes as they were recorded."""
+
+    def act(observations: Array, numbers: Sequence[int], steps: Sequence[int]) -> Array:
+        return np.stack([episodes[number].actions[step] for number, step in zip(numbers, steps, strict=True)])
+
+    return act
 
 
 def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Path:

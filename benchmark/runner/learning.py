@@ -81,7 +81,7 @@ def learn(work: Work, folder: RunFolder) -> None:
     committed = resume(folder, due, context.evaluation_seeds(), progress)
     done = committed.iteration if committed else BEFORE_EVERYTHING
     steps = sum(len(episode.actions) for episode in work.demonstrations.episodes)
-    steps += int(config.rollout.horizon or 0) * _remaining_episodes(config.learner, config.evaluation, due, done)
+    steps += int(config.rollout.horizon or 0) * remaining_episodes(config.learner, config.evaluation, due, done)
     progress.begin(f"{work.title} · {config.task} · seed {config.seed}", steps)
     for line in [*work.notes, *outcome(work.choice)]:
         progress.say(line)
@@ -109,7 +109,7 @@ def evaluated_iterations(evaluation: EvaluationSettings, iterations: int) -> lis
     return ([UNTRAINED] if evaluation.untrained else []) + [CLONED] + due
 
 
-def _remaining_episodes(learner: LearnerSettings, evaluation: EvaluationSettings, due: list[int], done: int) -> int:
+def remaining_episodes(learner: LearnerSettings, evaluation: EvaluationSettings, due: list[int], done: int) -> int:
     """Return how many episodes the iterations after `done` take."""
     evaluations = sum(1 for iteration in due if iteration > done)
     iterations = int(learner.iterations or 0) - max(done, 0)

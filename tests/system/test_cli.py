@@ -240,7 +240,7 @@ def test_encoders_are_listed_and_chosen_by_a_pattern(bench):
 
 
 def test_the_doctor_says_what_is_there_and_what_mends_the_rest(bench, tmp_path):
-    done = bench("doctor")
+    done = bench("doctor", "--quick")
     assert done.stderr == ""
     rows = {line[8:].split("  ")[0].strip(): line for line in done.stdout.splitlines()}
     assert {"Python", "numpy", "CPU", "OpenGL", "cache", "device"} <= rows.keys()

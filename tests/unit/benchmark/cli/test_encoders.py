@@ -12,7 +12,7 @@ import torch
 import encoders
 from benchmark.cli import app as cli
 from benchmark.cli import encoders as encoders_cli
-from benchmark.runner import speed as encoders_speed
+from benchmark.speed import encoders as encoders_speed
 from encoders import cards, registry
 from encoders.weights import licences
 

@@ -6,7 +6,7 @@ import timm
 import torch
 
 import encoders
-from benchmark.runner.speed import task_frames
+from benchmark.speed.encoders import task_frames
 from encoders import UnknownEncoder, WeightsInvalid, build, check_encoder
 from encoders.cards import CARDS
 from encoders.weights import licences

@@ -17,7 +17,7 @@ from tasks.demonstrations.rollout import collect
 
 from ..doctor import require_gl
 from ..rollout.simulators import Frames, SceneSettings
-from .precision import demonstrated_frames
+from ..runner.precision import demonstrated_frames
 
 TASKS = ("door", "pen", "relocate-mug")
 ACTS = 40  # control steps of an expert that the frames are taken from

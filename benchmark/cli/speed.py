@@ -1,0 +1,54 @@
+"""What `bench doctor` prints of this machine's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import typer
+
+MEANING = (
+    "Measured one stage at a time with every core at it, from which the frames a second follow; other work on the "
+    "machine makes all of it slower. Times are for all {tasks} tasks with {encoder}, one run after another."
+)
+
+
+def print_speed(device: str) -> None:
+    """Measure this machine, and print the ceilings of its rollouts, their bottleneck, and what runs will take.
+
+    Args:
+        device: as configured.
+
+    Raises:
+        BenchError, EncoderError, TaskError: something the user can mend.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from tasks.cards import CARDS
+
+    from ..speed.cost import ENCODER, Ceilings, estimate
+    from .console import duration, output
+
+    typer.echo("measuring, up to a minute ...", err=True)
+    found = estimate(device)
+    table = Table(box=box.SIMPLE)
+    for heading in ("task", "frames", "encoded in"):
+        table.add_column(heading)
+    for heading in ("physics", "draw", "answer", "encode", "act", "frames/s"):
+        table.add_column(heading, justify="right")
+    table.add_column("bottleneck")
+
+    def add(frames: str, rows: Mapping[str, Ceilings]) -> None:
+        for each in rows.values():
+            costs = [f"{seconds * 1e3:.3g} ms" for seconds in each.cost]
+            speed = f"{each.frames_per_second:.3g}"
+            table.add_row(each.task, frames, each.way, *costs, speed, each.bottleneck)
+
+    add("fast", found.fast)
+    add("paper", found.paper)
+    output().print(table)
+    pipeline = next(iter(found.fast.values())).pipeline
+    typer.echo(f"{pipeline.workers} workers on {pipeline.cores} cores, {pipeline.callers} encode at the same time")
+    for preset, seconds in found.seconds.items():
+        typer.echo(f"--preset {preset:10}  about {duration(seconds)}")
+    typer.echo(MEANING.format(tasks=len(CARDS), encoder=ENCODER))
