@@ -24,7 +24,7 @@ def print_speed(device: str) -> None:
     from rich import box
     from rich.table import Table
 
-    from tasks.cards import CARDS
+    from tasks.cards import GROUPS
 
     from ..speed.cost import ENCODER, Ceilings, estimate
     from .console import duration, output
@@ -51,4 +51,4 @@ def print_speed(device: str) -> None:
     typer.echo(f"{pipeline.workers} workers on {pipeline.cores} cores, {pipeline.callers} encode at the same time")
     for preset, seconds in found.seconds.items():
         typer.echo(f"--preset {preset:10}  about {duration(seconds)}")
-    typer.echo(MEANING.format(tasks=len(CARDS), encoder=ENCODER))
+    typer.echo(MEANING.format(tasks=len(GROUPS["all"]), encoder=ENCODER))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tasks.cards import CARDS, TaskCard
+from tasks.cards import CARDS, GROUPS, TaskCard
 
 from ..config import RunConfig, configure
 from ..dapg import GaussianPolicy, ValueBaseline, dapg_update
@@ -135,7 +135,8 @@ def preset_seconds(preset: str, measured: Mapping[str, Ceilings], update: float)
         update: seconds of an update per step.
     """
     total = 0.0
-    for name, card in CARDS.items():
+    for name in GROUPS["all"]:
+        card = CARDS[name]
         rollouts = measured[card.source]
         frames, steps = frames_of(configure(preset, task=name, encoder=ENCODER), card)
         total += rollouts.start + frames / rollouts.frames_per_second + steps * update

@@ -49,7 +49,12 @@ def test_memory_does_not_grow_over_200_iterations(workers, demonstration_file, t
 
     monkeypatch.setattr(RunFolder, "append_metrics", watched)
     monkeypatch.setattr(render, "open_context", counted)
-    settings = (f"learner.iterations={ITERATIONS}", "evaluation.every=20", "evaluation.video=false", "rollout.horizon=3")
+    settings = (
+        f"learner.iterations={ITERATIONS}",
+        "evaluation.every=20",
+        "evaluation.video=false",
+        "rollout.horizon=3",
+    )
     run(tiny_config(demonstration_file("pen"), *settings, encoder=tiny_encoder, workers=workers), tmp_path)
     memory, files, opened_contexts = np.transpose(seen[WARM:])
     assert len(memory) == ITERATIONS + 1 - WARM

@@ -10,7 +10,7 @@ from benchmark.runner.runner import run
 from benchmark.speed import cost
 from benchmark.speed.cost import Ceilings, Estimate, frames_of, preset_seconds, update_seconds
 from benchmark.speed.stages import FrameCost, Pipeline
-from tasks.cards import CARDS
+from tasks.cards import CARDS, GROUPS
 from tasks.demonstrations.dataset import Demonstrations
 
 COST = FrameCost(physics=0.001, draw=0.004, answer=0.0, encode=0.020, act=0.0)
@@ -39,10 +39,10 @@ def test_the_stage_that_takes_most_is_named():
 
 def test_a_preset_takes_every_task(monkeypatch):
     monkeypatch.setattr(cost, "frames_of", lambda config, card: (80 if card.source == "Adroit" else 40, 10))
-    adroit = sum(card.source == "Adroit" for card in CARDS.values())
-    dexmv = len(CARDS) - adroit
+    adroit = sum(CARDS[name].source == "Adroit" for name in GROUPS["all"])
+    dexmv = len(GROUPS["all"]) - adroit
     slow = ROLLOUTS["DexMV"].frames_per_second
-    expected = adroit * (5 + 80 / 80) + dexmv * (1 + 40 / slow) + len(CARDS) * 10 * 0.5
+    expected = adroit * (5 + 80 / 80) + dexmv * (1 + 40 / slow) + len(GROUPS["all"]) * 10 * 0.5
     assert preset_seconds("quickstart", ROLLOUTS, update=0.5) == pytest.approx(expected)
 
 
