@@ -134,7 +134,8 @@ def _check_scene(task: Task) -> None:
         raise _broken(card, f"proprioception ends at {card.proprioception[1]}", f"qpos has {model.nq} numbers")
     kinds = mujoco.mjtObj
     hand = subject.hand
-    sites = [subject.site, *(subject.axis or ()), *(subject.target_axis or ()), hand.palm, *hand.fingertips.values()]
+    ends = *(subject.axis or ()), *(subject.target_axis or ())
+    sites = [subject.site, *ends, *subject.translucent, hand.palm, *hand.fingertips.values()]
     for names, allowed, what in (
         ([card.camera], (kinds.mjOBJ_CAMERA,), "camera"),
         ([card.adaptation_camera], (kinds.mjOBJ_CAMERA,), "camera"),

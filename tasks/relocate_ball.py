@@ -29,7 +29,7 @@ class Relocate(Task):
     """The relocate task with a ball; see `tasks.base.Task` for the interface."""
 
     card = RELOCATE
-    subject = Subject("Object", "target", turns=False)
+    subject = Subject("Object", "target", turns=False, translucent=("target",))
     rewards = ("paper", "dense", "sparse")
 
     @classmethod

@@ -52,6 +52,7 @@ class Subject:
         turns: whether it has an orientation of its own.
         joints: what the names of the joints start with that the task moves besides the hand's.
         target_axis: sites of the target's two ends.
+        translucent: sites that one sees hand and object through, and that masks of these leave out.
         hand: the hand.
     """
 
@@ -62,4 +63,5 @@ class Subject:
     turns: bool = True
     joints: tuple[str, ...] = ()
     target_axis: tuple[str, str] | None = None
+    translucent: tuple[str, ...] = ()
     hand: Hand = ADROIT_HAND

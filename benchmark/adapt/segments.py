@@ -31,10 +31,20 @@ class Segmenter(Renderer):
         camera: name of the camera.
         geoms: (ngeom,) bool, those to find.
         device: the EGL device to try first.
+        translucent: names of sites that geoms are seen through.
     """
 
-    def __init__(self, model: mujoco.MjModel, camera: str, geoms: Masks, device: int | None = None) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        camera: str,
+        geoms: Masks,
+        device: int | None = None,
+        translucent: Sequence[str] = (),
+    ) -> None:
         super().__init__(model, camera, "shadows", device)
+        for site in translucent:
+            self.model.site_rgba[self.model.site(site).id, 3] = 0.0
         for flag, value in AS_COLOURS.items():
             self._scene.flags[flag] = value
         self._geoms = geoms
@@ -80,7 +90,7 @@ def masks(
     task = tasks.make(settings.task, slots=count, physics=settings.physics, objects=settings.objects)
     data = mujoco.MjData(task.model)
     task.reset(frames.seeds)
-    segmenter = Segmenter(task.model, settings.camera_name, hand_and_object(task), egl_device)
+    segmenter = Segmenter(task.model, settings.camera_name, hand_and_object(task), egl_device, task.subject.translucent)
     with segmenter:
         for step in range(int(steps.max()) + 1):
             if step:

@@ -1,4 +1,4 @@
-"""A thirteenth task in one file: checked, trained, probed, adapted to and reported, and nothing else is edited."""
+"""A task of one's own in one file: checked, trained, probed, adapted to and reported, and nothing else is edited."""
 
 import json
 import shutil

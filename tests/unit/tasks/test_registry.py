@@ -58,6 +58,10 @@ def test_a_class_without_a_card_of_its_own_is_not_registered():
     ("body", "line"),
     [
         ({"card": card("door"), "subject": SUBJECT}, "name 'door' belongs to a built-in task; choose another name"),
+        (
+            {"card": card("every"), "subject": SUBJECT},
+            "'every' names a group of tasks; choose another name in its card",
+        ),
         ({"card": card("Mine"), "subject": SUBJECT}, "name 'Mine' cannot be used; use lower-case letters"),
         ({"card": card(3), "subject": SUBJECT}, "name 3 cannot be used"),
         ({"card": {"name": "mine"}, "subject": SUBJECT}, r"card is a dict; write card = TaskCard\(name"),

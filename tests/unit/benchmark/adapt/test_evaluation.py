@@ -101,7 +101,14 @@ def test_uniform_points_hit_as_often_as_the_mask_is_large():
 
 @pytest.mark.parametrize(
     ("name", "handled"),
-    [("hammer", "Object"), ("door", "latch"), ("pen", "Object"), ("pour", "mug"), ("place_inside", "banana")],
+    [
+        ("hammer", "Object"),
+        ("door", "latch"),
+        ("pen", "Object"),
+        ("pour", "mug"),
+        ("place_inside", "banana"),
+        ("relocate", "Object"),
+    ],
 )
 def test_hand_and_handled_object_are_chosen(name, handled):
     task = tasks.make(name)
@@ -128,6 +135,22 @@ def test_masks_are_where_the_geoms_are_drawn():
     assert 0.01 < mask.mean() < 0.5
     assert changed[mask].mean() > 0.95
     assert changed[~mask].mean() < 0.02
+
+
+def test_the_ball_is_found_in_its_translucent_target():
+    task, model = tasks.make("relocate"), tasks.make("relocate").model
+    task.reset([0])
+    state = task.initial_state(0)
+    task.restore([state | {"obj_pos": state["target_pos"]}])
+    data, ball = mujoco.MjData(model), model.geom_bodyid == model.body("Object").id
+    task.load_data(0, data)
+    found = {}
+    for sites in ((), task.subject.translucent):
+        with segments.Segmenter(model, "vil_camera", ball, translucent=sites) as segmenter:
+            found[sites] = segmenter.mask(data).sum()
+    assert found[()] == 0
+    assert found["target",] > 50
+    assert model.site("target").rgba[3] > 0
 
 
 def test_acting_again_leads_to_the_frames_of_the_video():

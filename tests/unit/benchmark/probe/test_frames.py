@@ -112,6 +112,18 @@ def test_the_door_is_where_its_observation_says():
     np.testing.assert_array_equal(read["target position"], task.initial_state(0)["door_body_pos"])
 
 
+def test_the_ball_and_its_target_are_where_the_observation_says():
+    task = tasks.make("relocate")
+    task.reset([5])
+    for _ in range(3):
+        observation = task.step(np.full((1, 30), 0.3)).observation[0]
+    data = mujoco.MjData(task.model)
+    task.load_data(0, data)
+    palm, ball, target = (values("relocate", task, data)[f"{thing} position"] for thing in ("palm", "object", "target"))
+    np.testing.assert_array_equal(np.concatenate([palm - ball, palm - target, ball - target]), observation[30:39])
+    np.testing.assert_array_equal(target, task.initial_state(0)["target_pos"])
+
+
 def test_contact_is_the_hand_on_the_thing():
     task = tasks.make("relocate-mug")
     data = mujoco.MjData(task.model)
