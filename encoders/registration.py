@@ -52,7 +52,13 @@ _CLASSES = {
         "theia_base": "TheiaBase",
         "liv": "LIV",
     },
-    "zoo.packaged": {"efficientnet_lite0": "EfficientNetLite0"},
+    "zoo.packaged": {
+        "mediapipe_hand": "MediaPipeHand",
+        "mediapipe_body": "MediaPipeBody",
+        "mediapipe_body_mean": "MediaPipeBodyMean",
+        "mediapipe_face": "MediaPipeFace",
+        "efficientnet_lite0": "EfficientNetLite0",
+    },
     "zoo.hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
     "zoo.controls": {"state": "State"},
 }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsInvalid, WeightsMissing
-from . import convert, unwrapping
+from . import convert, tflite_files, unwrapping
 from .files import why_unreadable
 from .unpickling import Placeholder
 from .unwrapping import Candidate, unwrapped
@@ -103,10 +103,9 @@ def contents(path: Path) -> dict[object, object]:
     unreadable = why_unreadable(path)
     if unreadable:
         raise WeightsMissing(f"weights {path}: {unreadable}; give an existing one with --weights PATH")
-    if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
-        raise WeightsInvalid(
-            f"weights {path}: unknown type '{path.suffix}'; expected .safetensors, {', '.join(_TORCH_SUFFIXES)}"
-        )
+    known = (convert.SUFFIX, *_TORCH_SUFFIXES, tflite_files.SUFFIX)
+    if path.suffix not in known:
+        raise WeightsInvalid(f"weights {path}: unknown type '{path.suffix}'; expected {', '.join(known)}")
     content: object = convert.tensors(path)
     if isinstance(content, Placeholder):
         raise WeightsInvalid(f"weights {path}: {unwrapping.whole_module(content, path.name)}")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import pickles
+from . import pickles, tflite_files
 from .cache import cache_dir
 from .files import PARTIAL_SUFFIX, file_sha256, write_whole
 from .sealed import beginning, check
@@ -63,12 +63,13 @@ def tensors(path: Path) -> Any:
         OSError: the file cannot be opened.
     """
     path = Path(path)
+    read = tflite_files.read if path.suffix == tflite_files.SUFFIX else pickles.read
     if path.suffix == SUFFIX or not _in_cache(path):
-        return pickles.read(path)
+        return read(path)
     converted, digest = converted_path(path), file_sha256(path)
     with suppress(_NotOurs):
         return _load(converted, digest)
-    content = pickles.read(path)
+    content = read(path)
     if isinstance(content, dict):
         content = {key: pickles.placeholder("left out") if key in LEFT_OUT else value for key, value in content.items()}
     try:

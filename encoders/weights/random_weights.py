@@ -13,8 +13,10 @@ Fan: TypeAlias = Literal["in", "out", "rectified"]
 """How `random_state` draws convolutions."""
 
 _SEED = 0
-_LAST_BATCHNORM_SCALE = 0.5
+_LAST_SCALE = 0.5
+_RECTIFIED_GAIN = 2.5
 _TOKEN_SPREAD = 0.02
+_RECTIFIER_SLOPE = 0.25  # of a parametric rectifier, as torch begins it
 
 
 def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "out") -> dict[str, Tensor]:
@@ -24,14 +26,14 @@ def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "
         expected: the names and shapes, in the order in which they are drawn.
         seed: of the generator.
         fan: a convolution's variance is ``2 / fan_out``, as for a ResNet, or ``1 / fan_in``, as for patch embeddings
-            and depthwise convolutions; ``rectified`` is the latter with ``2 / fan_in`` for depthwise convolutions, for
-            inverted residuals, which rectify before them. A linear layer's is ``1 / fan_in``; tokens and positions get
-            a spread of 0.02.
+            and depthwise convolutions; ``rectified`` is the latter with ``2.5 / fan_in`` for depthwise convolutions,
+            for inverted residuals, which rectify before them. A linear layer's is ``1 / fan_in``; tokens and positions
+            get a spread of 0.02.
 
     Differs: torchvision and timm draw from normal distributions, whose bits depend on the processor; here it is the
     uniform one of the same variance, made by exact arithmetic. The last BatchNorm of each ResNet block is scaled by 0.5
-    instead of 1: so the features of camera frames are about 0.5 and below 4; with 1 they reach 200, and the learner's
-    value function clips its input at 10.
+    instead of 1, and so is the last convolution of each separable residual block: so the features of camera frames are
+    about 0.5 and below 4; with 1 they reach 200, and the learner's value function clips its input at 10.
     """
     generator = torch.Generator().manual_seed(seed)
     state = {}
@@ -40,7 +42,9 @@ def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "
         if bound is not None:
             state[name] = torch.rand(tensor.shape, generator=generator).sub_(0.5).mul_(2.0 * bound)
         elif fan != "rectified" and _ends_a_block(name, expected):
-            state[name] = torch.full(tensor.shape, _LAST_BATCHNORM_SCALE)
+            state[name] = torch.full(tensor.shape, _LAST_SCALE)
+        elif name.endswith("activation.weight"):
+            state[name] = torch.full(tensor.shape, _RECTIFIER_SLOPE)
         elif name.endswith(("weight", "running_var", "gamma", "gamma_1", "gamma_2")):
             state[name] = torch.ones(tensor.shape)
         else:
@@ -63,5 +67,7 @@ def _bound(name: str, tensor: Tensor, fan: Fan) -> float | None:
     if tensor.ndim == 4 and fan == "out":
         out_channels, _, height, width = tensor.shape
         return math.sqrt(6.0 / (out_channels * height * width))
-    rectified = fan == "rectified" and tensor.ndim == 4 and tensor.shape[1] == 1
-    return math.sqrt((6.0 if rectified else 3.0) / math.prod(tensor.shape[1:]))
+    bound = math.sqrt(3.0 / math.prod(tensor.shape[1:]))
+    if fan == "rectified" and tensor.ndim == 4 and tensor.shape[1] == 1:
+        return bound * math.sqrt(_RECTIFIED_GAIN)
+    return bound * _LAST_SCALE if name.endswith("pointwise.conv.weight") else bound

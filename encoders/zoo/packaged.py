@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from ..base import IMAGE_SIZE
 from ..weights.checkpoint import Layout
+from .mediapipe import body_maps, face_maps, hand_maps
+from .network import TrunkEncoder
 from .timm_encoder import TimmEncoder
 
 
@@ -35,3 +39,74 @@ class EfficientNetLite0(TimmEncoder, name="efficientnet_lite0"):
         Layout("EfficientNet-Lite-PyTorch", "_", unused=("fc.",), convert=in_order),
         Layout("timm", unused=("classifier.",)),
     )
+
+
+class Landmarks(TrunkEncoder):
+    """A network that MediaPipe trained to find landmarks, up to what its heads read.
+
+    Attributes:
+        size: of the image that it sees, in pixels.
+    """
+
+    memory_format = torch.channels_last
+    size: ClassVar[int] = IMAGE_SIZE
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
+        if self.size != IMAGE_SIZE:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return super().forward(images)
+
+
+class MediaPipeHand(Landmarks, name="mediapipe_hand"):
+    """MediaPipe's hand network, trained to find 21 landmarks of a hand in photographs."""
+
+    feature_dim = 1152
+    network = "MediaPipe's hand network"
+    fan = "rectified"
+    layouts = (Layout("TensorFlow Lite", unused=("047.",), convert=in_order),)
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """Make the network; its numbers have no meaning."""
+        return nn.Sequential(hand_maps(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class MediaPipeBody(Landmarks, name="mediapipe_body"):
+    """MediaPipe's body network (BlazePose), trained to find 39 landmarks of a person."""
+
+    feature_dim = 1152
+    size = 256
+    network = "MediaPipe's body network"
+    fan = "rectified"
+    layouts = (Layout("TensorFlow Lite", unused=("071.",), convert=in_order),)
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """Make the network; its numbers have no meaning."""
+        return nn.Sequential(body_maps(), nn.Flatten())
+
+
+class MediaPipeBodyMean(MediaPipeBody, name="mediapipe_body_mean"):
+    """The mean over the positions of MediaPipe's body network."""
+
+    feature_dim = 288
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """Make the network; its numbers have no meaning."""
+        return nn.Sequential(body_maps(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class MediaPipeFace(Landmarks, name="mediapipe_face"):
+    """MediaPipe's face network, trained to find 468 landmarks of a face: a human prior without hands."""
+
+    feature_dim = 1152
+    size = 192
+    network = "MediaPipe's face network"
+    layouts = (Layout("TensorFlow Lite", unused=tuple(f"{layer:03}." for layer in range(53, 59)), convert=in_order),)
+
+    @classmethod
+    def empty_trunk(cls) -> nn.Module:
+        """Make the network; its numbers have no meaning."""
+        return nn.Sequential(face_maps(), nn.Flatten())
