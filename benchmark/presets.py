@@ -18,10 +18,10 @@ BUILTIN_REFUSED = ("paper",)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": {
-        "demonstrations": {"episodes": 3, "until": "success"},
-        "rollout": {"horizon": 25, "slots": 4, "group": 2},
-        "learner": {"iterations": 2, "trajectories_per_iteration": 4, "value_batch_size": 16},
-        "evaluation": {"episodes": 4, "every": 2},
+        "demonstrations": {"episodes": 10, "until": "success"},
+        "rollout": {"slots": 4, "group": 2},
+        "learner": {"bc_epochs": 40, "iterations": 1, "trajectories_per_iteration": 4},
+        "evaluation": {"episodes": 4},
     },
     "small": {
         "rollout": {"slots": 20},

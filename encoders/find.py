@@ -36,7 +36,7 @@ def resolve(
         name: the encoder's name, or ``file.py:Class``.
         weights: ``auto``, ``official``, ``builtin``, ``random``, or the path of a file; of a folder, for an encoder
             with one official file per task.
-        allow_random: whether ``auto`` may end with random weights (the rehearsal preset).
+        allow_random: whether ``auto`` may end with random weights (the preset quickstart).
         allow_builtin: whether ``auto`` may end with the weights that ship with the package (not for the paper's runs).
         task: the task, for encoders with one file each.
 

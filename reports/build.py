@@ -167,7 +167,7 @@ def _lede(material: Material) -> str:
             _count(used.groupby(["task", "row"])["seed"].nunique().max() if len(used) else 0, "seed", "up to ")
         )
     loud = ["synthetic: numbers invented for tests"] if any(suite.synthetic for suite in material.suites) else []
-    loud += ["rehearsal, not a result"] if any(suite.preset == "quickstart" for suite in material.suites) else []
+    loud += ["first look, not a result"] if any(suite.preset == "quickstart" for suite in material.suites) else []
     items = "".join(f'<li class="loud">{escape(badge)}</li>' for badge in loud)
     items += "".join(f"<li>{escape(badge)}</li>" for badge in badges)
     return f'<p class="lede">{words}</p><ul class="badges">{items}</ul>'

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from ..runner.runner import RunResult
 
 HOUSE = ("benchmark", "encoders", "tasks", "reports")
-REHEARSAL = (
-    "quickstart is a rehearsal of the pipeline, not a result: episodes of {steps} steps, {demonstrations} "
-    "demonstrations, {iterations} DAPG iterations. Use --preset small or paper for learning."
+FIRST_LOOK = (
+    "quickstart is a first look, not a result: {demonstrations} demonstrations cloned, DAPG iterations: {iterations} of "
+    "{trajectories} trajectories, {episodes} episodes an evaluation. Use --preset small or paper for learning."
 )
 
 WEIGHTS_MEANING = {
@@ -84,7 +84,7 @@ def run(
     task: Annotated[str, typer.Option(help=TASKS)] = "all",
     seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
     preset: Annotated[
-        str, typer.Option(help="quickstart (minutes, a rehearsal), small (an afternoon), paper.")
+        str, typer.Option(help="quickstart (minutes, a first look), small (an afternoon), paper.")
     ] = "quickstart",
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
@@ -260,8 +260,9 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
     if finished:
         caption, c = f"Run folders in {out.resolve()}.", configs[0]
         if c.preset == "quickstart":
-            steps, shown, iterations = c.rollout.horizon, c.demonstrations.episodes, c.learner.iterations
-            caption = f"{REHEARSAL.format(steps=steps, demonstrations=shown, iterations=iterations)} {caption}"
+            scale = {"demonstrations": c.demonstrations.episodes, "episodes": c.evaluation.episodes}
+            scale |= {"iterations": c.learner.iterations, "trajectories": c.learner.trajectories_per_iteration}
+            caption = f"{FIRST_LOOK.format(**scale)} {caption}"
         labels = {result.weights_label for *_, result in finished}
         meanings = [f"{label}: {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]
         print_results(finished, ". ".join([*meanings, caption]))

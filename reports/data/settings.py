@@ -13,9 +13,9 @@ from .collect import Suite
 if TYPE_CHECKING:
     import pandas
 
-REHEARSAL = (
-    "This is a rehearsal of the pipeline, not a result: episodes are short, demonstrations and iterations few, and "
-    "nothing is learned well. `--preset small` shows learning; `--preset paper` has the paper's settings."
+FIRST_LOOK = (
+    "This is a first look, not a result: demonstrations, iterations and the episodes of an evaluation are few. "
+    "`--preset small` shows learning; `--preset paper` has the paper's settings."
 )
 SMALL = (
     "These runs are scaled down from the paper's so that one workstation makes them in an afternoon: learning is "
@@ -40,7 +40,7 @@ _SETTINGS: Mapping[str, str] = {
 
 def scaled_down(suite: Suite) -> str:
     """Return what a reader has to know of the suite's scale, in words; empty for the paper's own settings."""
-    return {"quickstart": REHEARSAL, "small": SMALL}.get(suite.preset, "")
+    return {"quickstart": FIRST_LOOK, "small": SMALL}.get(suite.preset, "")
 
 
 def settings_table(suite: Suite) -> pandas.DataFrame:

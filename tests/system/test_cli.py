@@ -259,7 +259,7 @@ def test_a_run_ends_with_a_table_and_the_next_one_finds_it(bench, tiny, tmp_path
     assert [line.split("│")[3].strip() for line in table] == ["0", "1"]
     assert all("state" in line and "pen" in line for line in table)
     caption = " ".join(done.stdout.split())
-    assert "quickstart is a rehearsal of the pipeline, not a result: episodes of 5 steps" in caption
+    assert "quickstart is a first look, not a result: 2 demonstrations cloned" in caption
     assert "cloned: evaluation return" in done.stderr
     assert len(list((tmp_path / "here").rglob("manifest.json"))) == 2
     again = bench(*options)
@@ -412,8 +412,3 @@ def test_a_state_run_needs_no_opengl_and_becomes_an_expert(bench, tiny, tmp_path
     with torch.no_grad():
         expected = policy.mean(torch.from_numpy(observations)).numpy()
     np.testing.assert_allclose(expert.mean(observations), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_quickstart_is_what_the_caption_says():
-    config = configure("quickstart", task="pen", encoder="state")
-    assert (config.rollout.horizon, config.learner.iterations) == (25, 2)

@@ -145,7 +145,7 @@ def test_no_opengl_is_said_before_any_work(configured, tiny_encoder, tmp_path, m
     assert run(configured("learner.iterations=0"), tmp_path).evaluations, "state observations need no OpenGL"
 
 
-def test_random_weights_are_for_the_rehearsal_only(demonstration_file, tmp_path):
+def test_random_weights_are_for_quickstart_only(demonstration_file, tmp_path):
     source = f"demonstrations.source={demonstration_file('pen')}"
     with pytest.raises(WeightsMissing, match=r"bench weights fetch|--weights random"):
         run(configure("small", [source], task="pen", encoder="rrl"), tmp_path)

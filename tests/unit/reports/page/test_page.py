@@ -227,7 +227,7 @@ def test_several_suites_have_parts_and_folders_of_their_own(synthetic, write, tm
     for name in (synthetic.SUITE, synthetic.OTHER_SUITE):
         assert f"Suite {name}" in html
         assert (tmp_path / "out" / name / "figures" / "success_rates.png").is_file()
-    assert "rehearsal of the pipeline" in html
+    assert "first look, not a result" in html
 
 
 def test_runs_that_are_all_broken_make_a_page_of_findings(synthetic, write, tmp_path):
