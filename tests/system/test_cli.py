@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import tasks
-from benchmark.config import configure
 from benchmark.demonstrations.sources import imported_path
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.experts import Expert, read_card
