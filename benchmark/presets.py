@@ -18,9 +18,9 @@ BUILTIN_REFUSED = ("paper",)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quickstart": {
-        "demonstrations": {"episodes": 10, "until": "success"},
+        "demonstrations": {"episodes": 15, "until": "success"},
         "rollout": {"slots": 4, "group": 2},
-        "learner": {"bc_epochs": 40, "iterations": 1, "trajectories_per_iteration": 4},
+        "learner": {"bc_epochs": 40, "iterations": 0, "trajectories_per_iteration": 4},
         "evaluation": {"episodes": 4},
     },
     "small": {

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 HOUSE = ("benchmark", "encoders", "tasks", "reports")
 FIRST_LOOK = (
-    "quickstart is a first look, not a result: {demonstrations} demonstrations cloned, DAPG iterations: {iterations} of "
-    "{trajectories} trajectories, {episodes} episodes an evaluation. Use --preset small or paper for learning."
+    "quickstart is a first look, not a result: {demonstrations} demonstrations cloned, {iterations} DAPG iterations, "
+    "{episodes} episodes an evaluation. Use --preset small or paper for learning."
 )
 
 WEIGHTS_MEANING = {
@@ -267,8 +267,8 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
     if finished:
         caption, c = f"Run folders in {out.resolve()}.", configs[0]
         if c.preset == "quickstart":
-            scale = {"demonstrations": c.demonstrations.episodes, "episodes": c.evaluation.episodes}
-            scale |= {"iterations": c.learner.iterations, "trajectories": c.learner.trajectories_per_iteration}
+            scale = {"demonstrations": c.demonstrations.episodes, "iterations": c.learner.iterations}
+            scale |= {"episodes": c.evaluation.episodes}
             caption = f"{FIRST_LOOK.format(**scale)} {caption}"
         labels = {result.weights_label for *_, result in finished}
         meanings = [f"{label}: {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]

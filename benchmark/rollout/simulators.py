@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,6 +39,9 @@ DOING = {"begin": "beginning episodes", "step": "taking a step"}
 
 MOST_DEATHS = 3
 """New workers that are tried in the place of one that died, before the run ends."""
+
+ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT)
+"""Exit codes of a worker that got the signal which ends the whole run, maybe before the run itself did."""
 
 Start = int | Mapping[str, npt.NDArray[np.float64]]
 Frames = npt.NDArray[np.uint8]
@@ -278,11 +282,13 @@ class Simulators:
         """Start a worker that died again, bring its slots to where they stood, and repeat the command.
 
         Raises:
-            WorkerDied: the new one dies as well, several times.
+            WorkerDied: it was asked to end, or the new one dies as well, several times.
         """
         for _ in range(MOST_DEATHS):
             lost = self._workers[number]
             error = lost.died()
+            if lost.process.exitcode in ASKED_TO_END:
+                raise error
             close_workers([lost])
             self.on_loss(f"{error.what}; started again, and its episodes are repeated up to where they stood")
             worker = self._workers[number] = _Worker(self.settings, lost.first, lost.stop, self._memory, lost.lock)

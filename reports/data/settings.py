@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas
 
 FIRST_LOOK = (
-    "This is a first look, not a result: demonstrations, iterations and the episodes of an evaluation are few. "
+    "This is a first look, not a result: few demonstrations are cloned, and an evaluation has few episodes. "
     "`--preset small` shows learning; `--preset paper` has the paper's settings."
 )
 SMALL = (

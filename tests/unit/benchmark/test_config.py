@@ -29,9 +29,9 @@ def test_every_preset_is_complete_for_every_task(preset, task):
 
 def test_quickstart_has_full_episodes_and_demonstrations_enough_to_succeed_sometimes():
     config = door().resolve(tasks.card("door"))
-    assert (config.learner.iterations, config.learner.trajectories_per_iteration) == (1, 4)
+    assert (config.learner.iterations, config.learner.trajectories_per_iteration) == (0, 4)
     assert config.rollout.horizon == tasks.card("door").horizon
-    assert (config.demonstrations.episodes, config.learner.bc_epochs) == (10, 40)
+    assert (config.demonstrations.episodes, config.learner.bc_epochs) == (15, 40)
     assert config.demonstrations.source == "expert"
 
 

@@ -178,6 +178,18 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_in_one_line(monkeypatch
     assert not multiprocessing.active_children()
 
 
+def test_a_worker_that_is_asked_to_end_is_not_started_again():
+    """The signal that ends a run may reach its workers first."""
+    lost = []
+    with Simulators(BARE, 1, on_loss=lost.append) as simulators:
+        simulators.begin([0, 1, 2], [0, 1, 2])
+        simulators._workers[0].process.terminate()
+        simulators._workers[0].process.join()
+        with pytest.raises(SimulationError, match=r"exit code -15"):
+            simulators.step([0, 1, 2], np.zeros((3, 24)), [])
+    assert lost == []
+
+
 @linux
 def test_the_frames_share_memory_that_has_no_name():
     """So nothing has to clean up after a run that is killed with all its processes."""
