@@ -23,9 +23,7 @@ FENCE = re.compile(
 )
 SHELLS = ("bash", "sh", "console")
 SECONDS = 1200
-QUICK = re.compile(
-    r"bench (encoders$|encoders show|encoders '|tasks$|assets list|demos list|verify|doctor|weights list)"
-)
+QUICK = re.compile(r"bench (encoders$|encoders show|encoders '|tasks$|assets list|demos list|verify|weights list)")
 NO_NETWORK = "http://127.0.0.1:9"
 IMAGENET = "resnet50-0676ba61.pth"
 

@@ -113,15 +113,16 @@ def test_away_from_a_terminal_there_are_plain_lines(capsys, monkeypatch):
     progress.stage("iteration 1/2")
     progress.advance(20)
     monkeypatch.setattr(console, "PLAIN_LINE_SECONDS", -1.0)
+    monkeypatch.setattr(console.time, "monotonic", lambda began=progress._began: began + 4.0)
     progress.advance(30)
+    monkeypatch.undo()
     progress.say("a word")
     progress.end()
     out, err = capsys.readouterr()
     assert out == ""
     title, line, word, last = err.splitlines()
     assert title == "rrl · pen · seed 0"
-    assert line.startswith("  iteration 1/2: 50/200 steps, 0:00:0")
-    assert line.endswith(" left")
+    assert line == "  iteration 1/2: 50/200 steps, 12.5/s, 0:00:12 left"
     assert word == "  a word"
     assert last.strip().endswith("0:00:00")
 
@@ -131,11 +132,13 @@ def test_on_a_terminal_there_is_a_bar_with_what_is_left(monkeypatch):
     progress._console = Console(force_terminal=True, width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     progress.begin("rrl · pen · seed 0", 200)
     progress.stage("evaluate")
-    progress.advance(50)
+    for _ in range(5):
+        progress.advance(10)
     progress._bar.refresh()
     shown = progress._console.export_text()
     assert "evaluate" in shown
     assert "50/200 steps" in shown
+    assert "/s" in shown
     assert "left" in shown
     progress.end()
     assert progress._bar is None
