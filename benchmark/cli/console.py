@@ -23,6 +23,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from ..store.episodes import CLONED, UNTRAINED
+
 if TYPE_CHECKING:
     from ..runner.runner import RunResult
 
@@ -112,22 +114,23 @@ class ConsoleProgress:
 def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:
     """Print (task, seed, result) of each run: a table, or two lines per run where the terminal is too narrow for it."""
     title = "Results: evaluation return (success rate)"
+    cloned_only = all(list(result.evaluations) == [CLONED] for *_, result in results)
+    columns = (*RUN, *(("cloned",) if cloned_only else SCORES))
     rows = []
     for task, seed, result in results:
         scores = result.evaluations
         best = max(scores, key=lambda iteration: scores[iteration][0])
-        shown = (scores.get(-1), scores.get(0), scores[max(scores)], scores[best])
-        rows.append((task, result.title, str(seed), *map(_score, shown)))
+        shown = (scores.get(UNTRAINED), scores.get(CLONED), scores[max(scores)], scores[best])
+        rows.append((task, result.title, str(seed), *map(_score, shown[1:2] if cloned_only else shown)))
     console = output()
-    widths = [max(map(len, column)) for column in zip(RUN, *[row[: len(RUN)] for row in rows], strict=True)]
-    widths += [max(map(len, column)) for column in zip(SCORES, *[row[len(RUN) :] for row in rows], strict=True)]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     if sum(widths) + 3 * len(widths) + 1 > console.width:
-        _print_lines(console, title, rows, caption)
+        _print_lines(console, title, columns[len(RUN) :], rows, caption)
         return
     table = Table(title=title, caption=caption, caption_justify="left")
     for heading in RUN:
         table.add_column(heading, no_wrap=True)
-    for heading in SCORES:
+    for heading in columns[len(RUN) :]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
@@ -139,13 +142,15 @@ def output() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
-def _print_lines(console: Console, title: str, rows: Sequence[Sequence[str]], caption: str) -> None:
+def _print_lines(
+    console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str
+) -> None:
     """Print the same without columns; scores stay whole."""
     console.print(title, style="italic")
     for task, encoder, seed, *scores in rows:
         console.print(f"{task} · {encoder} · seed {seed}", soft_wrap=True)
         line = ""
-        for name, score in zip(SCORES, scores, strict=True):
+        for name, score in zip(headings, scores, strict=True):
             if line and len(f"{line}   {name} {score}") > console.width:
                 console.print(line)
                 line = ""

@@ -163,3 +163,13 @@ def test_results_are_a_table_on_standard_output(capsys, tmp_path):
     assert cells[0] == ["pen", "hindex (random)", "0", "1.0 (0%)", "40.0 (25%)", "80.0 (50%)", "90.0 (75%)"]
     assert cells[1] == ["door", "rrl", "3", "-", "2.0 (0%)", "2.0 (0%)", "2.0 (0%)"]
     assert "a caption" in out
+
+
+def test_runs_that_only_clone_have_one_column(tmp_path, capsys):
+    results = [("door", 3, RunResult(tmp_path, "rrl", {0: (2.0, 0.25)}, True))]
+    print_results(results, "a caption")
+    out = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert cells == [["door", "rrl", "3", "2.0 (25%)"]]
+    assert "cloned" in out
+    assert "final" not in out
