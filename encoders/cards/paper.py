@@ -180,7 +180,10 @@ CARDS = (
         licence="not stated",
         commercial_use=None,
         citation="Xiao et al., Masked visual pre-training for motor control, 2022, arXiv 2203.06173",
-        deviations=("timm's ViT-S has 6 heads and the same tensor shapes; this one has the 12 it was trained with",),
+        deviations=(
+            "timm's ViT-S has 6 heads and the same tensor shapes; this one has the 12 it was trained with",
+            "its authors' link (berkeley.box.com) has been dead since September 2024 (ir413/mvp, issue 18)",
+        ),
         unused=MAE_UNUSED,
     ),
     Card(

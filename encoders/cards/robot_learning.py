@@ -90,6 +90,23 @@ def _hand(name: str, parameters: int, source: Source, licence: str, citation: st
     )
 
 
+def _spa(name: str, architecture: str, feature_dim: int, parameters: int) -> Card:
+    file = f"spa-{architecture[4].lower()}.safetensors"
+    return Card(
+        name=name,
+        architecture=architecture,
+        feature_dim=feature_dim,
+        feature=CLASS_TOKEN,
+        normalisation=IMAGENET,
+        parameters=parameters,
+        sources=(Source(file, f"https://huggingface.co/HaoyiZhu/SPA/resolve/main/{file}"),),
+        licence="MIT",
+        commercial_use=True,
+        citation="Zhu et al., SPA, ICLR 2025, arXiv 2410.08208",
+        unused=("model.img_backbone.{decoder_embed,mask_token,readout_project,upsample}", "model. beside img_backbone"),
+    )
+
+
 CARDS = (
     _mvp("mvp_base", VIT_BASE, 768, 85_798_656, "vitb-mae-egosoup.pth", "0ckepd2ja3pi570z89ogd899cn387yut", "526093"),
     _mvp(
@@ -233,5 +250,43 @@ CARDS = (
         "MIT; MANO, which the feature does not need, is non-commercial",
         "Pavlakos et al., HaMeR, CVPR 2024, arXiv 2312.05251",
         "nothing inside",
+    ),
+    _spa("spa_base", VIT_BASE, 768, 85_798_656),
+    _spa("spa_large", "ViT-L/16", 1024, 303_301_632),
+    Card(
+        name="stp_base",
+        architecture=VIT_BASE,
+        feature_dim=768,
+        feature=CLASS_TOKEN,
+        normalisation=IMAGENET,
+        parameters=85_798_656,
+        sources=(Source("lang_0.95_aug0.8_no_lang.pth", "https://github.com/MCG-NJU/STP", direct=False),),
+        licence="Apache-2.0",
+        commercial_use=True,
+        citation="Yang et al., STP, IJCV 2026, arXiv 2403.05304",
+        deviations=("its authors' repository says where the weights are; their exported encoder will do, too",),
+        unused=MAE_UNUSED,
+    ),
+    Card(
+        name="maple",
+        architecture=f"{VIT_BASE} of DINO",
+        feature_dim=768,
+        feature="keys of the class token in the attention of block 11, counted from 0",
+        normalisation=IMAGENET,
+        parameters=80_482_560,
+        sources=(Source("maple_ln.pt", "https://algvr.com/files/maple_ln.pt"),),
+        licence="not stated",
+        commercial_use=None,
+        citation="Gavryushin et al., MAPLE, 2025, arXiv 2504.06084",
+        deviations=(
+            "its authors' code takes the first number of every token's keys (2,364 in all), where its comments ask for "
+            "one vector: here the feature is the keys of the class token, 64 numbers of the 12 heads",
+            "its authors offer maple_ap.pt, too, of the same layout",
+        ),
+        unused=(
+            "encoder.extractor.{blocks.11.{attn.proj,norm2,mlp},norm}",
+            "all beside 'encoder.'",
+            "all beside 'model'",
+        ),
     ),
 )

@@ -6,12 +6,14 @@ Source: encoders.md, section 7; the works cited below; timm 1.0.31.
 from __future__ import annotations
 
 from .paper import CLASS_TOKEN, MAE_UNUSED, POOLED, RESNET50, RESNET50_PARAMETERS, VIT_BASE, VIT_SMALL_12
-from .record import CLIP, HALF, IMAGENET, Card, Source
+from .record import CLIP, HALF, IMAGENET, UNIT, Card, Normalisation, Source
 
 _MOCO_UNUSED = ("module.momentum_encoder.", "module.predictor.", "all beside 'state_dict'")
 _MOCO_V3 = "Chen et al., MoCo v3, ICCV 2021, arXiv 2104.02057"
 _DINOV2 = "Oquab et al., DINOv2, TMLR 2024, arXiv 2304.07193"
 _DINOV3 = "Simeoni et al., DINOv3, 2025, arXiv 2508.10104"
+_PE = "Bolya et al., Perception Encoder, NeurIPS 2025, arXiv 2504.13181"
+_RESIZED = "trained at {} pixels; at 224 its positions are resized as timm does (bicubic, antialiased)"
 _MOCO_FILES = "https://dl.fbaipublicfiles.com/moco-v3/"
 _DINOV3_FIXED = (
     "rope_embed.periods (as the network has them)",
@@ -100,6 +102,87 @@ def _moco_v3(name: str, architecture: str, feature: str, feature_dim: int, param
     )
 
 
+def _of_timm(
+    name: str,
+    model: str,
+    *,
+    architecture: str,
+    feature_dim: int,
+    parameters: int,
+    licence: str,
+    citation: str,
+    positions: str = "",
+    feature: str = CLASS_TOKEN,
+    normalisation: Normalisation = IMAGENET,
+    commercial_use: bool = True,
+    others: tuple[Source, ...] = (),
+) -> Card:
+    return Card(
+        name=name,
+        architecture=architecture,
+        feature_dim=feature_dim,
+        feature=feature,
+        normalisation=normalisation,
+        parameters=parameters,
+        sources=(_timm(model), *others),
+        licence=licence,
+        commercial_use=commercial_use,
+        citation=citation,
+        deviations=(positions,) if positions else (),
+        unused=("head. (projection)", "what timm leaves out of its authors' file"),
+    )
+
+
+def _registers(name: str, letter: str, feature_dim: int, parameters: int) -> Card:
+    size = {"s": "small", "b": "base"}[letter]
+    official = f"dinov2_vit{letter}14"
+    return _of_timm(
+        name,
+        f"vit_{size}_patch14_reg4_dinov2.lvd142m",
+        architecture=f"ViT-{letter.upper()}/14 with 4 registers",
+        feature_dim=feature_dim,
+        parameters=parameters,
+        licence="Apache-2.0",
+        citation="Darcet et al., Vision transformers need registers, ICLR 2024, arXiv 2309.16588",
+        positions=_RESIZED.format(518),
+        others=(
+            Source(
+                f"{official}_reg4_pretrain.pth",
+                f"https://dl.fbaipublicfiles.com/dinov2/{official}/{official}_reg4_pretrain.pth",
+            ),
+        ),
+    )
+
+
+def _pe_spatial(name: str, size: str, feature_dim: int, parameters: int) -> Card:
+    return _of_timm(
+        name,
+        f"vit_pe_spatial_{size}_patch16_512.fb",
+        architecture=f"ViT-{size[0].upper()}/16 with rotary positions (Perception Encoder, spatial)",
+        feature_dim=feature_dim,
+        feature="mean of the patch tokens; there is no final norm",
+        normalisation=HALF,
+        parameters=parameters,
+        licence="Apache-2.0",
+        citation=_PE,
+        positions=_RESIZED.format(512),
+    )
+
+
+def _eupe(name: str, size: str, feature_dim: int, parameters: int) -> Card:
+    return _of_timm(
+        name,
+        f"vit_{size}_patch16_dinov3_qkvb.eupe_lvd1689m",
+        architecture=f"ViT-{size[0].upper()}/16 as DINOv3's, with rotary positions and 4 registers",
+        feature_dim=feature_dim,
+        parameters=parameters,
+        licence="FAIR Noncommercial Research License",
+        commercial_use=False,
+        citation="Efficient Universal Perception Encoder, 2026, arXiv 2603.22387",
+        positions="made for 256 pixels, sees 224; rotary positions need no resizing",
+    )
+
+
 CARDS = (
     _dinov2(
         "dinov2_small",
@@ -118,6 +201,8 @@ CARDS = (
         "0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
     ),
     _dinov2("dinov2_large", "l", 1024, 303_227_904),
+    _registers("dinov2_small_reg", "s", 384, 21_629_952),
+    _registers("dinov2_base_reg", "b", 768, 85_727_232),
     _dinov3("dinov3_small", "ViT-S/16", 384, 21_586_944, "vit_small_patch16_dinov3", "vits16", "08c60483"),
     _dinov3(
         "dinov3_small_plus", "ViT-S+/16", 384, 28_683_264, "vit_small_plus_patch16_dinov3", "vits16plus", "4057cbaa"
@@ -149,6 +234,45 @@ CARDS = (
         results_version=2,
         unused=("text_model.", "logit_scale", "logit_bias", "vision_model.embeddings.position_ids"),
     ),
+    _pe_spatial("pe_spatial_small", "small", 384, 21_665_280),
+    _pe_spatial("pe_spatial_base", "base", 768, 85_797_888),
+    _of_timm(
+        "pe_core_base",
+        "vit_pe_core_base_patch16_224.fb",
+        architecture=f"{VIT_BASE} with rotary positions (Perception Encoder, core)",
+        feature_dim=768,
+        feature="attention pooling over all tokens, before the projection",
+        normalisation=HALF,
+        parameters=92_886_528,
+        licence="Apache-2.0",
+        citation=_PE,
+    ),
+    _of_timm(
+        "c_radio_v3_base",
+        "vit_base_patch16_radio_v3.c_radio",
+        architecture=f"{VIT_BASE} with 8 class and register tokens",
+        feature_dim=768,
+        feature="first class token; there is no final norm",
+        normalisation=CLIP,
+        parameters=85_820_160,
+        licence="NVIDIA Open Model License",
+        citation="Heinrich et al., RADIOv2.5, CVPR 2025, arXiv 2412.07679",
+        positions="its 128 x 128 positions are resized to 224 pixels as timm does; RADIO's own summary has the class "
+        "tokens for its other teachers, too",
+    ),
+    _of_timm(
+        "tipsv2_base",
+        "vit_base_patch14_reg1_tipsv2.webli",
+        architecture="ViT-B/14 with 1 register",
+        feature_dim=768,
+        normalisation=UNIT,
+        parameters=85_724_928,
+        licence="Apache-2.0",
+        citation="TIPSv2, 2026, arXiv 2604.12012",
+        positions=_RESIZED.format(448),
+    ),
+    _eupe("eupe_small", "small", 384, 21_596_160),
+    _eupe("eupe_base", "base", 768, 85_659_648),
     Card(
         name="mae_base",
         architecture=VIT_BASE,
