@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-Fan: TypeAlias = Literal["in", "out", "rectified"]
+Fan: TypeAlias = Literal["in", "out", "rectified", "residual"]
 """How `random_state` draws convolutions."""
 
 _SEED = 0
@@ -27,8 +27,9 @@ def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "
         seed: of the generator.
         fan: a convolution's variance is ``2 / fan_out``, as for a ResNet, or ``1 / fan_in``, as for patch embeddings
             and depthwise convolutions; ``rectified`` is the latter with ``2.5 / fan_in`` for depthwise convolutions,
-            for inverted residuals, which rectify before them. A linear layer's is ``1 / fan_in``; tokens and positions
-            get a spread of 0.02.
+            for inverted residuals, which rectify before them; ``residual`` is as ``in``, but halves the last weights of
+            attention and MLP, for transformers without a final norm. A linear layer's is ``1 / fan_in``; tokens and
+            positions get a spread of 0.02.
 
     Differs: torchvision and timm draw from normal distributions, whose bits depend on the processor; here it is the
     uniform one of the same variance, made by exact arithmetic. The last BatchNorm of each ResNet block is scaled by 0.5
@@ -70,4 +71,6 @@ def _bound(name: str, tensor: Tensor, fan: Fan) -> float | None:
     bound = math.sqrt(3.0 / math.prod(tensor.shape[1:]))
     if fan == "rectified" and tensor.ndim == 4 and tensor.shape[1] == 1:
         return bound * math.sqrt(_RECTIFIED_GAIN)
-    return bound * _LAST_SCALE if name.endswith("pointwise.conv.weight") else bound
+    last = name.endswith("pointwise.conv.weight")
+    last |= fan == "residual" and name.endswith(("attn.proj.weight", "mlp.fc2.weight"))
+    return bound * _LAST_SCALE if last else bound

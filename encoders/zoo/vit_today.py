@@ -65,6 +65,7 @@ class PESpatialSmall(ConvertedByTimm, name="pe_spatial_small"):
     """Perception Encoder, tuned for dense tasks, with a ViT-S/16: the mean of its patch tokens."""
 
     model = "vit_pe_spatial_small_patch16_512.fb"
+    fan = "residual"
     options: ClassVar[Mapping[str, Any]] = {"img_size": IMAGE_SIZE}
 
 
@@ -85,6 +86,7 @@ class CRADIOv3Base(ConvertedByTimm, name="c_radio_v3_base"):
     """C-RADIOv3 with a ViT-B/16, distilled from several vision models: its first class token."""
 
     model = "vit_base_patch16_radio_v3.c_radio"
+    fan = "residual"
 
 
 class TIPSv2Base(ConvertedByTimm, name="tipsv2_base"):
