@@ -106,7 +106,7 @@ CARDS = (
             sha256="1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
             size=1_242_398,
         ),
-        heads="053. to 058.",
+        heads="05{3,4,5,6,7,8}.",
         citation="Kartynnik et al., Real-time facial surface geometry, 2019, arXiv 1907.06724",
     ),
     Card(

@@ -103,7 +103,10 @@ def _spa(name: str, architecture: str, feature_dim: int, parameters: int) -> Car
         licence="MIT",
         commercial_use=True,
         citation="Zhu et al., SPA, ICLR 2025, arXiv 2410.08208",
-        unused=("model.img_backbone.{decoder_embed,mask_token,readout_project,upsample}", "model. beside img_backbone"),
+        unused=(
+            "model.img_backbone.{decoder_embed,mask_token,readout_project,upsample}",
+            "all outside 'model.img_backbone.'",
+        ),
     )
 
 
@@ -284,8 +287,9 @@ CARDS = (
             "its authors offer maple_ap.pt, too, of the same layout",
         ),
         unused=(
-            "encoder.extractor.{blocks.11.{attn.proj,norm2,mlp},norm}",
-            "all beside 'encoder.'",
+            "encoder.extractor.{blocks.11.attn.proj.,blocks.11.norm2.,blocks.11.mlp.,norm.,head.}",
+            "encoder.model.extractor.{blocks.11.attn.proj.,blocks.11.norm2.,blocks.11.mlp.,norm.,head.}",
+            "all outside 'encoder.'",
             "all beside 'model'",
         ),
     ),

@@ -14,6 +14,7 @@ Fan: TypeAlias = Literal["in", "out", "rectified", "residual"]
 
 _SEED = 0
 _LAST_SCALE = 0.5
+_RESIDUAL_SCALE = 0.25
 _RECTIFIED_GAIN = 2.5
 _TOKEN_SPREAD = 0.02
 _RECTIFIER_SLOPE = 0.25  # of a parametric rectifier, as torch begins it
@@ -27,8 +28,8 @@ def random_state(expected: Mapping[str, Tensor], seed: int = _SEED, fan: Fan = "
         seed: of the generator.
         fan: a convolution's variance is ``2 / fan_out``, as for a ResNet, or ``1 / fan_in``, as for patch embeddings
             and depthwise convolutions; ``rectified`` is the latter with ``2.5 / fan_in`` for depthwise convolutions,
-            for inverted residuals, which rectify before them; ``residual`` is as ``in``, but halves the last weights of
-            attention and MLP, for transformers without a final norm. A linear layer's is ``1 / fan_in``; tokens and
+            for inverted residuals, which rectify before them; ``residual`` is as ``in``, but quarters the last weights
+            of attention and MLP, for transformers without a final norm. A linear layer's is ``1 / fan_in``; tokens and
             positions get a spread of 0.02.
 
     Differs: torchvision and timm draw from normal distributions, whose bits depend on the processor; here it is the
@@ -71,6 +72,6 @@ def _bound(name: str, tensor: Tensor, fan: Fan) -> float | None:
     bound = math.sqrt(3.0 / math.prod(tensor.shape[1:]))
     if fan == "rectified" and tensor.ndim == 4 and tensor.shape[1] == 1:
         return bound * math.sqrt(_RECTIFIED_GAIN)
-    last = name.endswith("pointwise.conv.weight")
-    last |= fan == "residual" and name.endswith(("attn.proj.weight", "mlp.fc2.weight"))
-    return bound * _LAST_SCALE if last else bound
+    if fan == "residual" and name.endswith(("attn.proj.weight", "mlp.fc2.weight")):
+        return bound * _RESIDUAL_SCALE
+    return bound * _LAST_SCALE if name.endswith("pointwise.conv.weight") else bound

@@ -11,7 +11,7 @@ from tflite_writer import written
 from torch import nn
 
 import encoders
-from benchmark.runner import speed
+from benchmark.speed import encoders as speed
 from encoders import WeightsInvalid, build
 from encoders.cards import CARDS
 from encoders.weights.random_weights import random_state
