@@ -12,6 +12,7 @@ TINY = (
     f"rollout.horizon={HORIZON}",
     f"rollout.slots={SLOTS}",
     "reward=dense",  # the sparse one would be zero throughout, and hide what the value baseline does
+    "learner.bc_epochs=5",
     "learner.policy_hidden=[8]",
     "learner.value_hidden=[8]",
     "learner.value_batch_size=4",
