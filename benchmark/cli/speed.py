@@ -1,4 +1,4 @@
-"""What `bench doctor` prints of this machine's speed."""
+"""Print this machine's speed, for `bench doctor`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How fast this machine is: its encoders, the stages of a rollout, and what a run will take."""
+"""Measure encoders and the stages of a rollout, and predict how long runs take."""

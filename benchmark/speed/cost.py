@@ -1,4 +1,4 @@
-"""What runs will take on this machine, from the speed of a few rollouts measured on it."""
+"""Predict how long runs take on this machine, from a few measured rollouts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEASURED = {"Adroit": "door", "DexMV": "relocate-mug"}
 ENCODER = "hindex"
 UPDATED_STEPS, UPDATED_LENGTH = 1000, 100
 PAPER = {"precision": "float32", "backend": "torch", "rollout": {"slots": 20, "group": 4, "quality": "paper"}}
-"""How the preset paper computes and draws; its weights and demonstrations need not be here."""
+"""Precision, backend and rendering of the preset ``paper``, without its weights and demonstrations."""
 
 
 class Ceilings(NamedTuple):
@@ -145,7 +145,7 @@ def preset_seconds(preset: str, measured: Mapping[str, Ceilings], update: float)
 
 @dataclass(frozen=True)
 class Estimate:
-    """What this machine can do in rollouts, and what follows for the presets.
+    """Measured rollout speeds, and the run times that follow for the presets.
 
     Attributes:
         fast: rollouts as the presets but paper do them, a suite of scenes each.

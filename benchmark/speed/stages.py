@@ -1,4 +1,4 @@
-"""What a frame costs in every stage of a rollout, each measured by itself, and what the stages allow together."""
+"""Measure each stage of a rollout separately, and predict the speed of all of them together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..runner.precision import settle_precision
 from ..store.metrics import WAITING
 
 SECONDS = 1.5
-"""How long encoding is measured; acting takes a tenth of that."""
+"""Duration of the encoding measurement; acting is measured for a tenth of it."""
 
 STEPS = 40
 """Control steps of a measured episode."""
@@ -56,7 +56,7 @@ class FrameCost(NamedTuple):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the stages share.
+    """The resources that the stages share.
 
     Attributes:
         workers: worker processes, at least one.
@@ -75,7 +75,7 @@ class Pipeline:
     def ceilings(self, cost: FrameCost) -> dict[str, float]:
         """Return the frames per second that each thing of which there is a limited number allows, by its name.
 
-        A rollout reaches the lowest if there are always groups that wait for what it is.
+        A rollout reaches the lowest ceiling if enough groups keep that resource busy.
         """
         simulating, computing = cost.physics + cost.draw + cost.answer, cost.encode + cost.act
         busy = simulating + cost.act + (cost.encode if self.encodes_on_cpu else 0.0)
@@ -109,7 +109,7 @@ class Rehearsed:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What its stages share."""
+        """The resources that its stages share."""
         config, on_cpu = self.context.config, self.context.device.type == "cpu"
         with self.context.group_threads() as threads:
             callers = threads.at_once
@@ -122,13 +122,12 @@ class Rehearsed:
         Args:
             repeats: episodes of each slot.
         """
-        context, clock = self.context, Clock()
-        context.clock = clock
+        context = self.context
         with context.simulators(context.config.task_options()) as simulators:
             for seeds in (range(context.config.slots), range(repeats * context.config.slots)):  # once to warm up
-                context.clock = clock = Clock()
+                context.clock = Clock()
                 context.roll(simulators, self.policy, list(seeds), noise_of=1)
-        return clock.steps / clock.wall
+        return context.clock.steps / context.clock.wall
 
 
 def rehearse(config: RunConfig) -> Rehearsed:
