@@ -23,6 +23,10 @@ class FolderError(OutputError):
     """
 
 
+class PackError(OutputError):
+    """A pack of results that is damaged, altered, or none."""
+
+
 class IntruderError(BenchError):
     """One of our top-level packages was imported from somewhere else."""
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .adapt import folder as adapt_folder
-from .errors import FolderError, OutputError
+from .errors import FolderError, OutputError, PackError
 from .probe import folder as probe_folder
 from .runner import resume
-from .store import atomic, sealed
+from .store import atomic, pack, sealed
 from .store import training as training_files
 from .store.identity import file_hash
 from .store.manifest import MANIFEST
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     """What was checked, and what is wrong with it.
 
     Attributes:
-        counts: how many runs, adaptations, probes and Stage 1 trainings, by name.
+        counts: how many runs, packs, adaptations, probes and Stage 1 trainings, by name.
         faults: a line per altered, missing or damaged file, which names it.
     """
 
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
 
 def verify(root: Path | str) -> Verdict:
-    """Check every run, adaptation, probe and Stage 1 training in or below a folder.
+    """Check every run, pack of results, adaptation, probe and Stage 1 training in or below a folder.
 
     Finished ones are held to the hashes of their manifests. Of unfinished ones, and of those from before there were
     hashes, it is seen whether they can be read and whether their checkpoint and rows belong together.
@@ -48,12 +48,13 @@ def verify(root: Path | str) -> Verdict:
         raise OutputError(f"{root} is no folder; give a folder of runs")
     kinds: list[tuple[str, list[Path], Callable[[Path], Iterator[str]]]] = [
         ("runs", run_paths(folder), run_faults),
+        ("packs", below(folder, f"*{pack.SUFFIX}"), pack_faults),
         ("adaptations", [path for path in below(folder, "adapt/*/*") if path.is_dir()], adaptation_faults),
         ("probes", below(folder, "probe/*/*.json"), probe_faults),
         ("Stage 1 trainings", below(folder, STAGE_1_WEIGHTS), stage_1_faults),
     ]
     if not any(paths for _, paths, _ in kinds):
-        raise OutputError(f"{root} holds no run, adaptation or probe; give a folder of runs")
+        raise OutputError(f"{root} holds no run, pack, adaptation or probe; give a folder of runs")
     faults = [fault for _, paths, look in kinds for path in paths for fault in look(path)]
     return Verdict({name: len(paths) for name, paths, _ in kinds if paths}, faults)
 
@@ -76,6 +77,11 @@ def run_faults(path: Path) -> Iterator[str]:
     objects = [name for name in (IDENTITY, CONFIG, MACHINE, ENCODER) if (path / name).exists()]
     damaged = list(_complaints(partial(atomic.read_json, path / name) for name in objects))
     yield from damaged or _complaints([partial(resume.inspect, folder)])
+
+
+def pack_faults(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a pack of results."""
+    yield from _complaints([partial(pack.read, path)])
 
 
 def adaptation_faults(path: Path) -> Iterator[str]:
@@ -120,5 +126,5 @@ def _complaints(checks: Iterable[Callable[[], object]]) -> Iterator[str]:
     for check in checks:
         try:
             check()
-        except FolderError as error:
+        except (FolderError, PackError) as error:
             yield str(error)

@@ -48,11 +48,11 @@ class Report:
 def build(
     folder: Path, out: Path | None = None, suite: str | None = None, *, figures: Sequence[str] = (), processes: int = 1
 ) -> Report:
-    """Write ``report.html``, ``figures/`` and ``tables/`` from run folders.
+    """Write ``report.html``, ``figures/`` and ``tables/`` from run folders and packs of results.
 
     Args:
-        folder: of all runs.
-        out: where to write; ``report`` in the folder of runs by default.
+        folder: of all runs, packs beside them included; or one pack.
+        out: where to write; by default ``report`` in the folder of runs, or beside the pack.
         suite: the only suite wanted; all by default, each in a part of its own and in folders of its own.
         figures: names of the only figures to draw; all by default.
         processes: that draw.
@@ -66,7 +66,7 @@ def build(
         specification.find(name)
     folder = user_path(folder)
     material = collect(folder, suite)
-    target = user_path(out) if out else folder / "report"
+    target = user_path(out) if out else (folder.parent if folder.is_file() else folder) / "report"
     check_writable(target)
     findings = sorted(  # the rest stays in order
         material.findings, key=lambda finding: ("altered", "unreadable", finding.kind).index(finding.kind)

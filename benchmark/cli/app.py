@@ -19,6 +19,7 @@ from ..store.paths import user_path
 from . import assets as assets_cli
 from . import demonstrations as demos_cli
 from . import encoders as encoders_cli
+from . import results as results_cli
 from . import tasks as tasks_cli
 from . import weights as weights_cli
 from .adapt import adapt
@@ -70,6 +71,7 @@ app.add_typer(weights_cli.app, name="weights")
 app.add_typer(assets_cli.app, name="assets")
 app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(encoders_cli.app, name="encoders")
+app.add_typer(results_cli.app, name="results")
 
 Out = Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")]
 ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
@@ -136,7 +138,7 @@ def run(
 
 @app.command()
 def report(
-    runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs.")] = Path("runs"),
+    runs: Annotated[Path, typer.Argument(parser=user_path, help="Folder of all runs, or a pack.")] = Path("runs"),
     out: Annotated[
         Path | None,
         typer.Option(parser=user_path, metavar="PATH", help="Where to write; the folder `report` in RUNS by default."),
@@ -146,7 +148,7 @@ def report(
         str | None, typer.Option(help="Only these figures, comma-separated, such as costs; all by default.")
     ] = None,
 ) -> None:
-    """Write the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders."""
+    """Write the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders and packs of results."""
     from reports.build import build
 
     from ..config import usable_cores

@@ -43,14 +43,27 @@ def read(path: Path) -> pyarrow.Table:
     import pyarrow
     import pyarrow.parquet
 
-    schema = _schema()
     if not path.exists():
-        return schema.empty_table()
+        return _schema().empty_table()
     content = atomic.read_bytes(path, REMEDY)
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
         raise FolderError(f"{path} is damaged ({_first_line(error)}); {REMEDY}") from error
+    return checked(table, path)
+
+
+def checked(table: pyarrow.Table, path: Path) -> pyarrow.Table:
+    """Return a table of episodes, after making sure that it is one.
+
+    Args:
+        table: as a Parquet file holds it.
+        path: of the file, for the message.
+
+    Raises:
+        FolderError: it holds other columns than `COLUMNS`, or lacks values.
+    """
+    schema = _schema()
     if table.schema.names != schema.names or table.schema.types != schema.types:
         columns = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
         raise FolderError(f"{path} has the wrong columns ({columns[:200]}); {REMEDY}")

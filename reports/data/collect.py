@@ -13,7 +13,7 @@ from ..analysis import background_shift, scores
 from ..analysis.stage2 import FROZEN
 from . import load
 from .batchnorm import first_affine_values
-from .findings import Finding, problems, refused_folders
+from .findings import Finding, problems, refused_places
 from .reading import find
 
 if TYPE_CHECKING:
@@ -135,17 +135,20 @@ def _adapted(adaptations: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def collect(folder: Path, suite: str | None = None) -> Material:
-    """Read all run folders below a folder.
+    """Read all runs below a folder, in run folders and packs of results.
 
     Args:
-        folder: of all runs.
+        folder: of all runs, or a pack.
         suite: the only one wanted; all by default, each apart.
 
     Raises:
         NothingToReport: there is no run, or none of that suite.
     """
-    runs = load.load_runs(folder) if folder.is_dir() else None
+    runs = load.load_runs(folder) if folder.exists() else None
+    refused = load.refused_packs(folder) if folder.exists() else []
     if runs is None or runs.empty:
+        if refused:
+            raise NothingToReport("{}: {}".format(*refused[0]))
         raise NothingToReport(f"no run folders in {folder}; make some: `bench run --encoder hindex --out {folder}`")
     names = load.suites(runs)
     if suite is not None and suite not in names:
@@ -163,6 +166,11 @@ def collect(folder: Path, suite: str | None = None) -> Material:
         probe,
         adaptations,
         values,
-        (*problems(chosen, probe, adaptations), *refused_folders(find(folder).refused), *unreadable),
+        (
+            *problems(chosen, probe, adaptations),
+            *refused_places(find(folder).refused, "folders that cannot be searched for runs"),
+            *refused_places(refused, "packs of results that cannot be used and are left out"),
+            *unreadable,
+        ),
         tuple(name for name in names if name not in wanted),
     )

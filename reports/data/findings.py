@@ -75,12 +75,12 @@ def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Find
     return [*found, *_stand_ins(runs), *_synthetic(runs)]
 
 
-def refused_folders(places: Sequence[tuple[Path, str]]) -> list[Finding]:
-    """Return the finding on folders that could not be searched for runs, see `reports.data.reading.find`."""
+def refused_places(places: Sequence[tuple[Path, str]], what: str) -> list[Finding]:
+    """Return the finding on folders that could not be searched, or packs that could not be read, with the reasons."""
     if not places:
         return []
     items = tuple(f"{clean(str(path))} ({why})" for path, why in places)
-    return [Finding("unreadable", "folders that cannot be searched for runs", len(items), items)]
+    return [Finding("unreadable", what, len(items), items)]
 
 
 def _altered(runs: pandas.DataFrame) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Run folders as tables: one call per kind of thing, rows that a figure or table selects from.
+"""Run folders and packs of results as tables: one call per kind of thing, rows that a figure or table selects from.
 
 A damaged file never stops a report: its row says so in `problem`, and `findings` puts it into words. Files are
 read and checked here, once; nothing else in the package opens them, pictures and films excepted.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import usable_cores
+from benchmark.errors import PackError
+from benchmark.store import pack
 from benchmark.store.episodes import OWN_BACKGROUND, own_evaluations
 from benchmark.store.paths import user_path
 from benchmark.store.titles import parts_of_folder
@@ -19,6 +22,7 @@ from benchmark.store.titles import parts_of_folder
 from . import records
 from .reading import Problem, find, read_record
 from .records import clean
+from .run_files import FolderFiles, PackedFiles, RunFiles
 from .run_folder import COLUMNS, LEFT_OUT, read_run
 
 if TYPE_CHECKING:
@@ -37,7 +41,9 @@ ADAPTATION_COLUMNS = (
 
 
 def load_runs(folder: Path | str) -> pandas.DataFrame:
-    """Return one row per run folder below `folder`, sorted by suite, task, title and seed.
+    """Return one row per run below `folder`, in run folders and packs, sorted by suite, task, title and seed.
+
+    `folder` may be a pack itself. A pack that cannot be read has no rows, see `refused_packs`.
 
     Columns:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
@@ -72,15 +78,20 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         problem: why it is altered or unreadable, else empty.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: there is no such folder or file.
     """
     import pandas
 
     root = user_path(folder)
-    if not root.is_dir():
+    if not root.exists():
         raise FileNotFoundError(f"{root} is no folder of runs")
+    places = find(root)
+    files: list[RunFiles] = [FolderFiles(path) for path in places.runs]
+    for path in places.packs:
+        with suppress(PackError):
+            files += [PackedFiles(path, run) for run in pack.read(path)]
     with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
-        rows = list(pool.map(read_run, find(root).runs))
+        rows = list(pool.map(read_run, files))
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
     runs["suffix"] = _suffix(runs)
@@ -88,6 +99,17 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     runs["outdated"] = _outdated(runs)
     runs["used"] = _used(runs)
     return runs
+
+
+def refused_packs(folder: Path | str) -> list[tuple[Path, str]]:
+    """Return the packs below `folder` that cannot be read, each with the reason."""
+    refused = []
+    for path in find(user_path(folder)).packs:
+        try:
+            pack.read(path)
+        except PackError as error:
+            refused.append((path, clean(str(error).removeprefix(f"{path}: "))))
+    return refused
 
 
 def load_curves(runs: pandas.DataFrame) -> pandas.DataFrame:
@@ -266,5 +288,6 @@ __all__ = [
     "load_published",
     "load_runs",
     "readable",
+    "refused_packs",
     "suites",
 ]

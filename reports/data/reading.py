@@ -15,6 +15,7 @@ import pyarrow
 from pydantic import ValidationError
 
 from benchmark.errors import BenchError
+from benchmark.store.pack import SUFFIX
 
 from .records import Record, clean, first_fault
 
@@ -46,15 +47,15 @@ def read_record(path: Path, kind: type[R]) -> R | None:
     return None if text is None else parse_record(text, kind, path.name)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file as it is; empty where there is no file.
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file as it is; None where there is no file.
 
     Raises:
         Problem: it is no regular file, no JSON or no object.
     """
     text = read_text(path)
     if text is None:
-        return {}
+        return None
     with naming(path.name):
         content = json.loads(text, parse_constant=_refuse)
     if not isinstance(content, dict):
@@ -124,20 +125,28 @@ class Places:
         runs: run folders, ``.../<suite>/<task>/<title>/seed-<n>``, and files of that name, which are none.
         probes: ``.../probe/<title>/<task>.json``.
         adaptations: ``.../adapt/<task>/<title>/card.json``.
+        packs: packs of results, ``NAME.pack.zip``.
         refused: folders that cannot be looked into, each with the reason.
     """
 
     runs: tuple[Path, ...]
     probes: tuple[Path, ...]
     adaptations: tuple[Path, ...]
+    packs: tuple[Path, ...]
     refused: tuple[tuple[Path, str], ...]
 
 
 def find(root: Path) -> Places:
-    """Return everything below a folder that a report reads, in order of path; links to folders are not followed."""
+    """Return everything below a folder that a report reads, in order of path; links to folders are not followed.
+
+    A file stands for a pack of results, whatever its name.
+    """
+    if root.is_file():
+        return Places((), (), (), (root.absolute(),), ())
     runs: list[Path] = []
     probes: list[Path] = []
     adaptations: list[Path] = []
+    packs: list[Path] = []
     refused: list[tuple[Path, str]] = []
 
     def note(error: OSError) -> None:
@@ -148,11 +157,14 @@ def find(root: Path) -> Places:
         seeds = [name for name in (*folders, *files) if SEED.fullmatch(name)] if len(here.parts) > 3 else []
         runs += [here / name for name in seeds]
         folders[:] = sorted(set(folders) - set(seeds))
+        packs += [here / name for name in files if name.endswith(SUFFIX)]
         if here.parent.name == "probe":
             probes += [here / name for name in files if name.endswith(".json")]
         if here.parent.parent.name == "adapt":
             adaptations += [here / name for name in files if name == "card.json"]
-    return Places(tuple(sorted(runs)), tuple(sorted(probes)), tuple(sorted(adaptations)), tuple(refused))
+    for paths in (runs, probes, adaptations, packs):
+        paths.sort()
+    return Places(tuple(runs), tuple(probes), tuple(adaptations), tuple(packs), tuple(refused))
 
 
 def _refuse(constant: str) -> NoReturn:

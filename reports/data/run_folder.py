@@ -1,23 +1,22 @@
-"""One run folder as one row: everything a table or legend says about a run, read from its files alone."""
+"""One run as one row: everything a table or legend says about it, read from its files alone."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import FolderError
 from benchmark.store.episodes import CLONED, OWN_BACKGROUND, UNTRAINED, own_evaluations
 from benchmark.store.identity import identity_hash
 from benchmark.store.metrics import MOST_SKIPPED, ROLLING_STAGES, SIMULATED
-from benchmark.store.run_folder import CONFIG, ENCODER, EPISODES, IDENTITY, MACHINE, METRICS, RunFolder
+from benchmark.store.run_folder import CONFIG, ENCODER, IDENTITY, MACHINE
 from benchmark.store.titles import parts_of_folder, title_of
 
 from . import records
-from .reading import Problem, is_there, naming, parse_record, read_object, read_record, read_text
-from .records import LARGEST, clean
+from .reading import Problem, R, naming
+from .records import clean
+from .run_files import RunFiles
 
 if TYPE_CHECKING:
     import pandas
@@ -63,63 +62,37 @@ def empty_row(path: Path) -> RunRow:
     }
 
 
-def read_run(path: Path) -> RunRow:
-    """Return the row of a run folder.
+def read_run(files: RunFiles) -> RunRow:
+    """Return the row of a run.
 
-    A finished run whose files no longer match its manifest has the status `altered` and no numbers; a folder that
-    cannot be read is `unreadable` and says why in `problem`.
+    A finished run whose files no longer match its manifest has the status `altered` and no numbers; one that cannot be
+    read is `unreadable` and says why in `problem`.
     """
-    row = empty_row(path)
+    row = empty_row(files.path)
     try:
-        if not path.is_dir():
-            raise Problem("a file, not a run folder")
-        folder = RunFolder(path)
-        if altered := tuple(map(clean, folder.altered())):
+        stored = files.status()
+        if altered := files.altered():
             why = f"altered since it finished: {', '.join(altered)}"
             return row | {"status": "altered", "altered": altered, "problem": why}
-        if not is_there(path / IDENTITY):
-            raise Problem(f"{IDENTITY} is missing")
-        return row | _contents(folder, row, folder.status)
+        return row | _contents(files, row, stored)
     except (Problem, OSError) as error:
         return row | {"status": "unreadable", "problem": clean(str(error))}
 
 
-def read_episodes(path: Path) -> pandas.DataFrame:
-    """Return the evaluation episodes in a file, none without a file; repeated episodes count once.
-
-    Columns: as `benchmark.store.episodes.COLUMNS`.
-
-    Raises:
-        Problem: it is no Parquet file of episodes, a value is missing, or a return is not finite.
-    """
-    from benchmark.store import episodes
-
-    is_there(path)
-    with naming(path.name):
-        try:
-            frame = episodes.read(path).to_pandas()
-        except FolderError as error:
-            words = str(error).removeprefix(f"{path.parent}{os.sep}")
-            raise Problem(clean(words.replace("Could not open Parquet input source '<Buffer>': ", ""))) from error
-        if not frame["return"].abs().le(LARGEST).all():
-            raise Problem(f"{path.name}: a return is not finite, or beyond {LARGEST:g}")
-        if not frame["iteration"].between(-1, LARGEST).all():
-            raise Problem(f"{path.name}: an iteration is below -1 or beyond {LARGEST:g}")
-        frame["background"] = frame["background"].map(clean)
-        return frame.drop_duplicates(["iteration", "background", "seed"], ignore_index=True)
-
-
-def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
+def _contents(files: RunFiles, row: RunRow, stored: str) -> RunRow:
     """Return what the files hold, each read and checked once."""
-    path = folder.path
-    stored_identity = read_object(path / IDENTITY)
+    stored_identity = files.json(IDENTITY)
+    if stored_identity is None:
+        raise Problem(f"{IDENTITY} is missing")
     with naming(IDENTITY):
         digest = identity_hash(stored_identity)
         identity = records.Identity.model_validate(stored_identity)
-    config = read_record(path / CONFIG, records.Config) or identity.config or records.Config()
-    encoder = read_record(path / ENCODER, records.Encoder) or records.Encoder()
-    machine = read_record(path / MACHINE, records.Machine) or records.Machine()
-    metrics, episodes = _metrics(path / METRICS), read_episodes(path / EPISODES)
+    config = _record(files, CONFIG, records.Config) or identity.config or records.Config()
+    encoder = _record(files, ENCODER, records.Encoder) or records.Encoder()
+    machine = _record(files, MACHINE, records.Machine) or records.Machine()
+    metrics, episodes = files.metrics(), files.episodes()
+    # Pictures and films are written last: only those of a finished run are known to be whole.
+    shown = {"pictures": files.pictures(), "video": files.video()} if stored == "finished" else {}
     return {
         **{"status": _status(stored, metrics), "identity": digest, "device": identity.device or ""},
         **{"config": _plain(config), "machine": _plain(machine), "task_version": identity.task_results_version},
@@ -130,16 +103,19 @@ def _contents(folder: RunFolder, row: RunRow, stored: str) -> RunRow:
         **_scores(episodes),
         **_progress(metrics),
         **_costs(metrics),
-        **(_pictures(path) if stored == "finished" else {}),
+        **shown,
         "episode_table": episodes,
         "steps_at": {UNTRAINED: 0, CLONED: 0} | {line.iteration: line.steps for line in metrics},
     }
 
 
-def _metrics(path: Path) -> list[records.Metrics]:
-    """Return the lines of the metrics; what follows the last newline is left out, as its writer was killed."""
-    *lines, _ = (read_text(path) or "").split("\n")
-    return [parse_record(line, records.Metrics, f"{path.name} line {number}") for number, line in enumerate(lines, 1)]
+def _record(files: RunFiles, name: str, kind: type[R]) -> R | None:
+    """Return the object in a JSON file, checked; None where there is no file."""
+    content = files.json(name)
+    if content is None:
+        return None
+    with naming(name):
+        return kind.model_validate(content)
 
 
 def _plain(record: records.Record) -> RunRow:
@@ -215,13 +191,6 @@ def _costs(metrics: Sequence[records.Metrics]) -> RunRow:
         "memory_mb": max((line.memory_mb for line in metrics if line.memory_mb), default=math.nan),
         "gpu_memory_mb": max((line.gpu_memory_mb for line in metrics if line.gpu_memory_mb), default=math.nan),
     }
-
-
-def _pictures(path: Path) -> RunRow:
-    """Return the pictures and the film, which a run writes last: only those of a finished run are known to be whole."""
-    pictures = {clean(file.stem): file for file in sorted((path / "frames").glob("*.png")) if file.is_file()}
-    video = path / "video.mp4"
-    return {"pictures": pictures, "video": video if video.is_file() else None}
 
 
 def _status(stored: str, metrics: Sequence[records.Metrics]) -> str:

@@ -1,5 +1,6 @@
 """The command line as a user runs it: in a process, a folder and a cache of its own."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,6 +13,16 @@ import benchmark
 
 HOME = Path(benchmark.__file__).resolve().parents[1]
 BENCH = [sys.executable, "-c", "from benchmark.cli.app import main; main()"]
+
+
+@pytest.fixture(scope="session")
+def synthetic():
+    """The module that writes synthetic run folders."""
+    path = Path(__file__).resolve().parents[1] / "unit" / "reports" / "synthetic_suite.py"
+    spec = importlib.util.spec_from_file_location("hindex_bench_synthetic_suite_cli", path)
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """``bench report`` as a user runs it, on synthetic run folders."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +7,6 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve()
-
-
-@pytest.fixture(scope="module")
-def synthetic():
-    path = HERE.parents[1] / "unit" / "reports" / "synthetic_suite.py"
-    spec = importlib.util.spec_from_file_location("hindex_bench_synthetic_suite_cli", path)
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
