@@ -37,7 +37,8 @@ from .bounded import (
 )
 from .device_names import device_name
 from .errors import ConfigError
-from .marks import COMPARED, IDENTITY, OPTION, OUTCOME, SPEED, Configuration, Part
+from .limits import MOST_EPISODES
+from .marks import COMPARED, IDENTITY, NEWER, OPTION, OUTCOME, SPEED, Configuration, Part
 from .overrides import parse
 from .presets import PresetName, preset_settings
 
@@ -47,8 +48,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NAMED_SOURCES = ("expert", "imported")
 """Sources of demonstrations that are no path."""
 
+FusionName = Literal["none", "concat", "flare"]
+
 HELD_OUT_SEED = 1_000_000_000
+JUDGED_SEED = 1_500_000_000
 DEMONSTRATION_SEED = 2_000_000_000
+"""First reset seeds: of evaluations, of the episodes that judge policies after the last iteration, of experts."""
 
 
 def usable_cores() -> int:
@@ -67,15 +72,23 @@ class LearnerSettings(Part):
     ``step_size`` is twice the KL divergence aimed at. ``demonstration_weight = 0`` makes the update NPG,
     ``iterations = 0`` leaves the cloned policy.
 
-    Source: released H-InDex training configuration.
+    ``algorithm = bc`` clones alone: its iterations are the epochs of cloning, ``bc_epochs`` of them, and the policy is
+    evaluated between them. An epoch is ``bc_steps_per_epoch`` minibatches; 0 stands for a pass over the demonstrations.
+    ``bc_minibatches`` draws their pairs with ``replacement``, as DAPG's release does, or takes them ``shuffled``, each
+    once per pass, the last minibatch being smaller.
+
+    Source: released H-InDex training configuration; for ``bc`` CortexBench and R3M's evaluation.
     """
 
+    algorithm: Annotated[Literal["dapg", "bc"], IDENTITY, COMPARED, NEWER] = "dapg"
     iterations: Iterations | None = None
     trajectories_per_iteration: Episodes | None = None
     policy_hidden: Annotated[Hidden, Field(min_length=1)] = (256, 256)
     bc_epochs: Iterations = 5
     bc_batch_size: Batch = 32
     bc_learning_rate: Positive = 1e-3
+    bc_minibatches: Annotated[Literal["replacement", "shuffled"], IDENTITY, COMPARED, NEWER] = "replacement"
+    bc_steps_per_epoch: Annotated[Iterations, IDENTITY, COMPARED, NEWER] = 0
     exploration: Positive = 1.0
 
     gamma: Fraction = 0.995
@@ -92,6 +105,42 @@ class LearnerSettings(Part):
     value_batch_size: Batch = 64
     value_learning_rate: Positive = 1e-3
     value_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+
+
+class PolicySettings(Part):
+    """The policy's network; its widths are ``learner.policy_hidden``.
+
+    Attributes:
+        head: ``tanh_mlp`` is DAPG's, which standardises its input by the demonstrations; ``batchnorm_mlp`` begins with
+            a BatchNorm over the whole input and has rectifiers, and can be cloned, but not improved by DAPG.
+
+    Source: Rajeswaran et al. 2018; CortexBench, R3M.
+    """
+
+    head: Literal["tanh_mlp", "batchnorm_mlp"] = "tanh_mlp"
+
+
+class ObservationSettings(Part):
+    """What the policy sees at a step, besides the proprioception.
+
+    Attributes:
+        history: frames, the newest and those before it; at the start of an episode the first one counts several times.
+        fusion: how their features become one vector: ``none`` of one frame, ``concat`` from the oldest to the newest,
+            or ``flare``, the differences between neighbours and then the newest.
+        camera: the camera that draws them; the task's by default.
+
+    Source: FLARE (Shang et al. 2021) as CortexBench uses it.
+    """
+
+    history: Annotated[int, Field(ge=1, le=16)] = 1
+    fusion: FusionName = "none"
+    camera: str | None = None
+
+    @model_validator(mode="after")
+    def _fuse_what_there_is(self) -> ObservationSettings:
+        if (self.history > 1) != (self.fusion != "none"):
+            raise ValueError("fusion 'concat' or 'flare' takes a history of 2 frames or more, 'none' of 1")
+        return self
 
 
 class DemonstrationSettings(Part):
@@ -137,16 +186,21 @@ class EvaluationSettings(Part):
 
     Attributes:
         episodes: episodes per evaluation.
-        every: iterations between evaluations; the cloned and the final policy are always evaluated.
+        every: iterations between evaluations; the cloned and the final policy are always evaluated. Where iterations
+            are epochs of cloning, they count from 0, and only the last one is always evaluated.
         untrained: whether the untrained policy is evaluated too.
-        seeds: ``held_out`` from the training resets, or ``training``, the first training resets, as released.
+        seeds: ``held_out`` from the training resets; ``training``, the first training resets, as released; or
+            ``demonstrations``, the initial states of the first demonstrations.
+        held_out_episodes: where more than 0, the last policy of ``bc``, and the one that the evaluations found best,
+            are judged by so many held-out episodes after the last epoch.
         video: whether the last evaluation's first episode is kept as a film.
     """
 
     episodes: Episodes = 25
     every: Repeats = 1
     untrained: bool = False
-    seeds: Literal["held_out", "training"] = "held_out"
+    seeds: Literal["held_out", "training", "demonstrations"] = "held_out"
+    held_out_episodes: Annotated[int, Field(ge=0, le=MOST_EPISODES), IDENTITY, COMPARED, NEWER] = 0
     video: Annotated[bool, SPEED] = True
 
 
@@ -270,6 +324,8 @@ class RunConfig(Configuration):
     egl_device: Annotated[DeviceNumber | None, SPEED] = None
     demonstrations: Annotated[DemonstrationSettings, IDENTITY, COMPARED] = DemonstrationSettings()
     rollout: Annotated[RolloutSettings, IDENTITY, COMPARED] = RolloutSettings()
+    observation: Annotated[ObservationSettings, IDENTITY, COMPARED, NEWER] = ObservationSettings()
+    policy: Annotated[PolicySettings, IDENTITY, COMPARED, NEWER] = PolicySettings()
     learner: Annotated[LearnerSettings, IDENTITY, COMPARED] = LearnerSettings()
     evaluation: Annotated[EvaluationSettings, IDENTITY, COMPARED] = EvaluationSettings()
     ema: Annotated[EMASettings, IDENTITY] = EMASettings()
@@ -292,6 +348,23 @@ class RunConfig(Configuration):
         except TaskError as error:  # a ValueError, which pydantic would report as one of many
             raise ConfigError(str(error)) from error
         return {**values, "task": task, "task_file": found.file}
+
+    @model_validator(mode="after")
+    def _clone_or_improve(self) -> RunConfig:
+        """Refuse settings that contradict each other."""
+        learner = self.learner
+        if learner.algorithm == "bc":
+            if learner.iterations:
+                raise ValueError("learner.iterations is of DAPG: leave it out with learner.algorithm=bc")
+            if learner.bc_epochs == 0:
+                raise ValueError("learner.algorithm=bc needs learner.bc_epochs of at least 1")
+        elif learner.bc_minibatches != "replacement" or learner.bc_steps_per_epoch:
+            raise ValueError("learner.bc_minibatches and bc_steps_per_epoch: set learner.algorithm=bc with them")
+        elif self.policy.head != "tanh_mlp":
+            raise ValueError(f"policy.head={self.policy.head} can only be cloned: set learner.algorithm=bc with it")
+        elif self.evaluation.held_out_episodes:
+            raise ValueError("evaluation.held_out_episodes judges cloned policies: set learner.algorithm=bc with it")
+        return self
 
     @property
     def slots(self) -> int:
@@ -327,7 +400,7 @@ class RunConfig(Configuration):
                 "ema": ema,
                 "learner": _filled(
                     self.learner,
-                    iterations=card.iterations,
+                    iterations=0 if self.learner.algorithm == "bc" else card.iterations,
                     trajectories_per_iteration=card.trajectories_per_iteration,
                 ),
             }

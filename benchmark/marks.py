@@ -22,6 +22,7 @@ class Mark(Enum):
         SPEED: it changes no result, only the speed or what is kept beside the results.
         COMPARED: only results with the same value are comparable; another value is another suite.
         OPTION: the command line has an option for it, so ``--set`` refuses it.
+        NEWER: runs from before it count as having its default, so while it has that, no identity mentions it.
     """
 
     IDENTITY = "identity"
@@ -29,9 +30,10 @@ class Mark(Enum):
     SPEED = "speed"
     COMPARED = "compared"
     OPTION = "option"
+    NEWER = "newer"
 
 
-IDENTITY, OUTCOME, SPEED, COMPARED, OPTION = Mark
+IDENTITY, OUTCOME, SPEED, COMPARED, OPTION, NEWER = Mark
 
 
 class Part(BaseModel):
@@ -77,6 +79,29 @@ def without(model: type[BaseModel], mark: Mark) -> dict[str, Any]:
         elif part and (inner := without(part, mark)):
             excluded[name] = inner
     return excluded
+
+
+def newer_defaults(model: BaseModel) -> dict[str, Any]:
+    """Return the NEWER fields that have their defaults, at any depth, as ``model_dump(exclude=...)`` takes them."""
+    excluded: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if NEWER in _marks(field) and value == field.default:
+            excluded[name] = True
+        elif isinstance(value, BaseModel) and (inner := newer_defaults(value)):
+            excluded[name] = inner
+    return excluded
+
+
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what either of two exclusions leaves out."""
+    both = {**one, **other}
+    for name in one.keys() & other.keys():
+        if isinstance(one[name], dict) and isinstance(other[name], dict):
+            both[name] = merged(one[name], other[name])
+        else:
+            both[name] = True
+    return both
 
 
 def part_of(field: FieldInfo) -> type[BaseModel] | None:

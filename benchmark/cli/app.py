@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,10 +84,14 @@ def run(
     encoder: Annotated[
         str, typer.Option(help="Encoders, comma-separated: names, or path/to/file.py:Class.")
     ] = "hindex",
-    task: Annotated[str, typer.Option(help=TASKS)] = "all",
-    seed: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0",
+    task: Annotated[str | None, typer.Option(help=f"{TASKS} By default the protocol's, else all.")] = None,
+    seed: Annotated[str | None, typer.Option(help="Seeds, comma-separated; by default the protocol's, else 0.")] = None,
     preset: Annotated[
-        str, typer.Option(help="quickstart (minutes, a first look), small (an afternoon), paper.")
+        str,
+        typer.Option(
+            help="quickstart (minutes, a first look), small (an afternoon), paper; or a protocol of imitation: "
+            "imitation, cortexbench, r3m."
+        ),
     ] = "quickstart",
     out: Out = Path("runs"),
     weights: Annotated[str, typer.Option(help="auto, official, builtin, random, or a file.")] = "auto",
@@ -119,7 +124,9 @@ def run(
     Finished runs are skipped and killed ones go on from their last iteration.
     """
     from .. import config as configuration
+    from ..presets import PROTOCOLS, Protocol
 
+    protocol = PROTOCOLS.get(preset, Protocol())
     given = {"workers": workers, "objects": objects, "background": background, "precision": precision}
     given |= {"backend": backend, "adapt": adapt, "adapted": adapted, "normalise": normalise}
     stage_3 = {"ema.momentum": ema_momentum, "ema.scope": ema_scope}
@@ -129,8 +136,8 @@ def run(
     configs = [
         configuration.configure(preset, overrides, encoder=name, task=each, seed=number, **options)
         for name in listed(encoder)
-        for each in task_names(task)
-        for number in seeds(seed)
+        for each in task_names(task or protocol.tasks)
+        for number in seeds(seed or protocol.seeds)
     ]
     if len(_sweep(configs, out, overwrite)) < len(configs):
         raise typer.Exit(1)
@@ -257,10 +264,11 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
     from encoders.packaged import fetch_on_first_use
 
     from ..presets import RANDOM_ALLOWED
+    from ..runner.protocols import Finished, summary
     from ..runner.sweep import sweep
-    from .console import ConsoleProgress, print_results
+    from .console import ConsoleProgress, duration, print_results
 
-    progress = ConsoleProgress()
+    progress, began = ConsoleProgress(), time.monotonic()
     for name in names:
         if any(c.encoder == name and c.weights == "auto" and c.preset in RANDOM_ALLOWED for c in configs):
             fetch_on_first_use(name, progress)
@@ -275,6 +283,9 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
         labels = {result.weights_label for *_, result in finished}
         meanings = [f"{label}: {meaning}" for label, meaning in WEIGHTS_MEANING.items() if label in labels]
         print_results(finished, ". ".join([*meanings, caption]))
+        runs = [Finished(o.config, o.result) for o in outcomes if o.result is not None]
+        for line in summary(runs):
+            typer.echo(f"{line}; {duration(time.monotonic() - began)}")
     for outcome in outcomes:
         if outcome.result is None:
             typer.echo(f"bench: {outcome.config.encoder} on {outcome.config.task}: {outcome.failure}", err=True)

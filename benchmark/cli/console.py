@@ -114,27 +114,36 @@ class ConsoleProgress:
 def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:
     """Print (task, seed, result) of each run: a table, or two lines per run where the terminal is too narrow for it."""
     title = "Results: evaluation return (success rate)"
-    cloned_only = all(list(result.evaluations) == [CLONED] for *_, result in results)
-    columns = (*RUN, *(("cloned",) if cloned_only else SCORES))
-    rows = []
-    for task, seed, result in results:
-        scores = result.evaluations
-        best = max(scores, key=lambda iteration: scores[iteration][0])
-        shown = (scores.get(UNTRAINED), scores.get(CLONED), scores[max(scores)], scores[best])
-        rows.append((task, result.title, str(seed), *map(_score, shown[1:2] if cloned_only else shown)))
+    once = all(len(result.evaluations) == 1 for *_, result in results)
+    columns = [_columns(result, once) for *_, result in results]
+    headings = [name for name in SCORES if any(name in scores for scores in columns)]
+    rows = [
+        (task, result.title, str(seed), *(_score(scores.get(name)) for name in headings))
+        for (task, seed, result), scores in zip(results, columns, strict=True)
+    ]
     console = output()
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip((*RUN, *headings), *rows, strict=True)]
     if sum(widths) + 3 * len(widths) + 1 > console.width:
-        _print_lines(console, title, columns[len(RUN) :], rows, caption)
+        _print_lines(console, title, headings, rows, caption)
         return
     table = Table(title=title, caption=caption, caption_justify="left")
     for heading in RUN:
         table.add_column(heading, no_wrap=True)
-    for heading in columns[len(RUN) :]:
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+def _columns(result: RunResult, once: bool) -> dict[str, tuple[float, float]]:
+    """Return a run's scores by heading; ``once`` where no run was evaluated more than once, so all of them cloned."""
+    scores = result.evaluations
+    if once:
+        return {"cloned": next(iter(scores.values()))}
+    named = {"untrained": UNTRAINED, "cloned": CLONED, "final": max(scores)}
+    named["best"] = max(scores, key=lambda iteration: scores[iteration][0])
+    return {name: scores[iteration] for name, iteration in named.items() if iteration in scores}
 
 
 def output() -> Console:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.demonstrations.dataset import Demonstrations, Episode
 
 from ..rollout.episodes import Actor, Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
+from ..rollout.fusion import ONE_FRAME, Fusion
 from ..rollout.simulators import Simulators
 from ..store import cache
 
@@ -19,12 +23,60 @@ class Pairs(NamedTuple):
     """The pairs that behaviour cloning learns from.
 
     Attributes:
-        observations: (M, D) float32, features and proprioception, or the state observation.
+        observations: (M, D) float32, features of one frame and proprioception, or the state observation.
         actions: (M, action_dim) float32, as demonstrated, unclipped.
+        lengths: (episodes,) int64, steps of each; they lie one after another.
     """
 
     observations: Array
     actions: Array
+    lengths: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FusedPairs:
+    """Pairs whose observations join the features of several frames; joined when they are asked for, as they are large.
+
+    Attributes:
+        pairs: of one frame each.
+        features: numbers at the front of their observations that are features of the frame; 0 for a state.
+        fusion: of the frames.
+    """
+
+    pairs: Pairs
+    features: int
+    fusion: Fusion = ONE_FRAME
+
+    def __len__(self) -> int:
+        """Return the number M of pairs."""
+        return len(self.pairs.actions)
+
+    @property
+    def observation_dim(self) -> int:
+        """Length D of an observation."""
+        return int(self.pairs.observations.shape[1]) - self.features + self.fusion.length(self.features)
+
+    @cached_property
+    def _windows(self) -> npt.NDArray[np.int64]:
+        return self.fusion.windows(self.pairs.lengths.tolist())
+
+    def observations(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Return the observations (n, D) of rows (n,)."""
+        single = self.pairs.observations
+        if self.fusion.history == 1 or not self.features:
+            return single[rows]
+        fused = self.fusion.fuse(single[self._windows[rows], : self.features])
+        return np.concatenate([fused, single[rows, self.features :]], axis=1)
+
+    def all_observations(self) -> Array:
+        """Return all observations (M, D); without a copy where they are of one frame."""
+        if self.fusion.history == 1 or not self.features:
+            return self.pairs.observations
+        return self.observations(np.arange(len(self)))
+
+    def actions(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Return the actions (n, action_dim) of rows (n,)."""
+        return self.pairs.actions[rows]
 
 
 def demonstration_pairs(
@@ -75,6 +127,7 @@ def demonstration_pairs(
     pairs = Pairs(
         np.concatenate([trajectory.observations for trajectory in trajectories]),
         np.concatenate([trajectory.actions for trajectory in trajectories]),
+        np.array([len(trajectory) for trajectory in trajectories]),
     )
     if path is not None:
         cache.store(path, pairs._asdict())
@@ -98,21 +151,25 @@ def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Pa
 def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
     """Return the cached pairs; None where there are none, or where the file is damaged and has to be replaced."""
     demonstrated = np.concatenate([episode.actions for episode in demonstrations.episodes])
+    lengths = np.array([len(episode.actions) for episode in demonstrations.episodes])
 
     def fits(arrays: cache.Arrays) -> bool:
-        if set(arrays) != set(Pairs._fields):
+        if not {"observations", "actions"} <= set(arrays) <= set(Pairs._fields):
             return False
         observations, actions = arrays["observations"], arrays["actions"]
-        pairs = len(observations)
+        pairs, replayed = len(observations), arrays.get("lengths", lengths)
         return (
             observations.dtype == actions.dtype == np.float32
             and observations.ndim == 2
             and actions.shape == (pairs, demonstrated.shape[1])
-            and 0 < pairs <= len(demonstrated)
             # A replay that ends early is cut; else the actions are the demonstrated ones.
+            and replayed.shape == lengths.shape
+            and bool((replayed > 0).all() and (replayed <= lengths).all())
+            and pairs == replayed.sum()
             and (pairs < len(demonstrated) or np.array_equal(actions, demonstrated))
             and bool(np.isfinite(observations).all())
         )
 
     arrays = cache.load(path, fits)
-    return None if arrays is None else Pairs(**arrays)
+    # Files from before lengths were kept hold whole episodes, or do not fit.
+    return None if arrays is None else Pairs(**{"lengths": lengths, **arrays})

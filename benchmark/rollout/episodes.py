@@ -22,6 +22,7 @@ import numpy.typing as npt
 from tasks.base import Reading
 
 from ..store.metrics import ROLLING_STAGES, WAITING
+from .fusion import ONE_FRAME, Fusion, Window
 from .simulators import Answer, Frames, Simulators, Start
 from .trajectory import Trajectory
 
@@ -100,6 +101,7 @@ class _Episode:
 
     number: int
     horizon: int
+    window: Window
     observations: Array | None = None
     actions: list[Array] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -141,6 +143,7 @@ def rollout(
     horizons: Sequence[int],
     rule: EpisodeRule,
     encode: Encode | None,
+    fusion: Fusion = ONE_FRAME,
     threads: GroupThreads | None = None,
     clock: Clock | None = None,
     on_steps: Callable[[int], None] | None = None,
@@ -157,6 +160,7 @@ def rollout(
         rule: by which they end and succeed.
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
+        fusion: joins the features of an episode's newest frames.
         threads: how the groups share this process; by default one of them encodes and acts at a time.
         clock: filled with timings.
         on_steps: receives the number of steps after every tick of a group; one thread at a time.
@@ -168,10 +172,14 @@ def rollout(
     """
     began = perf_counter()
     shares = _shares(len(starts), simulators.settings.slots)
-    queues = {slot: [_Episode(number, horizons[number]) for number in share] for slot, share in enumerate(shares)}
+    queues = {
+        slot: [_Episode(number, horizons[number], Window(fusion.history)) for number in share]
+        for slot, share in enumerate(shares)
+    }
     threads = threads or GroupThreads()
     computing = threading.BoundedSemaphore(threads.at_once)
-    common = _Common(simulators, starts, actor, rule, encode, _one_at_a_time(on_steps), on_frame, on_begin, computing)
+    call = _one_at_a_time(on_steps)
+    common = _Common(simulators, starts, actor, rule, encode, fusion, call, on_frame, on_begin, computing)
     groups = [
         _Group(common, {slot: queues[slot] for slot in slots})
         for slots in simulators.settings.groups
@@ -200,6 +208,7 @@ class _Common:
     actor: Actor
     rule: EpisodeRule
     encode: Encode | None
+    fusion: Fusion
     on_steps: Callable[[int], None]
     on_frame: Callable[[int, Frames], None] | None
     on_begin: Callable[[Sequence[int]], None] | None
@@ -290,7 +299,9 @@ class _Group:
         with common.computing:
             began = perf_counter()
             if common.encode is not None and frames is not None:
-                inputs = np.concatenate([common.encode(frames, slots), inputs], axis=1)
+                features = common.encode(frames, slots)
+                seen = [episode.window.push(row) for episode, row in zip(episodes, features, strict=True)]
+                inputs = np.concatenate([common.fusion.fuse(np.stack(seen)), inputs], axis=1)
             encoded = perf_counter()
             numbers, steps = [episode.number for episode in episodes], [episode.step for episode in episodes]
             actions = common.actor(inputs, numbers, steps)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from pydantic import ValidationError
 
 import tasks
@@ -20,18 +19,18 @@ from encoders.precision_check import set_precision
 from tasks.rendering.qualities import DRAWINGS, VERSION_KEY
 
 from .. import memory
+from ..cloning import Policy
 from ..config import RunConfig
-from ..dapg import GaussianPolicy
 from ..errors import ConfigError, FolderError, OutputError
 from ..progress import Progress, Silent
-from ..store.episodes import OWN_BACKGROUND, REMEDY
+from ..store.episodes import OWN_BACKGROUND, REMEDY, scheduled
 from ..store.identity import same_identity
 from ..store.paths import user_path
 from ..store.run_folder import CHECKPOINT, CONFIG, EPISODES, IDENTITY, PICTURES, RunFolder, Tensors
 from ..store.runs import run_paths
 from ..store.titles import title_of
 from ..store.video import png
-from .checkpoint import unpack_policy
+from .checkpoint import stored_policy
 from .context import RunContext, ready_encoder
 from .encoder import plan
 from .moving_statistics import attach_statistics
@@ -127,7 +126,7 @@ def _last_evaluation(store: RunFolder) -> pandas.DataFrame:
     Raises:
         FolderError: there are none.
     """
-    rows = store.episodes()
+    rows = scheduled(store.episodes())
     if rows.empty:
         raise FolderError(f"{store.path / EPISODES} holds no evaluation; {REMEDY}")
     return rows[rows["iteration"] == rows["iteration"].max()]
@@ -160,7 +159,7 @@ class _Evaluated:
 
     def shift(self, number: int, found: bool) -> Shift:
         """Return what the folder now has under a background."""
-        table = self.store.episodes()
+        table = scheduled(self.store.episodes())
         table = table[(table["iteration"] == self.iteration) & (table["background"] == self._name(number))]
         means = float(table["return"].mean()), float(table["success"].mean())
         return Shift(number, len(table), *means, own=number == self.config.background, found=found)
@@ -274,12 +273,9 @@ def _load_statistics(context: RunContext, checkpoint: Tensors, path: Path) -> No
         raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
 
 
-def _policy(context: RunContext, checkpoint: Tensors, path: Path) -> GaussianPolicy:
+def _policy(context: RunContext, checkpoint: Tensors, path: Path) -> Policy:
     try:
-        observations = int(checkpoint["policy.observation_shift"].shape[0])
-        hidden = context.config.learner.policy_hidden
-        policy = GaussianPolicy(observations, context.card.action_dim, hidden, generator=torch.Generator())
-        unpack_policy(checkpoint, policy)
+        policy = stored_policy(checkpoint, context.config, context.card.action_dim)
     except (LookupError, ValueError) as error:
         raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
     return policy.to(context.device)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from ..config import LearnerSettings
+from ..cloning import BatchNormPolicy, Policy
+from ..config import LearnerSettings, RunConfig
 from ..dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline
 
 POLICY, BASELINE, GENERATOR = "policy.", "baseline.", "generator"
@@ -32,6 +33,24 @@ class Learner:
     generator: torch.Generator
     guard: NonFiniteGuard = field(default_factory=NonFiniteGuard)
     steps: int = 0
+
+
+def new_policy(config: RunConfig, observation_dim: int, action_dim: int, generator: torch.Generator) -> Policy:
+    """Return an untrained policy with the configured head."""
+    kind = BatchNormPolicy if config.policy.head == "batchnorm_mlp" else GaussianPolicy
+    return kind(observation_dim, action_dim, config.learner.policy_hidden, generator=generator)
+
+
+def stored_policy(arrays: Mapping[str, npt.NDArray[Any]], config: RunConfig, action_dim: int) -> Policy:
+    """Return the policy of a checkpoint.
+
+    Raises:
+        LookupError, ValueError: The arrays are not those of such a policy.
+    """
+    first = "input_norm.weight" if config.policy.head == "batchnorm_mlp" else "observation_shift"
+    policy = new_policy(config, int(arrays[POLICY + first].shape[0]), action_dim, torch.Generator())
+    unpack_policy(arrays, policy)
+    return policy.eval()
 
 
 def new_learner(
@@ -74,7 +93,7 @@ def unpack(arrays: Mapping[str, npt.NDArray[Any]], learner: Learner) -> None:
         raise ValueError(f"{GENERATOR}: {error}") from error
 
 
-def unpack_policy(arrays: Mapping[str, npt.NDArray[Any]], policy: GaussianPolicy) -> None:
+def unpack_policy(arrays: Mapping[str, npt.NDArray[Any]], policy: Policy) -> None:
     """Bring a policy back to where `pack` left it, bit for bit.
 
     Raises:

@@ -17,15 +17,16 @@ from tasks.cards import TaskCard
 from tasks.rendering.render import Device
 
 from .. import memory
-from ..config import HELD_OUT_SEED, RunConfig
-from ..dapg import GaussianPolicy
+from ..cloning import Policy
+from ..config import HELD_OUT_SEED, JUDGED_SEED, RunConfig
 from ..device import choose_device, peak_memory
 from ..doctor import require_gl
 from ..progress import Progress
 from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
-from ..rollout.simulators import Frames, SceneSettings, Simulators
+from ..rollout.fusion import Fusion
+from ..rollout.simulators import Frames, SceneSettings, Simulators, Start
 from ..rollout.trajectory import Trajectory
-from ..store.episodes import OWN_BACKGROUND
+from ..store.episodes import HELD_OUT, OWN_BACKGROUND, SCHEDULE
 from .encoder import Plan, Prepared, prepare
 from .moving_statistics import MovingStatistics, Role
 from .policy_actor import PolicyActor, exploration_noise
@@ -112,6 +113,7 @@ def scene_settings(config: RunConfig, encoder: Encoder, device: torch.device, op
         images=encoder.uses_images,
         quality=config.rollout.quality,
         device=egl_device(config, device),
+        camera=config.observation.camera,
     )
 
 
@@ -131,6 +133,7 @@ class RunContext:
         encoder: After Stages 1 and 2, in its final precision.
         statistics: The moving statistics of Stage 3, attached to the encoder.
         progress: Receives progress updates.
+        initial_states: Of the demonstrations, for evaluations that begin there.
         clock: Where the time went since the last call of `costs`.
     """
 
@@ -140,6 +143,7 @@ class RunContext:
     encoder: Encoder
     statistics: MovingStatistics
     progress: Progress
+    initial_states: Sequence[Start] = ()
     clock: Clock = field(default_factory=Clock)
 
     @property
@@ -177,10 +181,25 @@ class RunContext:
         scene = scene_settings(self.config, self.encoder, self.device, options)
         return Simulators(scene, self.config.workers, self.progress.say)
 
-    def evaluation_seeds(self, episodes: int | None = None) -> list[int]:
-        """Return the reset seeds of an evaluation's episodes, as many as configured by default."""
+    @property
+    def features_in_observation(self) -> int:
+        """Features of one frame at the front of an observation; 0 where the policy sees the state."""
+        return self.encoder.feature_dim if self.encoder.uses_images else 0
+
+    @property
+    def fusion(self) -> Fusion:
+        """How the features of neighbouring frames become one vector."""
+        return Fusion(self.config.observation.fusion, self.config.observation.history)
+
+    def evaluation_seeds(self, episodes: int | None = None, split: str = SCHEDULE) -> list[int]:
+        """Return the reset seeds of an evaluation's episodes, as many as configured by default.
+
+        Where evaluations begin at the initial states of demonstrations, these are their numbers.
+        """
         evaluation = self.config.evaluation
-        first = HELD_OUT_SEED if evaluation.seeds == "held_out" else self.config.seed
+        first = {"held_out": HELD_OUT_SEED, "training": self.config.seed, "demonstrations": 0}[evaluation.seeds]
+        if split == HELD_OUT:
+            first = JUDGED_SEED
         return [first + k for k in range(episodes or evaluation.episodes)]
 
     def say_renderer(self, drawn_by: Device) -> None:
@@ -193,8 +212,8 @@ class RunContext:
     def roll(
         self,
         simulators: Simulators,
-        policy: GaussianPolicy,
-        seeds: Sequence[int],
+        policy: Policy,
+        starts: Sequence[Start],
         *,
         noise_of: int | None,
         on_frame: Callable[[int, Frames], None] | None = None,
@@ -204,38 +223,40 @@ class RunContext:
         Args:
             simulators: The slots.
             policy: Chooses the actions.
-            seeds: Reset seeds, one per episode.
+            starts: Reset seeds or initial states, one per episode.
             noise_of: The iteration whose exploration noise is added; None for the mean action, an evaluation.
             on_frame: As in `rollout`.
         """
         horizon = int(self.config.rollout.horizon or self.card.horizon)
         noise = None
         if noise_of is not None:
-            noise = exploration_noise(self.config.seed, noise_of, len(seeds), (horizon, self.card.action_dim))
+            noise = exploration_noise(self.config.seed, noise_of, len(starts), (horizon, self.card.action_dim))
         self.statistics.begin(Role.EVALUATION if noise_of is None else Role.TRAINING)
         with self.group_threads() as threads:
             trajectories = rollout(
                 simulators,
-                seeds,
+                starts,
                 PolicyActor(policy, noise),
-                horizons=[horizon] * len(seeds),
+                horizons=[horizon] * len(starts),
                 rule=self.rule,
                 encode=self.encode,
+                fusion=self.fusion,
                 threads=threads,
                 clock=self.clock,
                 on_steps=self.progress.advance,
                 on_frame=on_frame,
             )
-        self.progress.advance(horizon * len(seeds) - sum(len(trajectory) for trajectory in trajectories))
+        self.progress.advance(horizon * len(starts) - sum(len(trajectory) for trajectory in trajectories))
         return trajectories
 
     def evaluate(
         self,
         simulators: Simulators,
-        policy: GaussianPolicy,
+        policy: Policy,
         iteration: int,
         *,
         background: str = OWN_BACKGROUND,
+        split: str = SCHEDULE,
         episodes: int | None = None,
         film: bool = False,
     ) -> Evaluation:
@@ -246,6 +267,7 @@ class RunContext:
             policy: Chooses the actions.
             iteration: Recorded in the rows.
             background: Recorded in the rows.
+            split: Likewise; held-out episodes have seeds of their own.
             episodes: How many; the configuration's by default.
             film: Whether the first episode's frames are kept.
         """
@@ -255,18 +277,23 @@ class RunContext:
             if episode == 0:
                 frames.append(frame.copy())
 
-        seeds = self.evaluation_seeds(episodes)
-        trajectories = self.roll(simulators, policy, seeds, noise_of=None, on_frame=keep if film else None)
+        seeds = self.evaluation_seeds(episodes, split)
+        demonstrated = self.config.evaluation.seeds == "demonstrations" and split == SCHEDULE
+        starts = [self.initial_states[number] for number in seeds] if demonstrated else seeds
+        trajectories = self.roll(simulators, policy, starts, noise_of=None, on_frame=keep if film else None)
         rows = [
             {
                 "iteration": iteration,
                 "background": background,
-                "seed": trajectory.seed,
+                "seed": seed,
                 "return": float(trajectory.rewards.sum()),
                 "success": trajectory.success,
                 "length": len(trajectory),
+                "goal_steps": int(trajectory.goals.sum()),
+                "goal_at_end": bool(trajectory.goals[-1]),
+                "split": split,
             }
-            for trajectory in trajectories
+            for seed, trajectory in zip(seeds, trajectories, strict=True)
         ]
         return Evaluation(rows, trajectories, frames)
 

@@ -12,7 +12,7 @@ from tasks.rendering.qualities import Quality, version_entry
 from .. import task_files
 from ..config import RunConfig
 from ..demonstrations import sources
-from ..marks import IDENTITY, without
+from ..marks import IDENTITY, merged, newer_defaults, without
 from ..store.provenance import RESULTS_VERSION
 from ..store.run_folder import RunFolder
 from .encoder import Plan
@@ -28,12 +28,13 @@ def run_identity(config: RunConfig, *, encoder: Mapping[str, Any], demonstration
         demonstrations: hash of their content.
         device: ``cpu`` or ``cuda``.
     """
+    left_out = merged(without(RunConfig, IDENTITY), newer_defaults(config))
     return {
         "results_version": RESULTS_VERSION,
         "task_results_version": tasks.card(config.task).results_version_with(config.objects),
         **frames_version(config.rollout.quality, encoder),
         **task_files.identity(config.task),
-        "config": config.model_dump(mode="json", exclude=without(RunConfig, IDENTITY)),
+        "config": config.model_dump(mode="json", exclude=left_out),
         "encoder": dict(encoder),
         "demonstrations": demonstrations,
         "device": device,

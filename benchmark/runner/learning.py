@@ -1,68 +1,45 @@
 """The learning of a run: clone the demonstrations, improve by DAPG, evaluate on the way.
 
-The checkpoint of every iteration holds all that the next one depends on.
+The checkpoint of every iteration holds all that the next one depends on. Runs that clone alone, epoch by epoch, go on
+in `benchmark.runner.imitation`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from encoders import Choice, EncoderError
+from encoders import EncoderError
 from encoders.backend import TORCH
-from tasks.demonstrations.dataset import Demonstrations
 from tasks.rendering.qualities import DRAWINGS
 
 from .. import task_files
-from ..config import EvaluationSettings, LearnerSettings
 from ..dapg import clone_behaviour, dapg_update
-from ..demonstrations.features import Pairs, demonstration_pairs
+from ..demonstrations.features import FusedPairs, Pairs, demonstration_pairs
 from ..errors import FolderError
+from ..rollout.episodes import Array
 from ..rollout.simulators import Simulators
 from ..store.episodes import CLONED, REMEDY, UNTRAINED
 from ..store.identity import identity_hash
 from ..store.metrics import spending
 from ..store.provenance import package_versions
 from ..store.run_folder import CHECKPOINT, RunFolder
-from ..store.video import save_film
 from .checkpoint import Learner, new_learner, pack, unpack
-from .context import RunContext
+from .evaluation import Evaluator
 from .identity import frames_version
+from .imitation import imitate
 from .moving_statistics import Role
 from .precision import outcome
 from .resume import Committed, resume
-
-BEFORE_EVERYTHING = UNTRAINED - 1
+from .schedule import BEFORE_EVERYTHING, evaluated_iterations, remaining_episodes
+from .work import Work, described
 
 FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
 """Packages whose version may change features; a backend and a quality of rendering may add to them."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """A run, ready to learn.
-
-    Attributes:
-        title: The encoder's name as every table shows it.
-        record: What the run folder keeps about the encoder.
-        identity: What determines the results.
-        context: The parts that rollouts need.
-        demonstrations: What is cloned.
-        choice: How the encoder computes, and how its features compare with those of PyTorch in float32.
-        notes: Lines that say what another machine decided when the run was begun.
-    """
-
-    title: str
-    record: dict[str, Any]
-    identity: dict[str, Any]
-    context: RunContext
-    demonstrations: Demonstrations
-    choice: Choice
-    notes: list[str] = field(default_factory=list)
 
 
 def learn(work: Work, folder: RunFolder) -> None:
@@ -77,11 +54,11 @@ def learn(work: Work, folder: RunFolder) -> None:
         LearningDiverged: Three updates in a row were not finite.
     """
     context, config = work.context, work.context.config
-    progress, due = context.progress, evaluated_iterations(config.evaluation, int(config.learner.iterations or 0))
-    committed = resume(folder, due, context.evaluation_seeds(), progress)
+    progress = context.progress
+    committed = resume(folder, evaluated_iterations(config), context.evaluation_seeds(), progress)
     done = committed.iteration if committed else BEFORE_EVERYTHING
     steps = sum(len(episode.actions) for episode in work.demonstrations.episodes)
-    steps += int(config.rollout.horizon or 0) * remaining_episodes(config.learner, config.evaluation, due, done)
+    steps += int(config.rollout.horizon or 0) * remaining_episodes(config, done)
     progress.begin(f"{work.title} · {config.task} · seed {config.seed}", steps)
     for line in [*work.notes, *outcome(work.choice)]:
         progress.say(line)
@@ -90,30 +67,26 @@ def learn(work: Work, folder: RunFolder) -> None:
     with context.simulators(config.task_options()) as simulators:
         if simulators.device is not None:
             context.say_renderer(simulators.device)
-        pairs = _observe(work, simulators)
-        learner = new_learner(
-            config.learner, pairs.observations.shape[1], context.card.action_dim, config.seed, context.device
-        )
-        learning = _Learning(work, folder, simulators, pairs, learner)
-        if committed:
-            learning.restore(committed)
+        pairs = FusedPairs(_observe(work, simulators), context.features_in_observation, context.fusion)
+        evaluator = Evaluator(context, folder, simulators)
+        if config.learner.algorithm == "bc":
+            imitate(work, folder, evaluator, pairs, committed)
         else:
-            learning.clone()
-        learning.improve(max(done, CLONED))
+            _learn_by_dapg(work, folder, evaluator, pairs, committed)
     progress.end()
 
 
-def evaluated_iterations(evaluation: EvaluationSettings, iterations: int) -> list[int]:
-    """Return the iterations that are evaluated, in order: -1 (untrained), 0 (cloned), then DAPG's."""
-    due = [i for i in range(1, iterations + 1) if i == iterations or i % evaluation.every == 0]
-    return ([UNTRAINED] if evaluation.untrained else []) + [CLONED] + due
-
-
-def remaining_episodes(learner: LearnerSettings, evaluation: EvaluationSettings, due: list[int], done: int) -> int:
-    """Return how many episodes the iterations after `done` take."""
-    evaluations = sum(1 for iteration in due if iteration > done)
-    iterations = int(learner.iterations or 0) - max(done, 0)
-    return evaluations * evaluation.episodes + iterations * int(learner.trajectories_per_iteration or 0)
+def _learn_by_dapg(
+    work: Work, folder: RunFolder, evaluator: Evaluator, pairs: FusedPairs, committed: Committed | None
+) -> None:
+    config, context = work.context.config, work.context
+    learner = new_learner(config.learner, pairs.observation_dim, context.card.action_dim, config.seed, context.device)
+    learning = _Learning(work, folder, evaluator, pairs.all_observations(), pairs.pairs.actions, learner)
+    if committed:
+        learning.restore(committed)
+    else:
+        learning.clone()
+    learning.improve(max(committed.iteration if committed else CLONED, CLONED))
 
 
 def _observe(work: Work, simulators: Simulators) -> Pairs:
@@ -145,6 +118,7 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         "device": str(context.device),
         "renderer": renderer.name if renderer else None,
         "versions": package_versions((*FEATURE_PACKAGES, *libraries, *DRAWINGS[config.rollout.quality].packages)),
+        **({"camera": config.observation.camera} if config.observation.camera else {}),
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)
@@ -168,8 +142,9 @@ class _Learning:
 
     work: Work
     folder: RunFolder
-    simulators: Simulators
-    pairs: Pairs
+    evaluator: Evaluator
+    observations: Array
+    actions: Array
     learner: Learner
 
     def restore(self, committed: Committed) -> None:
@@ -194,8 +169,8 @@ class _Learning:
         began = perf_counter()
         losses = clone_behaviour(
             policy,
-            self.pairs.observations,
-            self.pairs.actions,
+            self.observations,
+            self.actions,
             epochs=settings.bc_epochs,
             batch_size=settings.bc_batch_size,
             learning_rate=settings.bc_learning_rate,
@@ -205,11 +180,10 @@ class _Learning:
             policy.set_log_std(policy.log_std + math.log(settings.exploration))
         seconds = {"clone": perf_counter() - began}
         measured = self._evaluate(CLONED, film=settings.iterations == 0)
-        demonstrations = work.demonstrations
-        row = {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(self.pairs.actions), **measured}
+        row = {"iteration": CLONED, "steps": 0, "bc_loss": losses, "pairs": len(self.actions), **measured}
         row |= context.costs(seconds)
         row |= {"precision_cosine": work.choice.report.cosine} if work.choice.report else {}
-        row["demonstrations"] = {"content_hash": demonstrations.content_hash, **demonstrations.metadata}
+        row["demonstrations"] = described(work.demonstrations)
         self.folder.append_metrics(row)
         context.progress.say(spending(row))
         self._commit(CLONED)
@@ -219,12 +193,12 @@ class _Learning:
         context, learner = self.work.context, self.learner
         config, settings, evaluation = context.config, context.config.learner, context.config.evaluation
         iterations, count = int(settings.iterations or 0), int(settings.trajectories_per_iteration or 1)
-        demonstrated = (learner.policy.as_tensor(self.pairs.observations), learner.policy.as_tensor(self.pairs.actions))
+        demonstrated = (learner.policy.as_tensor(self.observations), learner.policy.as_tensor(self.actions))
         for iteration in range(done + 1, iterations + 1):
             context.progress.stage(f"iteration {iteration}/{iterations}")
             first = config.seed + (iteration - 1) * count
             seeds = [first + k for k in range(count)]
-            trajectories = context.roll(self.simulators, learner.policy, seeds, noise_of=iteration)
+            trajectories = context.roll(self.evaluator.simulators, learner.policy, seeds, noise_of=iteration)
             began = perf_counter()
             report = dapg_update(
                 learner.policy,
@@ -253,19 +227,8 @@ class _Learning:
             self._commit(iteration)
 
     def _evaluate(self, iteration: int, film: bool = False) -> dict[str, float]:
-        """Run the mean action on the evaluation's seeds, store the episodes, and return their means."""
-        context = self.work.context
-        context.progress.stage("evaluate")
-        film = film and context.config.evaluation.video and context.encoder.uses_images
-        evaluation = context.evaluate(self.simulators, self.learner.policy, iteration, film=film)
-        self.folder.append_episodes(evaluation.rows)
-        if evaluation.frames:
-            save_film(self.folder.path, evaluation.frames, evaluation.trajectories[0].goals)
-        mean_return, success = evaluation.mean_scores()
         name = {UNTRAINED: "untrained", CLONED: "cloned"}.get(iteration, f"iteration {iteration}")
-        context.progress.say(f"{name}: evaluation return {mean_return:.1f}, success {success:.0%}")
-        unstable = sum(trajectory.unstable for trajectory in evaluation.trajectories)
-        return {"evaluation_return": mean_return, "evaluation_success": success, "evaluation_unstable": unstable}
+        return self.evaluator.evaluate(self.learner.policy, iteration, name, film=film)
 
     def _commit(self, iteration: int) -> None:
         """Write the checkpoint that ends an iteration."""

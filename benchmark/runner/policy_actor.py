@@ -7,19 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ..cloning import Policy
 from ..dapg import GaussianPolicy
 from ..rollout.episodes import Array
 
 
 class PolicyActor:
-    """A policy's mean action or, with noise, its samples.
+    """A policy's mean action or, with noise, the samples of a Gaussian one.
 
     Args:
         policy: the policy.
         noise: standard normal (horizon, action_dim) per episode, or None for the mean action.
     """
 
-    def __init__(self, policy: GaussianPolicy, noise: Sequence[Array] | None = None) -> None:
+    def __init__(self, policy: Policy, noise: Sequence[Array] | None = None) -> None:
         self.policy = policy
         self.noise = noise
 
@@ -30,6 +31,7 @@ class PolicyActor:
         if self.noise is None:
             actions = self.policy.mean(inputs)
         else:
+            assert isinstance(self.policy, GaussianPolicy), "only a Gaussian policy explores"
             rows = np.stack([self.noise[episode][step] for episode, step in zip(episodes, steps, strict=True)])
             actions = self.policy.sample(inputs, self.policy.as_tensor(rows))
         return actions.cpu().numpy()

@@ -9,7 +9,7 @@ from ..errors import FolderError
 from ..progress import Progress
 from ..store import atomic, episodes
 from ..store import metrics as metric_lines
-from ..store.episodes import OWN_BACKGROUND, REMEDY
+from ..store.episodes import REMEDY
 from ..store.run_folder import CHECKPOINT, CHECKPOINT_META, EPISODES, METRICS, RunFolder, Tensors
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def resume(folder: RunFolder, due: Sequence[int], seeds: Sequence[int], progress
     table = episodes.read(folder.path / EPISODES)
     expected = [(iteration, seed) for iteration in due if iteration <= state.iteration for seed in seeds]
     _check_episodes(folder, table, state.iteration, expected, digests.get("episodes"))
-    if shifted := len(table) - len(_own_pairs(table)):
-        progress.say(f"dropped {shifted} episodes under other backgrounds, which `bench eval` will run again")
+    if others := len(table) - len(_own_pairs(table)):
+        progress.say(f"dropped {others} episodes that are not of the run's evaluations: they will be run again")
     folder.rewind(state.iteration)
     return state
 
@@ -118,10 +118,9 @@ def _digests(meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_pairs(table: pyarrow.Table) -> list[Pair]:
-    """Return (iteration, seed) of the episodes on the run's own background."""
-    background, iteration, seed = (table[name].to_pylist() for name in ("background", "iteration", "seed"))
-    rows = zip(background, iteration, seed, strict=True)
-    return [(iteration, seed) for background, iteration, seed in rows if background == OWN_BACKGROUND]
+    """Return (iteration, seed) of the scheduled episodes on the run's own background."""
+    own = episodes.own_rows(table)
+    return list(zip(own["iteration"].to_pylist(), own["seed"].to_pylist(), strict=True))
 
 
 def _check_metrics(folder: RunFolder, lines: list[metric_lines.Line], done: int, digest: str | None) -> None:
@@ -153,13 +152,11 @@ def _check_episodes(
     folder: RunFolder, table: pyarrow.Table, done: int, expected: list[Pair], digest: str | None
 ) -> None:
     """Hold the committed episodes to (iteration, seed) as evaluations write them, and to their digest."""
-    import pyarrow.compute
-
     path, pairs = folder.path / EPISODES, _own_pairs(table)
     committed = len(expected)
     if pairs[:committed] != expected or any(iteration <= done for iteration, _ in pairs[committed:]):
         raise FolderError(f"{path} is damaged: {_difference(expected, pairs, '(iteration, seed)')}; {REMEDY}")
-    own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+    own = episodes.own_rows(table)
     if digest is not None and episodes.digest(own.slice(0, committed)) != digest:
         raise FolderError(f"{path} is damaged: committed episodes have changed; {REMEDY}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,19 +15,20 @@ from .. import memory
 from ..config import RunConfig
 from ..demonstrations import sources
 from ..device import choose_device
-from ..errors import FolderError
+from ..errors import ConfigError, FolderError
 from ..progress import Progress, Silent
-from ..store.episodes import own_evaluations
+from ..store.episodes import judged, own_evaluations
 from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
 from .context import ReadyEncoder, RunContext, ready_encoder, scene_settings, settled_config
 from .encoder import Plan, hashed_plan, title_parts
 from .identity import expected_identity, run_identity
-from .learning import Work, learn
+from .learning import learn
 from .moving_statistics import attach_statistics
 from .precision import settle_precision
 from .recorded import Recorded, recorded
 from .suite import suite_name
+from .work import Work
 
 FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
 """Packages whose version may change features."""
@@ -43,6 +44,7 @@ class RunResult:
         evaluations: iteration (-1 untrained, 0 cloned, then DAPG's) to (mean return, success rate).
         found: whether it was finished before and skipped.
         weights_label: ``(builtin)`` or ``(random)``, as in the title; empty for official weights.
+        held_out: iteration to the success of each episode that judged its policy after the last iteration.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class RunResult:
     evaluations: dict[int, tuple[float, float]]
     found: bool
     weights_label: str = ""
+    held_out: dict[int, list[bool]] = field(default_factory=dict)
 
 
 @memory.advising(memory.RUN_ADVICE)
@@ -85,9 +88,11 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
             if not finished:
                 learn(work, folder)
                 folder.finish()
-        table = own_evaluations(folder.episodes())
+        episodes = folder.episodes()
+    table = own_evaluations(episodes)
     evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}
-    return RunResult(path, str(title), evaluations, finished, title.label)
+    held_out = {int(i): rows.to_list() for i, rows in judged(episodes).groupby("iteration")["success"]}
+    return RunResult(path, str(title), evaluations, finished, title.label, held_out)
 
 
 def _is_finished(folder: RunFolder, config: RunConfig, chosen: Plan) -> bool:
@@ -139,7 +144,13 @@ def _prepare(
         demonstrations=demonstrations.content_hash,
         device=device.type,
     )
-    context = RunContext(config, card, device, prepared.encoder, statistics, progress)
+    states = [episode.initial_state for episode in demonstrations.episodes]
+    if config.evaluation.seeds == "demonstrations" and len(states) < config.evaluation.episodes:
+        raise ConfigError(
+            f"evaluation.episodes={config.evaluation.episodes} begin as demonstrations do, but there are {len(states)} "
+            f"demonstrations; lower it, or raise demonstrations.episodes"
+        )
+    context = RunContext(config, card, device, prepared.encoder, statistics, progress, states)
     return Work(prepared.title, prepared.record, identity, context, demonstrations, choice, notes + note)
 
 

@@ -17,7 +17,7 @@ from ..config import RunConfig, configure
 from ..dapg import GaussianPolicy, ValueBaseline, dapg_update
 from ..presets import PRESETS
 from ..rollout.trajectory import Trajectory
-from ..runner.learning import BEFORE_EVERYTHING, evaluated_iterations, remaining_episodes
+from ..runner.schedule import BEFORE_EVERYTHING, remaining_episodes
 from .stages import FrameCost, Pipeline, measure, rehearse
 
 MEASURED = {"Adroit": "door", "DexMV": "relocate-mug"}
@@ -119,8 +119,7 @@ def frames_of(config: RunConfig, card: TaskCard) -> tuple[int, int]:
     """
     config = config.resolve(card)
     horizon, iterations = int(config.rollout.horizon or 0), int(config.learner.iterations or 0)
-    due = evaluated_iterations(config.evaluation, iterations)
-    episodes = remaining_episodes(config.learner, config.evaluation, due, BEFORE_EVERYTHING)
+    episodes = remaining_episodes(config, BEFORE_EVERYTHING)
     shown = int(config.demonstrations.episodes or 0)
     steps = iterations * int(config.learner.trajectories_per_iteration or 0) * horizon
     return episodes * horizon + shown * card.horizon, steps

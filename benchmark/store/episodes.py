@@ -24,7 +24,10 @@ OWN_BACKGROUND = "default"
 
 REMEDY = "restore it from a copy, or begin the run anew with --overwrite, which loses all its iterations so far"
 
-COLUMNS = {
+SCHEDULE, HELD_OUT = "schedule", "held_out"
+"""Splits: episodes of the evaluations on the run's schedule, and those that judge policies after the last iteration."""
+
+FIRST_COLUMNS = {
     "iteration": "int64",
     "background": "string",
     "seed": "int64",
@@ -32,13 +35,16 @@ COLUMNS = {
     "success": "bool",
     "length": "int64",
 }
+"""All columns of files from before goals and splits were kept."""
+
+COLUMNS = FIRST_COLUMNS | {"goal_steps": "int64", "goal_at_end": "bool", "split": "string"}
 
 
 def read(path: Path) -> pyarrow.Table:
     """Return the episodes in `path`, none where there is no file.
 
     Raises:
-        FolderError: the file cannot be read, or holds other columns than `COLUMNS`.
+        FolderError: the file cannot be read, or holds other columns than `COLUMNS` or `FIRST_COLUMNS`.
     """
     import pyarrow
     import pyarrow.parquet
@@ -61,9 +67,9 @@ def checked(table: pyarrow.Table, path: Path) -> pyarrow.Table:
         path: of the file, for the message.
 
     Raises:
-        FolderError: it holds other columns than `COLUMNS`, or lacks values.
+        FolderError: it holds other columns than `COLUMNS` or `FIRST_COLUMNS`, or lacks values.
     """
-    schema = _schema()
+    schema = _schema(FIRST_COLUMNS if table.schema.names == list(FIRST_COLUMNS) else COLUMNS)
     if table.schema.names != schema.names or table.schema.types != schema.types:
         columns = ", ".join(f"{field.name} {field.type}" for field in table.schema) or "none"
         raise FolderError(f"{path} has the wrong columns ({columns[:200]}); {REMEDY}")
@@ -72,17 +78,27 @@ def checked(table: pyarrow.Table, path: Path) -> pyarrow.Table:
     return table.cast(schema)
 
 
+def scheduled(episodes: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the episodes of the evaluations on the run's schedule."""
+    return episodes[episodes["split"] == SCHEDULE] if "split" in episodes else episodes
+
+
+def judged(episodes: pandas.DataFrame) -> pandas.DataFrame:
+    """Return the episodes that judge policies after the last iteration; in older files there are none."""
+    return episodes[episodes["split"] == HELD_OUT] if "split" in episodes else episodes.iloc[:0]
+
+
 def own_evaluations(episodes: pandas.DataFrame, by: Sequence[str] = ("iteration",)) -> pandas.DataFrame:
     """Return mean `return` and `success` and number of `episodes`, on the run's own background, by the columns `by`."""
     own = episodes[episodes["background"] == OWN_BACKGROUND]
-    groups = own.groupby(list(by))
+    groups = scheduled(own).groupby(list(by))
     means = groups[["return", "success"]].mean()
     means["episodes"] = groups.size()
     return means
 
 
 def append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows with exactly the keys of `COLUMNS`; the file is replaced as a whole.
+    """Add rows with exactly the keys of `COLUMNS`; the file is replaced as a whole, and keeps the columns it has.
 
     Raises:
         ValueError: a row has other keys.
@@ -102,29 +118,35 @@ def appended(path: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
     for row in plain:
         if row.keys() != COLUMNS.keys():
             raise ValueError(f"an episode has the columns {sorted(row)}, not {sorted(COLUMNS)}")
-    added = pyarrow.Table.from_pylist(plain, schema=_schema())
-    return _content(pyarrow.concat_tables([read(path), added]))
+    before = read(path)
+    added = pyarrow.Table.from_pylist(plain, schema=_schema()).select(before.schema.names)
+    return _content(pyarrow.concat_tables([before, added]))
 
 
 def truncate(path: Path, iteration: int) -> None:
-    """Keep the rows up to and including `iteration`, on the run's own background."""
+    """Keep the scheduled rows up to and including `iteration`, on the run's own background."""
     import pyarrow.compute
 
     if path.exists():
-        table = read(path)
-        own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+        own = own_rows(read(path))
         kept = own.filter(pyarrow.compute.less_equal(own["iteration"], iteration))
         atomic.write_bytes(path, _content(kept))
 
 
-def digest(table: pyarrow.Table) -> str:
-    """Return the sha256 of the episodes on the run's own background, the only ones that a run in progress writes."""
+def own_rows(table: pyarrow.Table) -> pyarrow.Table:
+    """Return the scheduled episodes on the run's own background."""
     import pyarrow.compute
 
     own = table.filter(pyarrow.compute.equal(table["background"], OWN_BACKGROUND))
+    return own.filter(pyarrow.compute.equal(own["split"], SCHEDULE)) if "split" in own.schema.names else own
+
+
+def digest(table: pyarrow.Table) -> str:
+    """Return the sha256 of the scheduled episodes on the run's own background, the ones that checkpoints vouch for."""
+    own = own_rows(table)
     hashed = sha256()
-    for name in COLUMNS:
-        if name != "background":
+    for name in own.schema.names:
+        if name not in ("background", "split"):
             hashed.update(own[name].to_numpy().tobytes())
     return hashed.hexdigest()
 
@@ -137,10 +159,10 @@ def _scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _schema() -> pyarrow.Schema:
+def _schema(columns: Mapping[str, str] = COLUMNS) -> pyarrow.Schema:
     import pyarrow
 
-    types = {name: pyarrow.type_for_alias(kind) for name, kind in COLUMNS.items()}
+    types = {name: pyarrow.type_for_alias(kind) for name, kind in columns.items()}
     return pyarrow.schema([pyarrow.field(name, kind, nullable=False) for name, kind in types.items()])
 
 

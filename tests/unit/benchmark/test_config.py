@@ -204,7 +204,7 @@ def test_paper_demonstrates_in_the_released_scene_and_the_others_in_the_rollouts
 
 def test_paper_uses_the_official_meshes_and_the_others_the_shapes_that_ship():
     packs = {preset: configure(preset, task="pour", encoder="state").objects for preset in PRESETS}
-    assert packs == {"quickstart": "builtin", "small": "builtin", "paper": "ycb"}
+    assert packs == {preset: "ycb" if preset == "paper" else "builtin" for preset in PRESETS}
 
 
 @pytest.mark.parametrize("number", [-1, 11])
