@@ -19,6 +19,9 @@ def episode(iteration, value=1.0, background="default"):
         "return": value,
         "success": value > 0,
         "length": 25,
+        "goal_steps": 12 if value > 0 else 0,
+        "goal_at_end": value > 0,
+        "split": "schedule",
     }
 
 

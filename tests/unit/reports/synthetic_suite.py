@@ -229,16 +229,20 @@ def evaluation(
     scale = SCALE.get(run.task, 100.0)
     returns = mean + 0.1 * scale * random.standard_normal(EPISODES)
     chance = np.clip((mean - run.offset) / scale, 0, 1)
+    successes = [bool(random.random() < chance) for _ in range(EPISODES)]
     return [
         {
             "iteration": iteration,
             "background": background,
             "seed": 1_000_000_000 + k,
             "return": float(returns[k]),
-            "success": bool(random.random() < chance),
+            "success": success,
             "length": HORIZON,
+            "goal_steps": 40 if success else 3,
+            "goal_at_end": success,
+            "split": episodes.SCHEDULE,
         }
-        for k in range(EPISODES)
+        for k, success in enumerate(successes)
     ]
 
 

@@ -135,7 +135,8 @@ folder.create({}, {"task": "door"})
 loaded = folder.load_checkpoint()
 last = -1 if loaded is None else loaded[1]["iteration"]
 folder.rewind(last)
-row = {"background": "default", "seed": 0, "success": True, "length": 1}
+row = {"background": "default", "seed": 0, "success": True, "length": 1, "goal_steps": 1, "goal_at_end": True}
+row["split"] = "schedule"
 while True:
     last += 1
     folder.append_metrics({"iteration": last, "padding": "x" * 2000})

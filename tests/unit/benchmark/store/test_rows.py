@@ -10,6 +10,7 @@ import pytest
 from folder_cases import CONFIG, IDENTITY, episode
 
 from benchmark.errors import FolderError, OutputError
+from benchmark.store import episodes
 
 
 def test_metrics_become_plain_json(folder):
@@ -132,7 +133,7 @@ def test_episodes_round_trip_and_truncate(folder):
     folder.append_episodes([episode(0, -1.5), episode(0, 2.5)])
     folder.append_episodes([episode(np.int64(1), np.float64(3.0), "night")])
     frame = folder.episodes()
-    assert list(frame.columns) == ["iteration", "background", "seed", "return", "success", "length"]
+    assert list(frame.columns) == list(episodes.COLUMNS)
     assert frame["return"].tolist() == [-1.5, 2.5, 3.0]
     assert frame["success"].tolist() == [False, True, True]
     assert frame["background"].tolist() == ["default", "default", "night"]
@@ -140,6 +141,29 @@ def test_episodes_round_trip_and_truncate(folder):
     assert folder.episodes()["return"].tolist() == [-1.5, 2.5]
     folder.rewind(-1)
     assert folder.episodes().empty
+
+
+def test_a_file_from_before_goals_were_kept_is_read_and_keeps_its_columns(folder):
+    old = {name: value for name, value in episode(0, 2.5).items() if name in episodes.FIRST_COLUMNS}
+    table = pyarrow.Table.from_pylist([old])
+    types = {name: pyarrow.type_for_alias(kind) for name, kind in episodes.FIRST_COLUMNS.items()}
+    schema = pyarrow.schema([pyarrow.field(name, kind, nullable=False) for name, kind in types.items()])
+    pyarrow.parquet.write_table(table.cast(schema), folder.path / "episodes.parquet")
+    before = episodes.digest(episodes.read(folder.path / "episodes.parquet"))
+    folder.append_episodes([episode(1, 3.0)])
+    assert list(folder.episodes().columns) == list(episodes.FIRST_COLUMNS)
+    assert episodes.own_evaluations(folder.episodes())["return"].to_list() == [2.5, 3.0]
+    assert episodes.judged(folder.episodes()).empty
+    folder.rewind(0)
+    assert episodes.digest(episodes.read(folder.path / "episodes.parquet")) == before
+
+
+def test_episodes_that_judge_are_no_evaluations_of_the_schedule(folder):
+    folder.append_episodes([episode(0, 1.0), episode(0, 9.0) | {"split": episodes.HELD_OUT}])
+    assert episodes.own_evaluations(folder.episodes())["return"].to_list() == [1.0]
+    assert episodes.judged(folder.episodes())["return"].to_list() == [9.0]
+    folder.rewind(0)
+    assert folder.episodes()["return"].to_list() == [1.0]
 
 
 def test_episodes_have_exactly_the_columns(folder):
