@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import BenchError
 
-from ..analysis import background_shift, scores
+from ..analysis import background_shift, scores, selection, success_rules
 from ..analysis.stage2 import FROZEN
 from . import load
 from .batchnorm import first_affine_values
@@ -58,6 +58,16 @@ class Suite:
     def background_shift(self) -> pandas.DataFrame:
         """Drops in return under shifted backgrounds; see `reports.analysis.background_shift.background_shift`."""
         return background_shift.background_shift(self.episodes)
+
+    @cached_property
+    def selection(self) -> pandas.DataFrame:
+        """What choosing the best evaluation reports, and what held-out episodes say; see `reports.analysis`."""
+        return selection.selection(self.runs)
+
+    @cached_property
+    def success_rules(self) -> pandas.DataFrame:
+        """Success by three rules; see `reports.analysis.success_rules.success_rules`."""
+        return success_rules.success_rules(self.runs)
 
     @cached_property
     def parts(self) -> pandas.DataFrame:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import usable_cores
 from benchmark.errors import PackError
 from benchmark.store import pack
-from benchmark.store.episodes import OWN_BACKGROUND, own_evaluations
+from benchmark.store.episodes import OWN_BACKGROUND, SCHEDULE, own_evaluations
 from benchmark.store.paths import user_path
 from benchmark.store.titles import parts_of_folder
 
@@ -235,7 +235,11 @@ def _episodes(runs: pandas.DataFrame) -> pandas.DataFrame:
     """Return the episodes of all readable runs below each other, with the index of the run in column `run`."""
     import pandas
 
-    parts = [table.assign(run=run) for run, table in readable(runs)["episode_table"].items() if len(table)]
+    parts = [
+        (table if "split" in table else table.assign(split=SCHEDULE)).assign(run=run)
+        for run, table in readable(runs)["episode_table"].items()
+        if len(table)
+    ]
     if not parts:
         return pandas.DataFrame({"run": []})
     return pandas.concat(parts, ignore_index=True).rename(columns={"seed": "episode_seed"})

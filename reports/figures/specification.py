@@ -31,6 +31,7 @@ SUITE_SECTIONS: Mapping[str, tuple[str, str]] = {
     "scores": ("Scores", ""),
     "learning": ("Learning", ""),
     "statistics": ("How certain this is", "Certainty"),
+    "protocol": ("Selection and rules of success", "Selection"),
     "ablations": ("Ablations", ""),
     "backgrounds": ("Background shift", ""),
     "tasks": ("Tasks", ""),

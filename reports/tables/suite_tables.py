@@ -64,6 +64,12 @@ def suite_tables(suite: Suite) -> Mapping[str, SectionTables]:
         found["learning"] = SectionTables((tables.efficiency_table(efficiency, learning.SUCCESS_RATE, synthetic),))
     if len(suite.background_shift):
         found["backgrounds"] = SectionTables((tables.background_table(suite.background_shift, synthetic),))
+    chosen, rules = suite.selection, suite.success_rules
+    by_rule = (("Success by three rules", tables.success_rules_table(rules, synthetic)),) if len(rules) else ()
+    if len(chosen):
+        found["protocol"] = SectionTables((tables.selection_table(chosen, synthetic),), by_rule)
+    elif by_rule:
+        found["protocol"] = SectionTables((), by_rule)
     costs = learning.costs(suite.runs)
     if len(costs):
         found["cost"] = SectionTables((tables.cost_table(costs, synthetic),))

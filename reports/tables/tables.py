@@ -16,6 +16,7 @@ from ..analysis.background_shift import ALL_SHIFTED
 from ..analysis.coverage import Coverage
 from ..analysis.probe import clock_scores
 from ..analysis.scores import FEW_SEEDS, Comparison, row_order
+from ..analysis.success_rules import RULES
 from ..data.load import readable
 from .table import Table
 
@@ -155,6 +156,43 @@ def cost_table(costs: pandas.DataFrame, synthetic: bool = False) -> Table:
     data = pandas.concat([costs.drop(columns="seconds"), stages.set_index(costs.index)], axis=1)
     caption = "Cost by encoder: frames per second in rollouts (median over runs), measured time, peak memory."
     return Table("costs", caption, pandas.DataFrame(rows, columns=columns), data, None, synthetic)
+
+
+def selection_table(selection: pandas.DataFrame, synthetic: bool = False) -> Table:
+    """Return success by the best evaluation beside what held-out episodes say of the same runs."""
+    rows = []
+    for line in selection.to_dict("records"):
+        judged = [
+            f"{_number(line[name])} [{_number(line[f'{name}_low'])}, {_number(line[f'{name}_high'])}]"
+            for name in ("held_out_last", "held_out_best")
+        ]
+        gaps = [_number(line["gap"]), _number(line["expected_gap"])]
+        rows.append([line["task"], line["row"], _number(line["best"]), _number(line["last"]), *judged, *gaps])
+        rows[-1].append(str(line["seeds"]))
+    columns = ["task", "encoder", "best evaluation", "last evaluation", "last, held-out", "best, held-out"]
+    columns += ["gap", "gap by chance", "seeds"]
+    caption = (
+        "Success in per cent. Best evaluation: what protocols report that choose among evaluations, mean over seeds. "
+        "Held-out: the last policy, and the one that the evaluations found best, on episodes that chose nothing, with "
+        "95 % intervals over episodes. Gap: best evaluation minus best, held-out; by chance: what as many independent "
+        "evaluations of a policy of that success would give."
+    )
+    return Table("selection", caption, pandas.DataFrame(rows, columns=columns), selection, None, synthetic)
+
+
+def success_rules_table(rates: pandas.DataFrame, synthetic: bool = False) -> Table:
+    """Return the success rate of the last evaluation by three rules."""
+    rows = [
+        [line["task"], line["row"], *(_number(line[name]) for name in RULES), str(line["seeds"])]
+        for line in rates.to_dict("records")
+    ]
+    columns = ["task", "encoder", *RULES.values(), "seeds"]
+    caption = (
+        "Success of the last evaluation in per cent by three rules that the field uses: the goal on as many steps as "
+        "the task's card asks for (this package's rule), the goal at the last step, and a return of at least half of "
+        "what the shipped expert gets; mean over seeds."
+    )
+    return Table("success-rules", caption, pandas.DataFrame(rows, columns=columns), rates, None, synthetic)
 
 
 def probe_table(probe: pandas.DataFrame, synthetic: bool = False) -> Table:

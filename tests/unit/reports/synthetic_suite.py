@@ -148,6 +148,8 @@ def write_run(out: Path, run: Run, *, films: bool = True) -> Path:
     for background in run.backgrounds:
         loss = (0.12 if run.encoder == "hindex" else 0.3) * random.uniform(0.3, 2)
         rows += evaluation(run, EVALUATIONS[-1], means[-1] - loss * abs(means[-1]), random, background)
+    if run.task == "pen" and not run.variant and run.state != "crashed":
+        rows += judged(run, rows)
     episodes.append(path / "episodes.parquet", rows)
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(run, rows, random)))
     if films:
@@ -246,9 +248,19 @@ def evaluation(
     ]
 
 
+def judged(run: Run, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Held-out episodes of the last policy and of the best one, a little worse than those that chose it."""
+    random = np.random.default_rng([run.seed, len(run.encoder)])
+    means = {i: np.mean([r["return"] for r in rows if r["iteration"] == i]) for i in EVALUATIONS}
+    rates = {i: np.mean([r["success"] for r in rows if r["iteration"] == i]) for i in EVALUATIONS}
+    best = max(EVALUATIONS, key=lambda i: (rates[i], means[i], -i))
+    found = [row for i in {EVALUATIONS[-1], best} for row in evaluation(run, i, means[i] - 10.0, random)]
+    return [row | {"seed": row["seed"] + 500_000_000, "split": episodes.HELD_OUT} for row in found]
+
+
 def metrics(run: Run, rows: list[dict[str, object]], random: np.random.Generator) -> list[dict[str, object]]:
     """One line per iteration, with the keys of the runner's."""
-    own = [row for row in rows if row["background"] == episodes.OWN_BACKGROUND]
+    own = [row for row in rows if (row["background"], row["split"]) == (episodes.OWN_BACKGROUND, episodes.SCHEDULE)]
     last = max(int(row["iteration"]) for row in own)
     speed = {"state": 900.0, "vc1": 14.0, "mvp": 31.0}.get(run.encoder, 24.0) * random.uniform(0.9, 1.1)
     lines = []
