@@ -225,7 +225,8 @@ class AdaptationSettings(Part):
             encoder's own frozen features; ``none`` for pixels alone, which teaches drawn heads much faster.
         precision: of the training; evaluation is in float32.
         heads: ``auto`` takes heads trained on Penn Action where they lie in the cache, else those that ship where they
-            were trained on this encoder's weights, else they are drawn; ``shipped``; ``drawn``; or a file, see
+            were trained on this encoder's weights, else they are drawn; ``shipped``; ``renderer``: what draws of those
+            that ship, and the layers between encoder and keypoints drawn, for any encoder; ``drawn``; or a file, see
             `encoders.adapt.files.load_heads`.
         videos: episodes of the expert that the frames are taken from.
         held_out: the last so many of them are for evaluation.

@@ -45,7 +45,9 @@ class Encoder(nn.Module):
             then; None where it runs as it is.
         random_weights: set by an ``__init__`` that found no weights and drew some instead.
         origin: where the weights came from, once `encoders.build` made the encoder.
-        adaptation: the sha256 of the tensors that Stage 2 put in place of the weights' own; None without Stage 2.
+        batchnorm_folded: whether its weights have BatchNorm folded into the convolutions, see `encoders.unfold`.
+        adaptation: the sha256 of the tensors that Stage 2 or `encoders.unfold` put in place of the weights' own; None
+            without these.
         plugin_file: the file the class came from, if loaded as ``file.py:Class``.
         plugin_sha256: the hash of that file.
     """
@@ -62,6 +64,7 @@ class Encoder(nn.Module):
     compiled_forward: Callable[[Tensor], Tensor] | None = None
     random_weights: bool = False
     origin: WeightsOrigin | None = None
+    batchnorm_folded: ClassVar[bool] = False
     adaptation: str | None = None
     plugin_file: ClassVar[str | None] = None
     plugin_sha256: ClassVar[str | None] = None

@@ -17,7 +17,7 @@ from tasks.rendering.qualities import version_entry
 
 from ..device import peak_memory
 from ..store import provenance as versions
-from .config import AdaptConfig, Position, joined
+from .config import RENDERER, AdaptConfig, Position, joined
 from .data import TaskFrames
 from .evaluation import Drawings
 from .segments import Hits
@@ -28,6 +28,7 @@ OWN = "not VGG-16: frozen features of the unadapted encoder; running means begin
 PERCEPTUAL = {"vgg16": VGG, "stage1": OWN, "none": "none: the loss is the error of the pixels alone"}
 PENN = "trained on Penn Action"
 SHIPPED = "those that ship, trained on other episodes of all twelve tasks over the unadapted encoder, which ships too"
+DRAWING = "what draws is that of the shipped heads; from the encoder's maps to keypoints random"
 FILE = "of the file {name}, sha256 {sha256}"
 DRAWN = "random, their BatchNorm statistics those of a first batch; the authors begin with heads trained on Penn Action"
 
@@ -76,6 +77,7 @@ def card(adapted: Adapted) -> dict[str, Any]:
     network = trainer.model.pose_net.trunk
     trunk_numbers = sum(p.numel() for name, p in trainer.trained.items() if name.startswith("pose_net.trunk."))
     parts = adapted.parts
+    whole, whole_name = affine.whole(network)
     moved = {name: float((value - trainer.pretrained[name]).abs().mean()) for name, value in trainer.adapted().items()}
     return {
         "name": TITLE,
@@ -92,8 +94,8 @@ def card(adapted: Adapted) -> dict[str, Any]:
             "mode": config.mode,
             "shortcuts": config.shortcuts,
             "encoder_numbers": trunk_numbers,
-            "percent": 100.0 * trunk_numbers / affine.RESNET50_PARAMETERS,
-            "percent_of": "a ResNet-50 with its classifier, 25,557,032",
+            "percent": 100.0 * trunk_numbers / whole,
+            "percent_of": f"{whole_name}, {whole:,}",
             "batchnorm_layers": len(affine.batchnorm_layers(network)),
             "heads_numbers": sum(p.numel() for p in trainer.trained.values()) - trunk_numbers,
             "mean_change": {
@@ -149,4 +151,6 @@ def heads_in_words(config: AdaptConfig, sha256: str | None) -> str:
         return DRAWN
     if config.heads == "shipped":
         return SHIPPED
+    if config.heads == RENDERER:
+        return DRAWING
     return PENN if path.name == PENN_FILE else FILE.format(name=path.name, sha256=sha256)

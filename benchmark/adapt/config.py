@@ -35,7 +35,8 @@ DRAWN_MAP_RATE = 0.02
 SHIPPED_MAP_RATE = 0.1
 LONGEST_WARM_UP = 1000
 
-_WORDS = ("shipped", "drawn")
+RENDERER = "renderer"
+_WORDS = ("shipped", RENDERER, "drawn")
 
 
 class AdaptConfig(AdaptationSettings):
@@ -107,7 +108,7 @@ class AdaptConfig(AdaptationSettings):
         """The file of the heads, once resolved; None where they are drawn at random."""
         from encoders.adapt import shipped
 
-        if self.heads == "shipped":
+        if self.heads in ("shipped", RENDERER):
             return shipped.HEADS
         return None if self.heads == "drawn" else user_path(self.heads)
 

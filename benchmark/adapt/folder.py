@@ -19,17 +19,21 @@ from encoders.adapt import affine
 from encoders.adapt.files import read_affine
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
+from encoders.unfold import unfold
 
 from ..errors import FolderError
 from ..store import atomic, manifest
 from ..store.identity import differences, identity_hash, same_identity
 from ..store.paths import user_path
+from .unfolding import read_statistics
 
 IDENTITY, CONFIG, CARD, METRICS = "identity.json", "config.json", "card.json", "metrics.jsonl"
 BATCHNORM, PRETRAINED = "batchnorm.safetensors", "pretrained.safetensors"
 TRUNK, HEADS, CHECKPOINT = "trunk.safetensors", "heads.safetensors", "checkpoint.safetensors"
+STATISTICS = "statistics.safetensors"
+"""Of an encoder whose BatchNorm was folded, see `benchmark.adapt.unfolding`."""
 STRIP, PICTURES = "strip.png", "keypoints"
-VOUCHED = (IDENTITY, CONFIG, CARD, METRICS, BATCHNORM, PRETRAINED, TRUNK, HEADS, STRIP)
+VOUCHED = (IDENTITY, CONFIG, CARD, METRICS, BATCHNORM, PRETRAINED, STATISTICS, TRUNK, HEADS, STRIP)
 """Files of an adaptation that its manifest lists where they exist; pictures come on top."""
 
 REMEDY = "restore it from a copy, or move the folder away to adapt anew"
@@ -112,6 +116,8 @@ def load_adapted(encoder: Encoder, folder: Path) -> dict[str, Any]:
     if not is_finished(folder):
         raise FolderError(f"{folder} holds no finished adaptation; run `bench adapt`")
     require_unaltered(folder)
+    if (folder / STATISTICS).exists():
+        unfold(encoder, read_statistics(folder / STATISTICS))
     network = adaptable(encoder)
     if (folder / TRUNK).exists():
         _load_trunk(network, folder / TRUNK)

@@ -21,6 +21,7 @@ from encoders.adapt.trainer import AdaptationTrainer, Losses, TrainerSettings
 from encoders.adapt.trunk import adaptable
 from encoders.cards import UNIT
 from encoders.factory import assemble, hashed_origin
+from encoders.unfold import unfold
 
 from .. import memory, task_files
 from ..device import choose_device
@@ -30,14 +31,15 @@ from ..signals import stop_signals
 from ..store import atomic
 from ..store.training import held, load_checkpoint, require_alike, rewind_metrics, write_checkpoint
 from ..training_loop import train
-from . import data, evaluation
+from . import data, evaluation, unfolding
 from .card import heads_in_words
-from .config import AdaptConfig, Position, folder_title, identity, joined
+from .config import RENDERER, AdaptConfig, Position, folder_title, identity, joined
 from .folder import (
     CHECKPOINT,
     CONFIG,
     IDENTITY,
     METRICS,
+    STATISTICS,
     adapted_path,
     is_finished,
     load_adapted,
@@ -85,7 +87,7 @@ def adapt_named(
     """
     origin = hashed_origin(name, origin)
     network = encoders.get(name)
-    asked = _ask(network.name, network.describe_unbuilt(origin), origin, task, out, config)
+    asked = _ask(network, network.describe_unbuilt(origin), origin, task, out, config)
     if is_finished(asked.folder):
         with held(asked.folder):
             _require_same(asked)
@@ -123,8 +125,8 @@ def adapt(
         BenchError, EncoderError, TaskError: something the user can mend.
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
-    adaptable(encoder)
-    asked = _ask(encoder.name, encoder.describe(), origin, task, out, config)
+    _require_adaptable(encoder)
+    asked = _ask(type(encoder), encoder.describe(), origin, task, out, config)
     with held(asked.folder):
         _require_same(asked)
         if not is_finished(asked.folder):
@@ -134,8 +136,16 @@ def adapt(
     return asked.folder
 
 
+def _require_adaptable(encoder: Encoder) -> None:
+    """Refuse an encoder that Stage 2 cannot adapt, before anything is written."""
+    if encoder.batchnorm_folded:
+        encoder = deepcopy(encoder)
+        unfold(encoder)
+    adaptable(encoder)
+
+
 def _ask(
-    name: str,
+    network: type[Encoder],
     encoder: Mapping[str, Any],
     origin: WeightsOrigin,
     task: str | Sequence[str],
@@ -148,9 +158,17 @@ def _ask(
         raise ConfigError("Stage 2: no task is named")
     for each in names:
         task_files.check(each)
-    folder = adapted_path(out, joined(names), folder_title(config, origin, name))
+    folder = adapted_path(out, joined(names), folder_title(config, origin, network.name))
     config = config.resolve(origin)
-    return _Asked(names, config, folder, identity(config, encoder, names))
+    made = identity(config, encoder, names)
+    if network.batchnorm_folded:
+        made |= {"unfolded": unfolding.identity(_measured(names, config))}
+    return _Asked(names, config, folder, made)
+
+
+def _measured(names: Sequence[str], config: AdaptConfig) -> list[FrameSettings]:
+    """Return the videos that the statistics of a folded BatchNorm are measured on."""
+    return [unfolding.frame_settings(name, config.quality, config.objects, config.physics) for name in names]
 
 
 def _require_same(asked: _Asked) -> None:
@@ -173,6 +191,8 @@ def _adapt(asked: _Asked, encoder: Encoder, origin: WeightsOrigin, progress: Pro
         f"Stage 2 · {title} · {joined(names)} · {config.mode} · {device}",
         config.steps + sum(each.limit for each in frames),
     )
+    measured = _measured(names, config)
+    unfolding.unfold_with(encoder, folder / STATISTICS, measured, config.workers, config.egl_device, progress)
     progress.say(f"first heads: {heads_in_words(config, asked.identity['heads_sha256'])}")
     parts = [_render(each, config, device, progress) for each in frames]
     trainer = _trainer(encoder, config, device)
@@ -234,7 +254,8 @@ def _trainer(encoder: Encoder, config: AdaptConfig, device: torch.device) -> Ada
         cool_down=round(config.cool_down * config.steps),
     )
     network = adaptable(encoder)
-    return AdaptationTrainer(network, settings, device, heads=config.heads_path, normalisation=normalisation)
+    given = {"renderer" if config.heads == RENDERER else "heads": config.heads_path}
+    return AdaptationTrainer(network, settings, device, **given, normalisation=normalisation)
 
 
 @dataclass

@@ -33,7 +33,8 @@ def adapt(
         str, typer.Option(help="What of the encoder is trained: none, affine (BatchNorm's scale and offset), all.")
     ] = "affine",
     heads: Annotated[
-        str, typer.Option(help="First heads: auto, shipped, drawn, or a file: penn_joint.pth, heads.safetensors.")
+        str,
+        typer.Option(help="First heads: auto, shipped, renderer, drawn, or a file: penn_joint.pth, heads.safetensors."),
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything but the frames.")] = 0,
     objects: Annotated[

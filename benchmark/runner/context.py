@@ -17,6 +17,7 @@ from tasks.cards import TaskCard
 from tasks.rendering.render import Device
 
 from .. import memory
+from ..adapt.unfolding import unfold_for_run
 from ..cloning import Policy
 from ..config import HELD_OUT_SEED, JUDGED_SEED, RunConfig
 from ..device import choose_device, peak_memory
@@ -69,7 +70,7 @@ class ReadyEncoder(NamedTuple):
 
 
 def ready_encoder(config: RunConfig, chosen: Plan, out: Path, progress: Progress) -> ReadyEncoder:
-    """Load a run's encoder, adapt it where Stage 2 is the run's own, and hold it to its contract.
+    """Load a run's encoder, make it ready for Stages 2 and 3 where they are the run's own, and hold it to its contract.
 
     Args:
         config: What to run.
@@ -87,6 +88,7 @@ def ready_encoder(config: RunConfig, chosen: Plan, out: Path, progress: Progress
     prepared = prepare(config, chosen, out, device, progress)
     encoder = prepared.encoder
     config = settled_config(config, chosen)
+    unfold_for_run(encoder, config, out, progress)
     if encoder.uses_images:
         require_gl()
     check_encoder(encoder)

@@ -209,16 +209,15 @@ def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progres
     """Load Stage 2's tensors into the encoder, trained first if need be; return their hash and card."""
     if chosen.source in ("official", "file"):
         return {}
-    network = adaptable(encoder)
     if chosen.source == "shipped":
         path = shipped.path(config.task)
-        affine.apply(network, read_affine(path))
+        affine.apply(adaptable(encoder), read_affine(path))
         about = atomic.read_json(path.with_suffix(".json"))
     else:
         normalisation = encoder.normalisation
         about = load_adapted(encoder, _train(chosen, config, out, progress))
         encoder.normalisation = normalisation
-    encoder.adaptation = state_sha256(network.state_dict())
+    encoder.adaptation = state_sha256(adaptable(encoder).state_dict())
     return {"sha256": encoder.adaptation, "card": about}
 
 

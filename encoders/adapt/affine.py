@@ -15,6 +15,7 @@ from ..errors import EncoderError
 RESNET50_PARAMETERS = 25_557_032
 """With its classifier of 1000 classes: the whole of which the paper's 0.18 % are a part."""
 
+_RESNET50_TRUNK = 23_508_032
 _SHORTCUT = ".downsample."
 _SHOWN = 3
 
@@ -52,6 +53,17 @@ def count(trunk: nn.Module, shortcuts: bool = True) -> int:
 def share(trunk: nn.Module, shortcuts: bool = True, whole: int = RESNET50_PARAMETERS) -> float:
     """The scales and offsets in percent of ``whole``, by default a ResNet-50 with its classifier."""
     return 100.0 * count(trunk, shortcuts) / whole
+
+
+def whole(trunk: nn.Module) -> tuple[int, str]:
+    """Return what scales and offsets are given a share of, as a number and in words.
+
+    A ResNet-50 counts with its classifier, as in the paper, any other network as it is.
+    """
+    numbers = sum(parameter.numel() for parameter in trunk.parameters())
+    if numbers in (_RESNET50_TRUNK, RESNET50_PARAMETERS):
+        return RESNET50_PARAMETERS, "a ResNet-50 with its classifier"
+    return numbers, "the network without its classifier"
 
 
 def extract(trunk: nn.Module) -> dict[str, Tensor]:

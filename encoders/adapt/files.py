@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors
@@ -22,6 +23,7 @@ PENN_FILE = "penn_joint.pth"
 """TTP's model trained on Penn Action, whose heads the authors begin with."""
 
 TRUNK = "pose_net.trunk."
+_POSE_NET = "pose_net."
 _EARLIER_NAME = re.compile(r"pose_net\.mh_attn\.(?=(layers|norm)\.)")
 _AUTHORS_NAME = "pose_net.mh_attn.decoder."
 _RENAMES = (
@@ -83,6 +85,22 @@ def load_heads(model: KeypointModel, path: Path) -> None:
         loaded = load(path, expected, LAYOUTS, "a keypoint model").state
         loaded = {name: tensor for name, tensor in loaded.items() if not name.startswith(TRUNK)}
     model.load_state_dict(loaded, strict=False)
+
+
+def load_renderer(model: KeypointModel, path: Path) -> None:
+    """Load the image encoder, the pose encoder and the renderer alone, which serve the keypoints of any trunk.
+
+    Args:
+        model: changed in place.
+        path: an adaptation's ``heads.safetensors``.
+
+    Raises:
+        WeightsMissing: there is no such file.
+        WeightsInvalid: it does not hold them.
+    """
+    expected = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_POSE_NET)}
+    layout = replace(OWN_HEADS, unused=(_POSE_NET,))
+    model.load_state_dict(load(path, expected, (layout,), "a renderer of keypoints").state, strict=False)
 
 
 def read_affine(path: Path) -> dict[str, Tensor]:

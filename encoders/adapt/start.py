@@ -43,7 +43,7 @@ def draw_heads(model: KeypointModel, seed: int) -> None:
         _colour(model).fill_(0.5)
 
 
-def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
+def calibrate(model: KeypointModel, source: Tensor, target: Tensor, *, renderer: bool = True) -> None:
     """Fit the drawn heads to a batch.
 
     BatchNorm layers get its statistics, maps a spread of `HEAT_SPREAD`, and what is drawn the targets' mean colour.
@@ -52,14 +52,18 @@ def calibrate(model: KeypointModel, source: Tensor, target: Tensor) -> None:
         model: in evaluation mode; the trunk stays as it is.
         source: ``(N, 3, H, W)`` RGB in [0, 1].
         target: the same.
+        renderer: whether image encoder, pose encoder and renderer were drawn too.
     """
-    layers = [layer for head in model.heads.values() for layer in head.modules() if isinstance(layer, nn.BatchNorm2d)]
+    heads = model.heads.values() if renderer else [model.pose_net.deconv_layers]
+    layers = [layer for head in heads for layer in head.modules() if isinstance(layer, nn.BatchNorm2d)]
     with torch.no_grad(), _measuring(layers):
         heat = model.pose_net(target)
         spread = torch.stack([heat.sum(dim=dim).std(dim=-1).mean() for dim in (2, 3)]).mean()
         factor = HEAT_SPREAD / spread.clamp(min=_SMALLEST_VARIANCE)
         for parameter in model.pose_net.final_layer_unsup.parameters():
             parameter.mul_(factor)
+        if not renderer:
+            return
         drawn = model.draw(source, heat * factor).images
         _colour(model).add_((target - drawn).mean(dim=(0, 2, 3)))
 

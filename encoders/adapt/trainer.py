@@ -21,7 +21,7 @@ from ..cards import IMAGENET, Normalisation
 from ..errors import EncoderError
 from ..precision import FLOAT32, computing
 from . import affine, keypoints
-from .files import authors_names, load_heads
+from .files import authors_names, load_heads, load_renderer
 from .loss import Perceptual, perceptual_loss
 from .model import KEYPOINTS, KeypointModel
 from .start import calibrate, draw_heads
@@ -124,6 +124,7 @@ class AdaptationTrainer:
         settings: how to train.
         device: where.
         heads: a file whose heads are the first ones, see `files.load_heads`; None to draw them.
+        renderer: a file of which only what draws is taken, see `files.load_renderer`; the other heads are drawn.
         normalisation: what the frozen copy of the trunk in the perceptual loss gets.
 
     Raises:
@@ -138,6 +139,7 @@ class AdaptationTrainer:
         device: torch.device,
         *,
         heads: Path | None = None,
+        renderer: Path | None = None,
         normalisation: Normalisation = IMAGENET,
     ) -> None:
         if not affine.affine_parameters(trunk):
@@ -150,6 +152,8 @@ class AdaptationTrainer:
         draw_heads(self.model, settings.seed)
         if heads is not None:
             load_heads(self.model, heads)
+        if renderer is not None:
+            load_renderer(self.model, renderer)
         self.model.to(device).to(memory_format=torch.channels_last).eval()
         self.loss.to(memory_format=torch.channels_last)
         self.trained = self._choose()
@@ -159,6 +163,7 @@ class AdaptationTrainer:
         self.steps = 0
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.calibrated = heads is not None
+        self._renderer_drawn = renderer is None
 
     def _choose(self) -> dict[str, nn.Parameter]:
         """Freeze what stays as it is, and name the rest."""
@@ -182,7 +187,7 @@ class AdaptationTrainer:
     def calibrate(self, source: Frames, target: Frames) -> None:
         """Give the untrained heads' BatchNorm layers the statistics of a batch, see `start.calibrate`."""
         with computing(FLOAT32, self.device):
-            calibrate(self.model, self.pixels(source), self.pixels(target))
+            calibrate(self.model, self.pixels(source), self.pixels(target), renderer=self._renderer_drawn)
         self.calibrated = True
 
     def step(self, source: Frames, target: Frames) -> Losses:

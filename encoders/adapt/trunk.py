@@ -29,7 +29,8 @@ class NotAdaptable(EncoderError):
 def adaptable(encoder: Encoder) -> nn.Module:
     """The network that Stage 2 adapts of an encoder, in place: its ``trunk`` if it has one, else the encoder itself.
 
-    An encoder that normalises its images in its own ``forward`` keeps doing so.
+    An encoder that normalises its images in its own ``forward`` keeps doing so. One whose BatchNorm is folded must have
+    got it back, see `encoders.unfold`.
 
     Raises:
         NotAdaptable: it has no BatchNorm, or its last map has not the stride that the keypoint model needs.
@@ -42,6 +43,8 @@ def adaptable(encoder: Encoder) -> nn.Module:
         )
     if is_resnet(network):
         return network
+    if (stride := getattr(encoder, "stride", STRIDE)) != STRIDE:
+        raise NotAdaptable(f"encoder '{encoder.name}': {_of_another_stride(stride)}")
     try:
         return WatchedNetwork(network)
     except NotAdaptable as error:
@@ -113,7 +116,7 @@ class WatchedNetwork(nn.Module):
         self.numbers = list(last.values())
         stride = _TRIED // min(last, default=_TRIED)
         if stride != STRIDE:
-            raise NotAdaptable(f"its last map has stride {stride}; Stage 2 draws from maps of stride {STRIDE}")
+            raise NotAdaptable(_of_another_stride(stride))
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The maps of ``(N, 3, H, W)``, finest first."""
@@ -140,6 +143,10 @@ class WatchedNetwork(nn.Module):
             for hook in hooks:
                 hook.remove()
         return seen
+
+
+def _of_another_stride(stride: int) -> str:
+    return f"its last map has stride {stride}; Stage 2 draws from maps of stride {STRIDE}"
 
 
 def _adaptable_names() -> list[str]:

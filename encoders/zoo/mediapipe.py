@@ -28,6 +28,7 @@ class Bottleneck(NamedTuple):
     out: int
 
 
+NORM = "norm"
 STEM = 24
 HAND = (
     Bottleneck(24, 3, 1, 16),
@@ -84,6 +85,27 @@ class Padding(nn.ZeroPad2d):
         super().__init__((both // 2, both - both // 2) * 2)
 
 
+class Convolution(nn.Sequential):
+    """A convolution as part ``conv``, after its border ``pad`` and before its ``activation``, where it has them.
+
+    MediaPipe folded BatchNorm into it; `encoders.unfold` puts it back as part ``norm``.
+    """
+
+    conv: nn.Conv2d
+
+    @property
+    def folded(self) -> bool:
+        """Whether BatchNorm is still folded into the convolution."""
+        return NORM not in self._modules
+
+    def put_norm(self, norm: nn.BatchNorm2d) -> None:
+        """Put BatchNorm between the convolution and its activation."""
+        parts = list(self._modules.items())
+        place = 1 + [name for name, _ in parts].index("conv")
+        self._modules.clear()
+        self._modules.update([*parts[:place], (NORM, norm), *parts[place:]])
+
+
 def convolution(
     channels: int,
     out: int,
@@ -93,15 +115,15 @@ def convolution(
     depthwise: bool = False,
     even: bool = False,
     activation: nn.Module | None = None,
-) -> nn.Sequential:
-    """Make a convolution as part ``conv``, after its border and before its activation; sides divide by the stride."""
+) -> Convolution:
+    """Make a convolution with border and activation; sides divide by the stride."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if kernel > 1:
         parts["pad"] = Padding(kernel, stride, even=even)
     parts["conv"] = nn.Conv2d(channels, out, kernel, stride, groups=channels if depthwise else 1)
     if activation is not None:
         parts["activation"] = activation
-    return nn.Sequential(parts)
+    return Convolution(parts)
 
 
 class InvertedResidual(nn.Module):

@@ -46,10 +46,13 @@ class Landmarks(TrunkEncoder):
 
     Attributes:
         size: of the image that it sees, in pixels.
+        stride: pixels of that image per position of its last map.
     """
 
     memory_format = torch.channels_last
+    batchnorm_folded = True
     size: ClassVar[int] = IMAGE_SIZE
+    stride: ClassVar[int] = 32
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
@@ -77,6 +80,7 @@ class MediaPipeBody(Landmarks, name="mediapipe_body"):
 
     feature_dim = 1152
     size = 256
+    stride = 128
     network = "MediaPipe's body network"
     fan = "rectified"
     layouts = (Layout("TensorFlow Lite", unused=("071.",), convert=in_order),)
@@ -103,6 +107,7 @@ class MediaPipeFace(Landmarks, name="mediapipe_face"):
 
     feature_dim = 1152
     size = 192
+    stride = 64
     network = "MediaPipe's face network"
     layouts = (Layout("TensorFlow Lite", unused=tuple(f"{layer:03}." for layer in range(53, 59)), convert=in_order),)
 

@@ -345,6 +345,28 @@ def test_its_heads_begin_an_adaptation_to_one_of_them(together, tmp_path):
     assert torch.equal(first[name], second[name])
 
 
+def test_what_draws_may_be_that_of_heads_over_another_network(together, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "HEADS", together / "heads.safetensors")
+    encoder = small_encoder()
+    encoder.trunk.layer4[0].conv2 = nn.Conv2d(512, 96, 3, padding=1, bias=False)
+    encoder.trunk.layer4[0].bn2 = nn.BatchNorm2d(96)
+    encoder.trunk.layer4[0].downsample = nn.Sequential(nn.Conv2d(256, 96, 1, 2, bias=False), nn.BatchNorm2d(96))
+    encoder.eval().requires_grad_(False)
+    folder = run(tmp_path, encoder=encoder, heads="renderer", steps=1, learning_rate=1e-12, warm_up=None)
+    card = read_card(folder)
+    assert card["heads"].startswith("what draws is that of the shipped heads")
+    assert (card["training"]["warm_up"], card["training"]["map_rate"]) == (0, 1.0)
+    first, second = (safetensors.torch.load_file(path / "heads.safetensors") for path in (together, folder))
+    drawing = [name for name in first if name.startswith(("model.image_", "model.pose_encoder."))]
+    assert len(drawing) > 100
+    # BatchNorm's statistics are kept too; the learning rate moves nothing that half precision shows.
+    assert all(torch.allclose(first[name].float(), second[name].float(), atol=1e-6) for name in drawing)
+    deconvolution = "model.pose_net.deconv_layers.0.weight"
+    assert (first[deconvolution].shape[0], second[deconvolution].shape[0]) == (512, 96)
+    fitted = second["model.pose_net.deconv_layers.1.running_var"]
+    assert not torch.equal(fitted, torch.ones_like(fitted))
+
+
 def test_heads_of_another_network_are_refused(together, tmp_path):
     tensors = safetensors.torch.load_file(together / "heads.safetensors")
     del tensors["model.image_renderer.layer1.0.weight"]
