@@ -87,3 +87,35 @@ def _of_run(table: pandas.DataFrame | None) -> tuple[float, float, np.ndarray, n
         return None
     counts = len(means), int(means["episodes"].iloc[-1])
     return float(best["success"]), float(means["success"].iloc[-1]), of_last, of_best, counts
+
+
+def protocol_scores(runs: pandas.DataFrame, tasks: tuple[str, ...], selection_rule: str) -> pandas.DataFrame:
+    """Return the protocol's number of every row that has all of its tasks, in per cent, and the honest one beside it.
+
+    Columns: `row`, `value` (success of the best or last evaluation, mean over seeds, then over tasks), `seeds` (the
+    fewest of a task), `held_out`, `low`, `high` (success of the last policy on held-out episodes, likewise, with an
+    interval over episodes; NaN where none were run).
+
+    Args:
+        runs: as `reports.data.load.load_runs` returns them.
+        tasks: of the protocol.
+        selection_rule: ``best`` or ``last``.
+    """
+    import pandas
+
+    rows = []
+    used = runs[runs["used"] & runs["task"].isin(tasks)]
+    for row, group in used.groupby("row", sort=False):
+        by_task = group.groupby("task")[f"success_{selection_rule}"]
+        if set(by_task.groups) != set(tasks):
+            continue
+        judged = [
+            [found[2] for found in map(_of_run, part["episode_table"]) if found] for _, part in group.groupby("task")
+        ]
+        honest = (math.nan, math.nan, math.nan)
+        if all(judged):
+            pooled = [np.concatenate(part) for part in judged]
+            shortest = min(map(len, pooled))
+            honest = interval(100 * np.mean([values[:shortest] for values in pooled], axis=0))
+        rows.append((row, 100 * float(by_task.mean().mean()), int(by_task.count().min()), *honest))
+    return pandas.DataFrame(rows, columns=["row", "value", "seeds", "held_out", "low", "high"])

@@ -163,13 +163,15 @@ def load_adaptations(folder: Path | str) -> pandas.DataFrame:
 
 
 def load_published() -> pandas.DataFrame:
-    """Return numbers that the paper itself prints, drawn beside runs and never pooled with them; none so far.
+    """Return published numbers that were read in their source, drawn beside runs and never pooled with them.
 
-    Columns: `task`, `encoder`, `quantity`, `value`, `source` (with the page).
+    Columns: `task`, `encoder`, `quantity`, `value`, `source`. ``published.csv`` also has numbers that are marked as
+    recalled: they wait for someone to check them.
     """
     import pandas
 
-    return pandas.read_csv(Path(__file__).parents[1] / "published.csv")
+    table = pandas.read_csv(Path(__file__).parents[1] / "published.csv")
+    return table[table["mark"] == "read"].drop(columns="mark").reset_index(drop=True)
 
 
 def suites(runs: pandas.DataFrame) -> list[str]:

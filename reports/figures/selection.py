@@ -1,4 +1,4 @@
-"""What choosing the best of many evaluations adds to a success rate."""
+"""Protocols of imitation: their numbers beside published ones, and what choosing the best evaluation adds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.presets import PROTOCOLS
+
 from ..analysis.scores import task_order
+from ..analysis.selection import protocol_scores
 from ..data.collect import Suite
 from . import style
 from .charts import legend_rows, task_label
@@ -18,6 +21,68 @@ from .style import COLUMN, INK, MUTED, SMALL
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
+
+
+@figure(
+    "protocol",
+    section="protocol",
+    title="The protocol's number",
+    caption="Filled: success as the protocol reports it, mean over seeds, then over its tasks. Line and bar: the last "
+    "policy on held-out episodes that chose nothing, with a 95 % interval over episodes. Hollow diamonds: published "
+    "numbers, of the authors' weights, simulator and demonstrations.",
+    command="run --encoder hindex",
+    missing="an encoder on all tasks of cortexbench or r3m",
+)
+def protocol_number(suite: Suite) -> Drawing | None:
+    """Prepare the number of a protocol with published tasks."""
+    import pandas
+
+    protocol = PROTOCOLS.get(suite.preset)
+    if protocol is None or not protocol.published_tasks:
+        return None
+    table = protocol_scores(suite.runs, protocol.published_tasks, protocol.selection)
+    if table.empty:
+        return None
+    known = suite.published[suite.published["quantity"] == suite.preset].set_index("encoder")["value"]
+    others = pandas.DataFrame({"row": [name for name in known.index if name not in set(table["row"])]})
+    whole = pandas.concat([table, others], ignore_index=True)
+    whole["published"] = whole["row"].map(known)
+    shown = suite.labelled(whole)
+    shown["encoder"] = shown["encoder"].fillna(shown["row"])
+    shown["weights_label"] = shown["weights_label"].fillna("")
+    return Drawing(partial(protocol_dots, shown))
+
+
+@style.styled
+def protocol_dots(table: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
+    """Draw one line per encoder: ours, what held-out episodes say, and the published number; best on top.
+
+    Args:
+        table: columns `row`, `value`, `held_out`, `low`, `high`, `published`, in per cent, NaN where unknown, maybe
+            `synthetic`.
+        width: in inches.
+    """
+    order = table.assign(key=table["value"].fillna(table["published"])).sort_values("key", kind="stable")
+    styles = styles_of(table)
+    figure = style.canvas(width, 0.7 + 0.2 * len(order))
+    axes = figure.add_subplot()
+    for place, line in enumerate(order.to_dict("records")):
+        encoder_style = styles[line["row"]]
+        colour = encoder_style.colour
+        axes.plot([line["held_out"], line["value"]], [place, place], color=MUTED, lw=0.8, zorder=1)
+        axes.plot([line["low"], line["high"]], [place, place], color=colour, lw=1.6, zorder=2)
+        axes.plot([line["held_out"]], [place], "|", color=colour, ms=7, mew=1.4, zorder=3)
+        axes.plot([line["value"]], [place], encoder_style.marker, color=colour, mfc=colour, ms=4.5, zorder=4)
+        axes.plot([line["published"]], [place], "D", mfc=PAPER, mec=INK, ls="", ms=4.2, zorder=3)
+    axes.set_yticks(range(len(order)), [style.row_label(row) for row in order["row"]])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.set_ylim(-0.6, len(order) - 0.4)
+    axes.set_xlim(-3, 103)
+    axes.set_xlabel("success rate (%)")
+    axes.annotate("hollow: published", (1, 1.01), xycoords="axes fraction", ha="right", fontsize=SMALL, color=INK)
+    style.stamp(figure, table)
+    return figure
 
 
 @figure(

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from benchmark.store import episodes
-from reports.analysis.selection import expected_best, selection
+from reports.analysis.selection import expected_best, protocol_scores, selection
 from reports.analysis.success_rules import expert_return, success_rules
 from reports.data.collect import collect
 from reports.data.load import load_curves, load_runs
-from reports.figures.selection import gap_lines, selection_gap
+from reports.figures.selection import gap_lines, protocol_number, selection_gap
 from reports.tables import tables
 
 
@@ -87,6 +87,33 @@ def test_the_figure_joins_what_the_table_says(small_suite):
     shown = tables.selection_table(suite.selection).shown
     assert list(shown["encoder"]) == list(suite.selection["row"])
     assert gap_lines(suite.labelled(suite.selection).iloc[:1]).axes
+
+
+def test_a_protocols_number_is_the_mean_over_seeds_and_tasks(runs):
+    table = protocol_scores(runs, ("pen", "door"), "best").set_index("row")
+    mine = runs[runs["used"] & (runs["row"] == "vc1")]
+    expected = np.mean([mine[mine["task"] == task]["success_best"].mean() for task in ("pen", "door")])
+    assert table.loc["vc1", "value"] == pytest.approx(100 * expected)
+    assert np.isnan(table.loc["vc1", "held_out"])  # the door's policies were not judged
+    assert "r3m" not in table.index  # it lacks pen
+    pen = protocol_scores(runs, ("pen",), "last").set_index("row")
+    assert pen.loc["vc1", "low"] <= pen.loc["vc1", "held_out"] <= pen.loc["vc1", "high"]
+
+
+def test_published_numbers_stand_beside_ours_and_recalled_ones_do_not(write, synthetic):
+    suite_of = "cortexbench-builtin-paper-r3"
+    folder = write(*[synthetic.Run("vc1", task, 0, suite=suite_of) for task in ("pen", "relocate")])
+    figure = protocol_number(collect(folder).suites[0]).draw()
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"vc1", "vc1_large"} <= set(names)
+    assert "r3m" not in names
+    hollow = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert hollow[names.index("vc1")] == 48.7
+    plt.close(figure)
+
+
+def test_a_preset_without_published_tasks_has_no_such_number(small_suite):
+    assert protocol_number(collect(small_suite).suites[0]) is None
 
 
 def test_a_suite_without_held_out_episodes_has_no_figure(write, synthetic):
