@@ -77,15 +77,22 @@ def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0) -> None
         ConfigError: it cannot; the message names the setting that takes most.
     """
     learner, horizon = config.learner, int(config.rollout.horizon or card.horizon)
-    seen = feature_dim + card.proprioception_dim if feature_dim else card.proprioception_dim
+    seen = config.observation.history * feature_dim + card.proprioception_dim
     step = _FLOAT_BYTES * (seen + 2 * card.action_dim)  # observation, action and noise
-    trained = _FLOAT_BYTES * _COPIES_TRAINED
+    evaluated = max(config.evaluation.episodes, config.evaluation.held_out_episodes)
+    trained, dapg = _FLOAT_BYTES * _COPIES_TRAINED, learner.algorithm == "dapg"
+    weights = {"learner.policy_hidden": trained * _weights(seen, *learner.policy_hidden, card.action_dim)}
+    if dapg:
+        weights["learner.trajectories_per_iteration"] = int(learner.trajectories_per_iteration or 1) * horizon * step
+        weights["learner.value_hidden"] = trained * _weights(seen, *learner.value_hidden, 1)
     require(
         {
-            "learner.trajectories_per_iteration": int(learner.trajectories_per_iteration or 1) * horizon * step,
-            "evaluation.episodes": config.evaluation.episodes * horizon * step,
-            "learner.policy_hidden": trained * _weights(seen, *learner.policy_hidden, card.action_dim),
-            "learner.value_hidden": trained * _weights(seen, *learner.value_hidden, 1),
+            **weights,
+            "demonstrations.episodes": int(config.demonstrations.episodes or 1)
+            * horizon
+            * _FLOAT_BYTES
+            * (feature_dim + card.proprioception_dim + card.action_dim),
+            "evaluation.episodes": evaluated * horizon * _FLOAT_BYTES * card.action_dim,
             "rollout.slots": config.slots * (_FRAME_BYTES if feature_dim else 0),
             "rollout.horizon": horizon * _FRAME_BYTES if feature_dim and config.evaluation.video else 0,
         }

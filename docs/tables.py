@@ -20,6 +20,9 @@ ROOT = PAGES.parent
 EXPERTS = ROOT / "tasks" / "experts"
 ADAPTED = ROOT / "encoders" / "builtin" / "adapted"
 
+REFERENCE = ROOT / "reports" / "reference"
+COMPARED = ("door", "pen", "relocate-mug")
+
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table \2 -->)", re.DOTALL)
 NOT_MEASURED = ""
 NORMAL_95 = 1.959963984540054
@@ -81,7 +84,55 @@ def figures_table() -> str:
     return _markdown(("figure", "shows", "runs it needs"), rows)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"experts": experts_table, "stage2": stage2_table, "figures": figures_table}
+def comparison_table() -> str:
+    """Return the success of cloned policies: encoders down, tasks across, from the packs in ``reports/reference/``."""
+    scores = _successes()
+    tasks = [task for task in COMPARED if any((row, task) in scores for row, _ in scores)]
+    rows = list(dict.fromkeys(row for row, _ in scores))
+    shown = {row: [_rate(scores.get((row, task))) for task in tasks] for row in rows}
+    means = {row: _mean([scores.get((row, task)) for task in tasks]) for row in rows}
+    rows.sort(key=lambda row: -1.0 if means[row] is None else means[row], reverse=True)
+    averages = {row: NOT_MEASURED if means[row] is None else f"{100 * means[row]:.0f}" for row in rows}
+    return _markdown(("encoder", *tasks, "average"), [(row, *shown[row], averages[row]) for row in rows])
+
+
+def _successes() -> dict[tuple[str, str], list[list[bool]]]:
+    """Return the successes of the last evaluation's episodes, one list per seed, by encoder and task."""
+    from benchmark.store.episodes import scheduled
+    from reports.data.load import load_runs
+
+    found: dict[tuple[str, str], list[list[bool]]] = {}
+    runs = load_runs(REFERENCE)
+    for run in runs[runs["used"]].to_dict("records"):
+        table = scheduled(run["episode_table"])
+        last = table[(table["iteration"] == table["iteration"].max()) & (table["background"] == "default")]
+        found.setdefault((run["row"], run["task"]), []).append(last["success"].to_list())
+    return found
+
+
+def _rate(seeds: Sequence[Sequence[bool]] | None) -> str:
+    """Return a success rate in per cent with its interval over episodes, and the rates of the seeds."""
+    if seeds is None:
+        return NOT_MEASURED
+    episodes = [success for seed in seeds for success in seed]
+    low, high = wilson(sum(episodes), len(episodes))
+    each = ", ".join(f"{100 * sum(seed) / len(seed):.0f}" for seed in seeds)
+    return f"{100 * sum(episodes) / len(episodes):.0f} [{100 * low:.0f}, {100 * high:.0f}] ({each})"
+
+
+def _mean(cells: Sequence[Sequence[Sequence[bool]] | None]) -> float | None:
+    """Return the mean success over tasks; None where a task is missing."""
+    if any(cell is None for cell in cells):
+        return None
+    return sum(sum(map(sum, cell)) / sum(map(len, cell)) for cell in cells if cell) / len(cells)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "experts": experts_table,
+    "stage2": stage2_table,
+    "figures": figures_table,
+    "comparison": comparison_table,
+}
 
 
 def renewed(page: str) -> str:

@@ -102,6 +102,7 @@ class _Episode:
     number: int
     horizon: int
     window: Window
+    keeps_observations: bool
     observations: Array | None = None
     actions: list[Array] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -118,8 +119,10 @@ class _Episode:
 
     def observe(self, observation: Array) -> None:
         if self.observations is None:
-            self.observations = np.empty((self.horizon, len(observation)), np.float32)
-        self.observations[self.step] = observation
+            width = len(observation) if self.keeps_observations else 0
+            self.observations = np.empty((self.horizon, width), np.float32)
+        if self.keeps_observations:
+            self.observations[self.step] = observation
 
     def trajectory(self, start: Start, terminated: bool, unstable: bool, rule: EpisodeRule) -> Trajectory:
         assert self.observations is not None
@@ -144,6 +147,7 @@ def rollout(
     rule: EpisodeRule,
     encode: Encode | None,
     fusion: Fusion = ONE_FRAME,
+    keep_observations: bool = True,
     threads: GroupThreads | None = None,
     clock: Clock | None = None,
     on_steps: Callable[[int], None] | None = None,
@@ -161,6 +165,7 @@ def rollout(
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
         fusion: joins the features of an episode's newest frames.
+        keep_observations: whether the trajectories have them; otherwise theirs are (T, 0), which saves memory.
         threads: how the groups share this process; by default one of them encodes and acts at a time.
         clock: filled with timings.
         on_steps: receives the number of steps after every tick of a group; one thread at a time.
@@ -173,7 +178,7 @@ def rollout(
     began = perf_counter()
     shares = _shares(len(starts), simulators.settings.slots)
     queues = {
-        slot: [_Episode(number, horizons[number], Window(fusion.history)) for number in share]
+        slot: [_Episode(number, horizons[number], Window(fusion.history), keep_observations) for number in share]
         for slot, share in enumerate(shares)
     }
     threads = threads or GroupThreads()

@@ -220,7 +220,7 @@ class RunContext:
         noise_of: int | None,
         on_frame: Callable[[int, Frames], None] | None = None,
     ) -> list[Trajectory]:
-        """Run episodes of a policy.
+        """Run episodes of a policy; those of the mean action come without observations.
 
         Args:
             simulators: The slots.
@@ -243,6 +243,7 @@ class RunContext:
                 rule=self.rule,
                 encode=self.encode,
                 fusion=self.fusion,
+                keep_observations=noise_of is not None,
                 threads=threads,
                 clock=self.clock,
                 on_steps=self.progress.advance,
