@@ -23,6 +23,10 @@ class FolderError(OutputError):
     """
 
 
+class FolderInUse(FolderError):
+    """A folder that another process is writing."""
+
+
 class PackError(OutputError):
     """A pack of results that is damaged, altered, or none."""
 

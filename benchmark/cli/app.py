@@ -28,6 +28,7 @@ from .evaluate import backgrounds, evaluate, evaluate_all
 from .lists import TASKS, listed, seeds, task_names
 from .pretrain import pretrain
 from .probe import probe
+from .status import status
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -114,6 +115,9 @@ def run(
     background: BackgroundNumber = None,
     workers: Annotated[int | None, typer.Option(help="Simulation processes; 0 for none. Speed only.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run is already.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the runs, and what they will take on this machine.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02."),
@@ -139,7 +143,11 @@ def run(
         for each in task_names(task or protocol.tasks)
         for number in seeds(seed or protocol.seeds)
     ]
-    if len(_sweep(configs, out, overwrite)) < len(configs):
+    if dry_run:
+        from .status import print_matrix
+
+        print_matrix(configs, out)
+    elif len(_sweep(configs, out, overwrite)) < len(configs):
         raise typer.Exit(1)
 
 
@@ -219,6 +227,7 @@ def verify(
         raise typer.Exit(1)
 
 
+app.command("status")(status)
 app.command("eval")(evaluate)
 app.command("probe")(probe)
 app.command("adapt")(adapt)

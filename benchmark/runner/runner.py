@@ -79,15 +79,16 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
     with RunFolder(path) as folder:
         finished = not overwrite and _is_finished(folder, config, chosen)
         if not finished:
+            folder.claim()
+            finished = not overwrite and _is_finished(folder, config, chosen)  # by another process in the meantime
+        if not finished:
             begun = Recorded() if overwrite else recorded(folder, config)
             config, notes = _as_begun(config, begun, path)
             work = _prepare(config, chosen, out, begun, notes, path, progress)
             settled = work.context.config.model_dump(mode="json")
-            status = folder.create(settled, work.identity, work.record, overwrite=overwrite)
-            finished = status == "finished"  # by another process in the meantime
-            if not finished:
-                learn(work, folder)
-                folder.finish()
+            folder.create(settled, work.identity, work.record, overwrite=overwrite)
+            learn(work, folder)
+            folder.finish()
         episodes = folder.episodes()
     table = own_evaluations(episodes)
     evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}

@@ -1,10 +1,11 @@
-"""Many runs, one after another; one that fails does not take the others with it."""
+"""Many runs, one after another; one that fails does not take the others with it, and two sweeps share their work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import NamedTuple
 
 import tasks
@@ -16,10 +17,16 @@ from .. import memory, task_files
 from ..config import RunConfig
 from ..dapg import LearningDiverged
 from ..demonstrations.sources import locate
-from ..errors import BenchError, ConfigError, FolderError, OutOfMemory, SimulationError
+from ..errors import BenchError, ConfigError, FolderError, FolderInUse, OutOfMemory, SimulationError
 from ..progress import Progress, Silent
+from ..store import sweeps
+from ..store.run_folder import RunFolder, cell_path
 from . import encoder as stages
 from .runner import RunResult, run
+from .suite import suite_name
+
+WAIT_SECONDS = 5.0
+"""Between two looks at runs that other processes are doing."""
 
 
 class Outcome(NamedTuple):
@@ -89,21 +96,52 @@ def sweep(
 ) -> list[Outcome]:
     """Do runs in order.
 
-    A run whose learning diverged, whose simulators died, or whose folder is damaged, altered, in use or of another run
-    is noted and the next one starts; what else a user can mend (a missing file, a full disk) stops the sweep, since the
-    other runs would fail alike.
+    A run whose learning diverged, whose simulators died, or whose folder is damaged, altered or of another run is noted
+    and the next one starts; what else a user can mend (a missing file, a full disk) stops the sweep, since the other
+    runs would fail alike. Runs that another process is doing are left for later: so two sweeps on one folder share the
+    work. A single run that another process is doing is noted.
 
     Raises:
         BenchError, EncoderError, TaskError: what a user can mend.
     """
     progress = progress or Silent()
     check_ready(configs)
-    outcomes = []
-    for config in configs:
-        try:
-            outcomes.append(Outcome(config, run(config, out, overwrite=overwrite, progress=progress)))
-        except (LearningDiverged, SimulationError, FolderError, OutOfMemory) as error:
-            outcomes.append(Outcome(config, None, str(error)))
-        finally:
-            progress.close()
-    return outcomes
+    sweeps.write(out, [cell_of(config, out) for config in configs])
+    outcomes: dict[int, Outcome] = {}
+    left = list(range(len(configs)))
+    while left:
+        busy = []
+        for number in left:
+            outcome, in_use = _attempt(configs[number], out, overwrite, progress)
+            if in_use and len(configs) > 1:
+                busy.append(number)
+                progress.say(f"left for later: {outcome.failure.partition(';')[0]}")
+            else:
+                outcomes[number] = outcome
+        if len(busy) == len(left):
+            sleep(WAIT_SECONDS)
+        left = busy
+    return [outcomes[number] for number in range(len(configs))]
+
+
+def cell_of(config: RunConfig, out: Path | str) -> Path:
+    """Return the folder that a run will have.
+
+    Raises:
+        EncoderError, ConfigError: as for `benchmark.runner.encoder.plan`.
+    """
+    title = str(stages.title_parts(config, stages.plan(config)))
+    return cell_path(out, suite_name(config), config.task, title, config.seed)
+
+
+def _attempt(config: RunConfig, out: Path | str, overwrite: bool, progress: Progress) -> tuple[Outcome, bool]:
+    """Do a run; return its outcome, and whether another process is doing it."""
+    try:
+        return Outcome(config, run(config, out, overwrite=overwrite, progress=progress)), False
+    except FolderInUse as error:
+        return Outcome(config, None, str(error)), True
+    except (LearningDiverged, SimulationError, FolderError, OutOfMemory) as error:
+        RunFolder(cell_of(config, out)).note_failure(str(error))
+        return Outcome(config, None, str(error)), False
+    finally:
+        progress.close()

@@ -9,7 +9,7 @@ from typing import IO
 
 from encoders.weights.files import lock as lock_file
 
-from ..errors import FolderError
+from ..errors import FolderInUse
 from . import atomic
 
 LOCK = ".lock"
@@ -21,7 +21,7 @@ def hold(folder: Path) -> IO[str]:
     On a file system without locks the folder is written all the same, after one warning.
 
     Raises:
-        FolderError: another process has it.
+        FolderInUse: another process has it.
     """
     path = folder / LOCK
     with atomic.naming_failures(path):
@@ -30,9 +30,25 @@ def hold(folder: Path) -> IO[str]:
         lock.seek(0)
         holder = lock.read().strip() or "another process"
         lock.close()
-        raise FolderError(f"{folder} is being written by {holder}; wait for it, or choose another --out")
+        raise FolderInUse(f"{folder} is being written by {holder}; wait for it, or choose another --out")
     with atomic.naming_failures(path):
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
     return lock
+
+
+def holder(folder: Path) -> str:
+    """Return who holds a folder's lock, such as ``process 123 on node4``; empty where nobody of another process does.
+
+    Raises:
+        OutputError: the lock cannot be read.
+    """
+    path = folder / LOCK
+    if not path.exists():
+        return ""
+    with atomic.naming_failures(path), path.open("a+") as lock:
+        if lock_file(lock):
+            return ""
+        lock.seek(0)
+        return lock.read().strip() or "another process"

@@ -49,6 +49,7 @@ CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_META = "checkpoint.json"
 VIDEO = "video.mp4"
 PICTURES = "frames"
+FAILURE = "failure.json"
 VOUCHED = (CONFIG, IDENTITY, ENCODER, MACHINE, METRICS, EPISODES, CHECKPOINT, CHECKPOINT_META, VIDEO)
 """Files of a run that its manifest lists where they exist; pictures come on top."""
 
@@ -126,9 +127,7 @@ class RunFolder:
             FolderError: another process holds it, or it holds a run of another identity, one that was
                 altered after it had finished, or what is left of one.
         """
-        with atomic.naming_failures(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or hold(self.path)
+        self.claim()
         try:
             if overwrite:
                 self._wipe()
@@ -153,11 +152,39 @@ class RunFolder:
             raise
         return status
 
+    def claim(self) -> None:
+        """Make the folder and hold it before the work that leads to `create`, so that no other process does it too.
+
+        Raises:
+            FolderInUse: another process holds it.
+            OutputError: the folder cannot be made.
+        """
+        with atomic.naming_failures(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or hold(self.path)
+        (self.path / FAILURE).unlink(missing_ok=True)
+
     def close(self) -> None:
-        """Release the folder, if it is held."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Release the folder, if it is held; one that was only claimed vanishes."""
+        if self._lock is None:
+            return
+        if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
+        self._lock.close()
+        self._lock = None
+
+    def note_failure(self, reason: str) -> None:
+        """Keep the line that says why the run ended early, for ``bench status``; the next start removes it."""
+        if self.status == "unfinished":
+            atomic.write_json(self.path / FAILURE, {"reason": reason})
+
+    @property
+    def failure(self) -> str:
+        """Why the run ended early, one line; empty where it did not, or nobody knows."""
+        if not (self.path / FAILURE).exists():
+            return ""
+        return str(atomic.read_json(self.path / FAILURE).get("reason", ""))
 
     def reopen(self) -> None:
         """Hold a finished folder, to add episodes to it; `finish` has to follow.
