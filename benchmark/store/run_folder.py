@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -170,7 +171,9 @@ class RunFolder:
             return
         if [entry.name for entry in self.path.iterdir()] == [LOCK]:
             (self.path / LOCK).unlink()
-            self.path.rmdir()
+            with suppress(OSError):  # the first that is not empty
+                for folder in (self.path, *self.path.parents[:3]):
+                    folder.rmdir()
         self._lock.close()
         self._lock = None
 
