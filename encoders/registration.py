@@ -57,6 +57,7 @@ _CLASSES = {
         "mediapipe_body": "MediaPipeBody",
         "mediapipe_body_mean": "MediaPipeBodyMean",
         "mediapipe_face": "MediaPipeFace",
+        "hindex_mini": "HInDexMini",
         "efficientnet_lite0": "EfficientNetLite0",
     },
     "zoo.vit_today": {

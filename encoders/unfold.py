@@ -114,7 +114,7 @@ def unfold(encoder: Encoder, statistics: Mapping[str, Tensor] | None = None) -> 
         if statistics is not None:
             norm.running_mean.copy_(statistics[f"{name}.{MEAN}"])
             norm.running_var.copy_(statistics[f"{name}.{VARIANCE}"])
-        norm.weight.copy_(_scale(norm.running_var))
+        norm.weight.copy_(undoing_scale(norm.running_var))
         norm.bias.copy_(norm.running_mean)
         layer.put_norm(norm)
 
@@ -123,12 +123,12 @@ def _with_exact_scale(variance: Tensor) -> Tensor:
     """Return variances in half precision near the given ones, (C,) float32, that a scale undoes to the last bit."""
     rounded = variance.half().float()
     for _ in range(_TRIES):
-        exact = _scale(rounded) * torch.rsqrt(rounded + EPS) == 1
+        exact = undoing_scale(rounded) * torch.rsqrt(rounded + EPS) == 1
         rounded = torch.where(exact, rounded, (rounded * (1 + _HALF_STEP) + _SMALLEST_HALF).half().float())
     return rounded
 
 
-def _scale(variance: Tensor) -> Tensor:
+def undoing_scale(variance: Tensor) -> Tensor:
     """Return the scale that undoes the division by the standard deviation, to the last bit where a float32 can."""
     factor = torch.rsqrt(variance + EPS)
     near = 1 / factor

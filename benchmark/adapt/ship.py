@@ -1,7 +1,7 @@
 """Turn finished adaptations into the Stage 2 files that ship: ``python -m benchmark.adapt.ship FOLDER...``.
 
-An adaptation to one task gives its scales and offsets, one to several tasks together its heads; both go into
-`encoders.adapt.shipped`'s folder in half precision, each with its card.
+An adaptation to one task gives its scales and offsets, and the statistics where BatchNorm was folded; one to several
+tasks together gives its heads. All go into `encoders.adapt.shipped`'s folder in half precision, each with its card.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from torch import Tensor
 from encoders import EncoderError
 from encoders.adapt import shipped
 from encoders.adapt.files import OWN_HEADS, read_affine
+from encoders.adapt.packed import pack
+from encoders.cards import CARDS
+from encoders.construction import construct
 from encoders.weights.checkpoint import read
 
 from ..errors import BenchError, OutputError
 from ..store import atomic
 from ..store.paths import user_path
-from .folder import BATCHNORM, CARD, HEADS, read_card
+from .folder import BATCHNORM, CARD, HEADS, load_adapted, read_card
 
 LICENCE = "MIT"
+_FREE = tuple(card.adapts for card in CARDS.values() if card.adapts and card.shares_weights_of)
+"""Encoders whose weights may be passed on changed, and that another one is after Stage 2."""
 
 
 def ship(folder: Path) -> Path:
-    """Copy a finished adaptation of the built-in weights to where the package looks for it.
+    """Copy a finished adaptation to where the package looks for it.
 
     Args:
         folder: ``OUT/adapt/<task>/<title>``.
@@ -35,26 +40,32 @@ def ship(folder: Path) -> Path:
         The file that ships; its card lies beside it.
 
     Raises:
-        OutputError: the adaptation is not finished, or not of what ships.
+        OutputError: the adaptation is not finished, or neither of the built-in weights nor of those of an encoder that
+            another one is after Stage 2.
         EncoderError: its tensors cannot be read.
     """
     card = read_card(folder)
     with atomic.naming_gaps(folder / CARD):
-        weights, mode, together = card["encoder"]["weights"], card["trained"]["mode"], len(card["tasks"]) > 1
+        name, weights = card["encoder"]["name"], card["encoder"]["weights"]
+        mode, together = card["trained"]["mode"], len(card["tasks"]) > 1
         header = {
             "title": f"{card['name']}, {card['task']}",
-            "licence": LICENCE,
+            "licence": _licence(name, weights),
             "input": "RGB in [0, 1]",
             shipped.ADAPTED_FROM: card["encoder"]["weights_sha256"],
         }
-    if weights != "builtin" or mode != ("none" if together else "affine"):
+    unfolded = weights == "official" and name in _FREE and not together
+    if not (weights == "builtin" or unfolded) or mode != ("none" if together else "affine"):
         raise OutputError(
-            f"{folder}: Stage 2 of {weights} weights in mode {mode}; what ships is of the built-in ones, "
-            "in mode affine for one task, in mode none for the heads of several"
+            f"{folder}: Stage 2 of {weights} weights in mode {mode}; what ships is of built-in ones, or of official "
+            f"ones of {', '.join(_FREE)}, in mode affine for one task, in mode none for the heads of several"
         )
     if together:
         path, tensors = shipped.HEADS, _heads(folder / HEADS)
         stored = "convolutions in half precision; without the supervised head"
+    elif unfolded:
+        path = shipped.path(card["task"], name)
+        tensors, stored = _packed(name, folder), "half precision, together with BatchNorm's statistics"
     else:
         path = shipped.path(card["task"])
         tensors = {name: tensor.half() for name, tensor in read_affine(folder / BATCHNORM).items()}
@@ -62,6 +73,18 @@ def ship(folder: Path) -> Path:
     atomic.write_bytes(path, safetensors.torch.save(tensors, header))
     atomic.write_json(path.with_suffix(".json"), {**card, "stored": stored})
     return path
+
+
+def _licence(name: str, weights: str) -> str:
+    """Return the licence of what ships: that of the weights it is derived from, where these are not our own."""
+    return LICENCE if weights == "builtin" else CARDS[name].licence
+
+
+def _packed(name: str, folder: Path) -> dict[str, Tensor]:
+    """Return the adapted BatchNorm of a folder, see `encoders.adapt.packed`; the other weights play no part."""
+    encoder = construct(name, None)
+    load_adapted(encoder, folder)
+    return pack(encoder)
 
 
 def _heads(path: Path) -> dict[str, Tensor]:

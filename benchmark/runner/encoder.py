@@ -16,6 +16,7 @@ import encoders
 from encoders import Encoder, WeightsMissing, WeightsOrigin, resolve
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import read_affine
+from encoders.adapt.packed import unpack
 from encoders.adapt.trunk import adaptable
 from encoders.cards import Card
 from encoders.factory import assemble, hashed_origin
@@ -86,25 +87,25 @@ def plan(config: RunConfig) -> Plan:
     card = encoders.card(config.encoder)
     adapts = card.adapts if card else ""
     mode = stage_2_mode(config, card)
-    if config.adapted == "official" and (not adapts or mode != "affine"):
+    if config.adapted == "official" and (card is None or not card.adapted_by_authors or mode != "affine"):
         raise ConfigError(
             f"--adapted official: the authors adapted the BatchNorm of hindex alone, not {config.encoder} with --adapt "
             f"{mode}; use --adapted own"
         )
-    if not adapts:
+    if card is None or not adapts:
         return Plan(config.encoder, _resolve(config, config.encoder), mode, "none" if mode == "none" else "own")
     if mode == "none":
         return Plan(adapts, _resolve(config, adapts), "none", "none")
     if mode == "all" or config.adapted == "own":
         return Plan(config.encoder, _resolve(config, adapts), mode, "own")
-    return _adapted_by_others(config, adapts)
+    return _adapted_by_others(config, card)
 
 
 def stage_2_mode(config: RunConfig, card: Card | None) -> Mode:
     """Return what Stage 2 changes: as configured or, if left open, as the card asks."""
     if config.adapt != "auto":
         return config.adapt
-    return "affine" if _has_official(card) else "none"
+    return "affine" if _is_adapted(card) else "none"
 
 
 def title_parts(config: RunConfig, chosen: Plan) -> TitleParts:
@@ -114,9 +115,7 @@ def title_parts(config: RunConfig, chosen: Plan) -> TitleParts:
     tags = []
     if config.adapt != "auto" and config.adapt != stage_2_mode(config.model_copy(update={"adapt": "auto"}), card):
         tags.append(f"adapt-{config.adapt}")
-    elif config.adapted == "own" or (
-        _has_official(card) and chosen.source == "own" and chosen.origin.kind == "official"
-    ):
+    elif config.adapted == "own" or (_is_adapted(card) and chosen.source == "own" and chosen.origin.kind == "official"):
         tags.append("adapted-own")
     if config.normalise != "auto":
         tags.append(config.normalise)
@@ -168,10 +167,10 @@ def prepare(config: RunConfig, chosen: Plan, out: Path, device: torch.device, pr
     return Prepared(encoder, str(parts), record)
 
 
-def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
+def _adapted_by_others(config: RunConfig, card: Card) -> Plan:
     """Plan Stage 2 from the authors' files, a file with its result, or what ships; else the run does it itself."""
     origin = _resolve(config, config.encoder)
-    if origin.kind == "official":
+    if card.adapted_by_authors and origin.kind == "official":
         return Plan(config.encoder, origin, "affine", "official")
     if origin.kind == "file" and origin.path is not None and is_adapted(origin.path):
         return Plan(config.encoder, origin, "affine", "file")
@@ -182,17 +181,17 @@ def _adapted_by_others(config: RunConfig, adapts: str) -> Plan:
         )
     if origin.kind == "random":
         if config.adapt == "auto":
-            return Plan(adapts, _resolve(config, adapts), "none", "none")
+            return Plan(card.adapts, _resolve(config, card.adapts), "none", "none")
         return Plan(config.encoder, origin, "affine", "own")
-    if config.weights == "auto":
-        unadapted = _resolve(config, adapts)
+    if card.adapted_by_authors and config.weights == "auto":
+        unadapted = _resolve(config, card.adapts)
         if unadapted.kind == "official":
             return Plan(config.encoder, unadapted, "affine", "own")
-    return Plan(config.encoder, origin, "affine", "shipped" if _is_shipped(origin, config) else "own")
+    return Plan(config.encoder, origin, "affine", "shipped" if _is_shipped(origin, config, card) else "own")
 
 
-def _has_official(card: Card | None) -> bool:
-    """Return whether the authors published adapted weights of this encoder."""
+def _is_adapted(card: Card | None) -> bool:
+    """Return whether an encoder is another one after Stage 2."""
     return card is not None and bool(card.adapts)
 
 
@@ -201,8 +200,10 @@ def is_adapted(path: Path) -> bool:
     return holds_layout(path, ADAPTED)
 
 
-def _is_shipped(origin: WeightsOrigin, config: RunConfig) -> bool:
-    return origin.kind == "builtin" and shipped.fits(shipped.path(config.task), origin.sha256)
+def _is_shipped(origin: WeightsOrigin, config: RunConfig, card: Card) -> bool:
+    """Return whether Stage 2 of these weights ships; ``paper`` takes it with the built-in weights alone."""
+    may = origin.kind == "builtin" or (origin.kind == "official" and config.preset not in BUILTIN_REFUSED)
+    return may and shipped.fits(shipped.path(config.task, card.adapts), origin.sha256)
 
 
 def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> dict[str, Any]:
@@ -210,8 +211,11 @@ def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progres
     if chosen.source in ("official", "file"):
         return {}
     if chosen.source == "shipped":
-        path = shipped.path(config.task)
-        affine.apply(adaptable(encoder), read_affine(path))
+        path = shipped.path(config.task, _unadapted(chosen, config))
+        if encoder.batchnorm_folded:
+            unpack(encoder, read_affine(path))
+        else:
+            affine.apply(adaptable(encoder), read_affine(path))
         about = atomic.read_json(path.with_suffix(".json"))
     else:
         normalisation = encoder.normalisation
@@ -223,7 +227,6 @@ def _adapt(encoder: Encoder, chosen: Plan, config: RunConfig, out: Path, progres
 
 def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Path:
     """Return the folder of the run's own adaptation, trained now or found: the same that `bench adapt` makes."""
-    card = encoders.card(config.encoder)
     settings = AdaptConfig(
         mode=chosen.mode,
         objects=config.objects,
@@ -234,8 +237,13 @@ def _train(chosen: Plan, config: RunConfig, out: Path, progress: Progress) -> Pa
         egl_device=config.egl_device,
         **config.adaptation.model_dump(),
     )
-    unadapted = card.adapts if card and card.adapts else chosen.encoder
-    return adapt_named(unadapted, chosen.origin, config.task, out, settings, progress)
+    return adapt_named(_unadapted(chosen, config), chosen.origin, config.task, out, settings, progress)
+
+
+def _unadapted(chosen: Plan, config: RunConfig) -> str:
+    """Return the encoder that Stage 2 begins with."""
+    card = encoders.card(config.encoder)
+    return card.adapts if card and card.adapts else chosen.encoder
 
 
 def _resolve(config: RunConfig, name: str) -> WeightsOrigin:

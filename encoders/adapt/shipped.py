@@ -1,4 +1,4 @@
-"""What ships of Stage 2, for the built-in Stage 1: adapted BatchNorm, one file and one card a task, and first heads."""
+"""What ships of Stage 2: adapted BatchNorm, one file and one card per encoder and task, and first heads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,18 @@ ADAPTED_FROM = "adapted_from"
 """In a file's header: the sha256 of the weights file that it was trained on."""
 
 
-def path(task: str) -> Path:
-    """The file of a task, whether there is one or not; its card lies beside it, with the suffix .json."""
-    return FOLDER / f"{task}.safetensors"
+STAGE_1 = "frankmocap_hand"
+"""The encoder with built-in weights, whose files lie in `FOLDER` itself; those of others in a folder of their name."""
+
+
+def path(task: str, encoder: str = STAGE_1) -> Path:
+    """Return the file of a task, whether there is one or not; its card lies beside it, with the suffix .json.
+
+    Args:
+        task: its name.
+        encoder: the unadapted one.
+    """
+    return (FOLDER if encoder == STAGE_1 else FOLDER / encoder) / f"{task}.safetensors"
 
 
 def fits(file: Path, weights_sha256: str | None) -> bool:

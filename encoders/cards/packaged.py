@@ -67,23 +67,40 @@ _BODY = _mediapipe(
     citation="Bazarevsky et al., BlazePose, 2020, arXiv 2006.10204",
 )
 
+_HAND = _mediapipe(
+    "mediapipe_hand",
+    architecture="MediaPipe's hand network (full): inverted residuals, ReLU6",
+    size=224,
+    feature_dim=1152,
+    feature="mean over the 7 x 7 positions of the last 1,152 channels, which its heads read",
+    parameters=2_568_096,
+    gmacs=0.331,
+    file=_in(
+        _MEDIAPIPE,
+        "hand_landmark_full.tflite",
+        sha256="11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+        size=5_478_917,
+    ),
+    heads="047.",
+    citation="Zhang et al., MediaPipe Hands, 2020, arXiv 2006.10214",
+)
+
 CARDS = (
-    _mediapipe(
-        "mediapipe_hand",
-        architecture="MediaPipe's hand network (full): inverted residuals, ReLU6",
-        size=224,
-        feature_dim=1152,
-        feature="mean over the 7 x 7 positions of the last 1,152 channels, which its heads read",
-        parameters=2_568_096,
-        gmacs=0.331,
-        file=_in(
-            _MEDIAPIPE,
-            "hand_landmark_full.tflite",
-            sha256="11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
-            size=5_478_917,
+    _HAND,
+    replace(
+        _HAND,
+        name="hindex_mini",
+        architecture="MediaPipe's hand network (full): inverted residuals, ReLU6, BatchNorm put back",
+        adapts="mediapipe_hand",
+        shares_weights_of="mediapipe_hand",
+        moving_average=True,
+        citation=f"{_HAND.citation}; Ze et al., H-InDex, NeurIPS 2023, arXiv 2310.01404",
+        deviations=(
+            "trained on crops around a hand; here it sees the whole frame",
+            "folded BatchNorm is put back behind every convolution, with statistics of the task's frames",
+            "Stage 2 is not its authors': a run adapts it, see docs/stages.md",
+            "the moving-average BatchNorm of Stage 3 is a setting of the run, not of this encoder",
         ),
-        heads="047.",
-        citation="Zhang et al., MediaPipe Hands, 2020, arXiv 2006.10214",
     ),
     _BODY,
     replace(

@@ -104,6 +104,7 @@ class Card:
         unused: what an official file holds beside the encoder and loading leaves out, in words or starts of names.
         builtin: name of the weights file that ships with the package, without its suffix; empty where none does.
         adapts: the encoder that this one is after Stage 2; empty for all that are used as they are.
+        shares_weights_of: the encoder whose files in the cache are this one's too; empty for one with files of its own.
         moving_average: whether its runs move BatchNorm's statistics with the task's momentum (Stage 3).
     """
 
@@ -123,6 +124,7 @@ class Card:
     unused: tuple[str, ...] = ()
     builtin: str = ""
     adapts: str = ""
+    shares_weights_of: str = ""
     moving_average: bool = False
     gmacs: float | None = None
 
@@ -130,6 +132,11 @@ class Card:
     def files_needed(self) -> int:
         """Number of sources that the encoder needs."""
         return sum(source.task is not None for source in self.sources) or min(1, len(self.sources))
+
+    @property
+    def adapted_by_authors(self) -> bool:
+        """Whether the official files hold the result of Stage 2, and not what it begins with."""
+        return bool(self.adapts) and not self.shares_weights_of
 
     @property
     def packaged(self) -> bool:

@@ -14,7 +14,7 @@ from .files import file_md5, file_sha256, write_text
 
 def cached_path(card: Card, source: Source) -> Path:
     """Return the path of an official file in the cache."""
-    return cache_dir() / "weights" / card.name / source.filename
+    return cache_dir() / "weights" / (card.shares_weights_of or card.name) / source.filename
 
 
 def checked_sha256(card: Card, source: Source, path: Path, known: str | None = None) -> str:

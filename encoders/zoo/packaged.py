@@ -75,6 +75,10 @@ class MediaPipeHand(Landmarks, name="mediapipe_hand"):
         return nn.Sequential(hand_maps(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class HInDexMini(MediaPipeHand, name="hindex_mini"):
+    """MediaPipe's hand network as `hindex` treats FrankMocap's: its BatchNorm unfolded, adapted and moving."""
+
+
 class MediaPipeBody(Landmarks, name="mediapipe_body"):
     """MediaPipe's body network (BlazePose), trained to find 39 landmarks of a person."""
 

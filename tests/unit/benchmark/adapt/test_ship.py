@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -11,10 +12,15 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from benchmark.adapt import ship as adapt_ship
 from benchmark.adapt.ship import ship
+from benchmark.adapt.unfolding import write_statistics
 from benchmark.errors import OutputError
+from encoders import build
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import load_heads
 from encoders.adapt.model import KeypointModel
+from encoders.adapt.packed import unpack
+from encoders.adapt.trunk import adaptable
+from encoders.unfold import measure, unfold
 
 WEIGHTS = "b" * 64
 
@@ -41,7 +47,7 @@ def finished(tmp_path, model, monkeypatch):
             "name": "Stage 2",
             "task": "+".join(tasks),
             "tasks": tasks,
-            "encoder": {"weights": weights, "weights_sha256": WEIGHTS},
+            "encoder": {"name": "frankmocap_hand", "weights": weights, "weights_sha256": WEIGHTS},
             "trained": {"mode": mode},
         }
         (folder / "card.json").write_text(json.dumps(card))
@@ -88,9 +94,48 @@ def test_heads_of_several_tasks(finished, model):
     assert {"image_renderer.layer4.6.weight", "pose_net.deconv_layers.0.weight"} <= names
 
 
+def test_batchnorm_that_was_folded_is_packed_under_the_licence_of_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "adapted")
+    (tmp_path / "adapted" / "mediapipe_hand").mkdir(parents=True)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    encoder, _ = build("mediapipe_hand", weights="random")
+    statistics = measure(encoder, [torch.randint(0, 256, (1, 224, 224, 3), dtype=torch.uint8).numpy()])
+    write_statistics(folder / "statistics.safetensors", statistics)
+    unfold(encoder, statistics)
+    learnt = affine.extract(adaptable(encoder))
+    name = "network.0.0.norm.bias"
+    learnt[name] = learnt[name] + 0.25
+    safetensors.torch.save_file(learnt, folder / "batchnorm.safetensors")
+    card = {
+        "name": "Stage 2",
+        "task": "pen",
+        "tasks": ["pen"],
+        "encoder": {"name": "mediapipe_hand", "weights": "official", "weights_sha256": WEIGHTS},
+        "trained": {"mode": "affine"},
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    path = ship(folder)
+    assert path == shipped.path("pen", "mediapipe_hand")
+    assert shipped.fits(path, WEIGHTS)
+    with safetensors.safe_open(path, "pt") as opened:
+        assert opened.metadata()["licence"] == "Apache-2.0"
+    assert path.stat().st_size < 160_000
+    other, _ = build("mediapipe_hand", weights="random")
+    unpack(other, safetensors.torch.load_file(path))
+    found = affine.extract(adaptable(other))
+    assert all(torch.allclose(found[key], tensor, atol=1e-3) for key, tensor in learnt.items())
+    torch.testing.assert_close(found[name], learnt[name])
+
+
 @pytest.mark.parametrize(
     ("tasks", "mode", "weights"),
-    [(["pen"], "affine", "random"), (["pen"], "all", "builtin"), (["pen", "door"], "affine", "builtin")],
+    [
+        (["pen"], "affine", "random"),
+        (["pen"], "affine", "official"),
+        (["pen"], "all", "builtin"),
+        (["pen", "door"], "affine", "builtin"),
+    ],
 )
 def test_what_does_not_belong_there_is_refused(finished, tasks, mode, weights):
     with pytest.raises(OutputError, match=f"Stage 2 of {weights} weights in mode {mode}; what ships is of"):

@@ -1,11 +1,13 @@
 """Stages 1 and 2 of a run's encoder: whose weights, adapted by whom, and what the tables call it."""
 
+import dataclasses
 import json
 
 import pytest
 import safetensors.torch
 import torch
 
+import tasks
 from benchmark.adapt.config import AdaptConfig
 from benchmark.config import configure
 from benchmark.errors import ConfigError
@@ -15,7 +17,10 @@ from encoders import WeightsMissing, build, cards
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import load_heads
 from encoders.adapt.model import KeypointModel
+from encoders.adapt.packed import pack
+from encoders.unfold import unfold
 from encoders.weights import licences
+from encoders.weights.files import file_sha256
 from tasks.cards import GROUPS
 
 
@@ -132,6 +137,76 @@ def test_all_tasks_of_the_paper_ship_with_a_card_that_fits(cache):
 
 def test_a_task_beyond_the_papers_is_adapted_to_by_the_run_itself(cache):
     assert planned(task="relocate")[0].source == "own"
+
+
+# The same from the package index: hindex_mini is mediapipe_hand after Stage 2.
+
+
+@pytest.fixture
+def hand_in_cache(cache, monkeypatch):
+    """The file of mediapipe_hand, or what stands for it, in the cache."""
+    path = put(cache, "mediapipe_hand", cards.CARDS["mediapipe_hand"].sources[0].filename)
+    for name in ("mediapipe_hand", "hindex_mini"):
+        card = cards.CARDS[name]
+        source = dataclasses.replace(card.sources[0], sha256=file_sha256(path), size=None)
+        monkeypatch.setitem(cards.CARDS, name, dataclasses.replace(card, sources=(source,)))
+    return path
+
+
+@pytest.fixture
+def shipped_for_door(hand_in_cache, tmp_path, monkeypatch):
+    """What `benchmark.adapt.ship` writes, for the file in the cache."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "adapted")
+    path = shipped.path("door", "mediapipe_hand")
+    path.parent.mkdir(parents=True)
+    encoder, _ = build("mediapipe_hand", weights="random")
+    unfold(encoder)
+    next(iter(affine.batchnorm_layers(encoder).values())).bias.add_(0.5)
+    safetensors.torch.save_file(pack(encoder), path, {shipped.ADAPTED_FROM: file_sha256(hand_in_cache)})
+    path.with_suffix(".json").write_text('{"task": "door"}')
+    return path
+
+
+def test_hindex_mini_shares_its_file_with_the_hand_network_and_takes_what_ships(shipped_for_door, hand_in_cache):
+    found, title = planned(encoder="hindex_mini")
+    assert (found.encoder, found.mode, found.source) == ("hindex_mini", "affine", "shipped")
+    assert (found.origin.kind, found.origin.path, title) == ("official", hand_in_cache, "hindex_mini")
+    assert planned(encoder="hindex_mini", task="pen")[0].source == "own"
+    assert planned(encoder="hindex_mini", task="pen")[1] == "hindex_mini+adapted-own"
+    assert planned(encoder="hindex_mini", preset="paper")[0].source == "own"
+    assert planned(encoder="hindex_mini", adapted="own")[0].source == "own"
+    found, title = planned(encoder="hindex_mini", adapt="none")
+    assert (found.encoder, found.mode, title) == ("mediapipe_hand", "none", "hindex_mini+adapt-none")
+
+
+def test_without_weights_hindex_mini_is_random_and_not_adapted(cache):
+    found, title = planned(encoder="hindex_mini")
+    assert (found.encoder, found.mode, title) == ("mediapipe_hand", "none", "hindex_mini (random)")
+    with pytest.raises(WeightsMissing, match="bench weights fetch hindex_mini"):
+        planned(encoder="hindex_mini", preset="small")
+
+
+def test_nobody_else_adapted_hindex_mini(hand_in_cache):
+    with pytest.raises(ConfigError, match="--adapted official: the authors adapted the BatchNorm of hindex alone"):
+        planned(encoder="hindex_mini", adapted="official")
+
+
+def test_hindex_mini_moves_statistics_as_hindex_does():
+    for task in ("hammer", "door"):
+        config, usual = (configure("quickstart", task=task, encoder=name) for name in ("hindex_mini", "hindex"))
+        assert config.resolve(tasks.card(task)).ema == usual.resolve(tasks.card(task)).ema
+
+
+def test_what_ships_is_put_into_the_folded_network(shipped_for_door, tmp_path):
+    config = configure("quickstart", task="door", encoder="hindex_mini", weights="random", adapt="affine")
+    chosen = stages.plan(config)._replace(source="shipped")
+    prepared = stages.prepare(config, chosen, tmp_path / "runs", torch.device("cpu"), Silent())
+    layers = affine.batchnorm_layers(prepared.encoder)
+    assert len(layers) == 47
+    assert torch.equal(next(iter(layers.values())).bias, torch.full((24,), 0.5))
+    assert prepared.record["adaptation"]["card"] == {"task": "door"}
+    assert prepared.encoder.describe()["adaptation_sha256"] == prepared.record["adaptation"]["sha256"]
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_heads_that_ship_fit_the_stage_1_that_ships(cache):
