@@ -14,9 +14,8 @@ from ..config import RunConfig
 from ..demonstrations import sources
 from ..marks import IDENTITY, merged, newer_defaults, without
 from ..store.provenance import RESULTS_VERSION
-from ..store.run_folder import RunFolder
 from .encoder import Plan
-from .recorded import Recorded
+from .recorded import KnownRun, Recorded
 
 
 def run_identity(config: RunConfig, *, encoder: Mapping[str, Any], demonstrations: str, device: str) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def frames_version(quality: Quality, encoder: Mapping[str, Any]) -> dict[str, in
     return version_entry(quality) if encoder.get("uses_images", True) else {}
 
 
-def expected_identity(config: RunConfig, chosen: Plan, folder: RunFolder, begun: Recorded) -> dict[str, Any]:
+def expected_identity(config: RunConfig, chosen: Plan, folder: KnownRun, begun: Recorded) -> dict[str, Any]:
     """Return the identity that a finished run has if it is the one that is asked for; nothing heavy is done for it.
 
     Class and weights of the encoder, settings, versions and files are looked at. What only work could tell is taken
@@ -61,7 +60,7 @@ def expected_identity(config: RunConfig, chosen: Plan, folder: RunFolder, begun:
     Args:
         config: settled.
         chosen: the encoder's plan, with the hash of its weights.
-        folder: of the finished run.
+        folder: of the finished run, or the run in a pack.
         begun: what the machine decided when it was begun.
 
     Raises:
@@ -87,7 +86,7 @@ def expected_encoder(chosen: Plan, recorded: object) -> dict[str, Any]:
     return {**(recorded if isinstance(recorded, dict) else {}), **known}
 
 
-def _demonstrations_hash(config: RunConfig, folder: RunFolder) -> str:
+def _demonstrations_hash(config: RunConfig, folder: KnownRun) -> str:
     """Return the hash of the demonstrations that are asked for; an unchanged expert's are those of the folder."""
     if sources.locate(config.task, config.demonstrations) is None:
         experts_used = [

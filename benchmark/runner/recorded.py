@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from encoders.backend import TORCH
 
 from ..config import RunConfig
-from ..store.run_folder import RunFolder
+from ..store.run_folder import Status
+
+
+class KnownRun(Protocol):
+    """A run that was begun: a run folder, or a run in a pack."""
+
+    @property
+    def status(self) -> Status:
+        """``absent``, ``unfinished`` or ``finished``."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Fields that determine the run's results."""
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics, one dict per line."""
 
 
 class Recorded(NamedTuple):
@@ -25,7 +40,7 @@ class Recorded(NamedTuple):
     backend: str | None = None
 
 
-def recorded(folder: RunFolder, asked: RunConfig) -> Recorded:
+def recorded(folder: KnownRun, asked: RunConfig) -> Recorded:
     """Return the machine's decisions in a run folder that the configuration leaves open; nothing for a new run.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from encoders import BackendRefused, Choice
 from encoders.backend import TORCH
@@ -20,18 +21,20 @@ from ..progress import Progress, Silent
 from ..store.episodes import judged, own_evaluations
 from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
+from ..store.titles import TitleParts
 from .context import ReadyEncoder, RunContext, ready_encoder, scene_settings, settled_config
 from .encoder import Plan, hashed_plan, title_parts
 from .identity import expected_identity, run_identity
 from .learning import learn
 from .moving_statistics import attach_statistics
+from .packed import PackedFolder, find_packed
 from .precision import settle_precision
 from .recorded import Recorded, recorded
 from .suite import suite_name
 from .work import Work
 
-FEATURE_PACKAGES = ("mujoco", "torch", "torchvision", "timm")
-"""Packages whose version may change features."""
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class RunResult:
 def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress: Progress | None = None) -> RunResult:
     """Do one run, go on with it, or skip it if it is finished.
 
-    A finished run is recognised before an encoder is loaded or an expert rolled out.
+    A finished run is recognised before an encoder is loaded or an expert rolled out, in its folder or in a pack of
+    results that lies in ``out``.
 
     Args:
         config: what to run; numbers left open are taken from the task's card.
@@ -77,6 +81,8 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
     title = title_parts(config, chosen)
     path = cell_path(out, suite_name(config), config.task, str(title), config.seed)
     with RunFolder(path) as folder:
+        if not overwrite and folder.status == "absent" and (kept := _packed(out, path, config, chosen)):
+            return _result(path, title, kept.episodes(), found=True)
         finished = not overwrite and _is_finished(folder, config, chosen)
         if not finished:
             folder.claim()
@@ -90,10 +96,23 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
             learn(work, folder)
             folder.finish()
         episodes = folder.episodes()
+    return _result(path, title, episodes, found=finished)
+
+
+def _result(path: Path, title: TitleParts, episodes: pandas.DataFrame, *, found: bool) -> RunResult:
     table = own_evaluations(episodes)
     evaluations = {int(i): (float(row["return"]), float(row["success"])) for i, row in table.iterrows()}
     held_out = {int(i): rows.to_list() for i, rows in judged(episodes).groupby("iteration")["success"]}
-    return RunResult(path, str(title), evaluations, finished, title.label, held_out)
+    return RunResult(path, str(title), evaluations, found, title.label, held_out)
+
+
+def _packed(out: Path, path: Path, config: RunConfig, chosen: Plan) -> PackedFolder | None:
+    """Return this run, finished, from a pack in the folder of all runs; a run of another identity does not count."""
+    kept = find_packed(out, path)
+    if kept is None:
+        return None
+    identity = expected_identity(settled_config(config, chosen), chosen, kept, recorded(kept, config))
+    return kept if kept.is_of(identity) else None
 
 
 def _is_finished(folder: RunFolder, config: RunConfig, chosen: Plan) -> bool:

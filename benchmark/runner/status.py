@@ -17,6 +17,7 @@ from ..store.paths import user_path
 from ..store.run_folder import RunFolder
 from ..store.runs import run_paths
 from ..store.titles import title_of
+from .packed import find_packed
 
 
 class State(Enum):
@@ -69,10 +70,17 @@ def overview(out: Path | str) -> Overview:
     """
     begun = sweeps.read(out)
     cells = sorted({*run_paths(user_path(out)), *(cell.absolute() for sweep in begun for cell in sweep.cells)})
-    runs = [status(cell) for cell in cells]
+    runs = [_in_pack(status(cell), out) for cell in cells]
     done = {run.path for run in runs if run.state is State.DONE}
     commands = [one.command for one in begun if one.command and any(cell.absolute() not in done for cell in one.cells)]
     return Overview(runs, commands)
+
+
+def _in_pack(run: RunStatus, out: Path | str) -> RunStatus:
+    """Return a run that waits as done where a pack has it."""
+    if run.state is State.WAITING and find_packed(out, run.path) is not None:
+        return run._replace(state=State.DONE)
+    return run
 
 
 def status(path: Path) -> RunStatus:
