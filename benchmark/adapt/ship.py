@@ -70,6 +70,7 @@ def ship(folder: Path) -> Path:
         path = shipped.path(card["task"])
         tensors = {name: tensor.half() for name, tensor in read_affine(folder / BATCHNORM).items()}
         stored = "half precision"
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(path, safetensors.torch.save(tensors, header))
     atomic.write_json(path.with_suffix(".json"), {**card, "stored": stored})
     return path

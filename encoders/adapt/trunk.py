@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from .. import registry
 from ..base import Encoder
 from ..errors import EncoderError
+from ..zoo.packaged import Landmarks
 from ..zoo.resnet import ResNet50
 from .affine import batchnorm_layers
 
@@ -43,8 +44,8 @@ def adaptable(encoder: Encoder) -> nn.Module:
         )
     if is_resnet(network):
         return network
-    if (stride := getattr(encoder, "stride", STRIDE)) != STRIDE:
-        raise NotAdaptable(f"encoder '{encoder.name}': {_of_another_stride(stride)}")
+    if isinstance(encoder, Landmarks) and encoder.stride != STRIDE:
+        raise NotAdaptable(f"encoder '{encoder.name}': {_of_another_stride(encoder.stride)}")
     try:
         return WatchedNetwork(network)
     except NotAdaptable as error:

@@ -96,7 +96,6 @@ def test_heads_of_several_tasks(finished, model):
 
 def test_batchnorm_that_was_folded_is_packed_under_the_licence_of_its_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "adapted")
-    (tmp_path / "adapted" / "mediapipe_hand").mkdir(parents=True)
     folder = tmp_path / "runs"
     folder.mkdir()
     encoder, _ = build("mediapipe_hand", weights="random")

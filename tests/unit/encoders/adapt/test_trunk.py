@@ -74,6 +74,12 @@ def test_another_stride_is_refused():
         trunks.adaptable(encoder)
 
 
+def test_what_an_encoder_from_outside_calls_its_stride_plays_no_part():
+    encoder = own_encoder(*halving(3, 4), *halving(4, 5), *halving(5, 6), *halving(6, 7), *halving(7, 8))
+    encoder.stride = 2
+    assert trunks.map_channels(trunks.adaptable(encoder)) == [4, 5, 6, 7, 8]
+
+
 def test_an_encoder_without_batchnorm_is_refused_and_told_who_has_some():
     encoder = own_encoder(nn.Conv2d(3, 8, 3))
     with pytest.raises(trunks.NotAdaptable, match=r"no BatchNorm layer to adapt.*frankmocap_hand.*r3m") as error:
