@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from .. import registry
 from ..base import Encoder
 from ..errors import EncoderError
-from ..zoo.packaged import Landmarks
 from ..zoo.resnet import ResNet50
 from .affine import batchnorm_layers
 
@@ -44,8 +43,9 @@ def adaptable(encoder: Encoder) -> nn.Module:
         )
     if is_resnet(network):
         return network
-    if isinstance(encoder, Landmarks) and encoder.stride != STRIDE:
-        raise NotAdaptable(f"encoder '{encoder.name}': {_of_another_stride(encoder.stride)}")
+    stride = getattr(encoder, "stride", STRIDE) if encoder.batchnorm_folded else STRIDE
+    if stride != STRIDE:
+        raise NotAdaptable(f"encoder '{encoder.name}': {_of_another_stride(stride)}")
     try:
         return WatchedNetwork(network)
     except NotAdaptable as error:
