@@ -22,7 +22,7 @@ COST_COLUMNS = (
 
 
 def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE) -> pandas.DataFrame:
-    """Return how fast every run learned: one row per used run.
+    """Return how fast every run learned: one row per used run that went on after cloning.
 
     Columns: `suite`, `task`, `row`, `seed`, `mean_return` (area under the learning curve from cloning on, by
     trapezoids over environment steps, divided by these steps), `steps` (of the whole curve) and `steps_to_success` (at
@@ -35,7 +35,9 @@ def learning_speed(curves: pandas.DataFrame, success_rate: float = SUCCESS_RATE)
     for (suite, task, row, seed), curve in learning.groupby(["suite", "task", "row", "seed"]):
         steps, returns = curve["steps"].to_numpy(float), curve["return"].to_numpy(float)
         length = steps[-1] - steps[0]
-        area = float(trapezoid(returns, steps) / length) if length else float(returns.mean())
+        if not length:
+            continue
+        area = float(trapezoid(returns, steps) / length)
         reached = curve.loc[curve["success"] >= success_rate, "steps"]
         rows.append((suite, task, row, seed, area, length, float(reached.iloc[0]) if len(reached) else np.nan))
     columns = ["suite", "task", "row", "seed", "mean_return", "steps", "steps_to_success"]

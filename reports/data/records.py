@@ -68,8 +68,23 @@ class EMA(Record):
 class Learner(Record):
     """Settings of the learner that the page shows."""
 
+    algorithm: Setting = None
+    bc_epochs: Setting = None
     iterations: Setting = None
     trajectories_per_iteration: Setting = None
+
+
+class Policy(Record):
+    """Settings of the policy that the page shows."""
+
+    head: Setting = None
+
+
+class Observation(Record):
+    """Settings of the observation that the page shows."""
+
+    history: Setting = None
+    fusion: Setting = None
 
 
 class Demonstrations(Record):
@@ -92,6 +107,8 @@ class Evaluation(Record):
     """Settings of the evaluations that the page shows."""
 
     episodes: Setting = None
+    seeds: Setting = None
+    held_out_episodes: Setting = None
 
 
 class Config(Record):
@@ -104,6 +121,8 @@ class Config(Record):
     objects: Setting = None
     physics: Setting = None
     learner: Learner | None = None
+    policy: Policy | None = None
+    observation: Observation | None = None
     demonstrations: Demonstrations | None = None
     rollout: Rollout | None = None
     evaluation: Evaluation | None = None

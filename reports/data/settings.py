@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import configure
+from benchmark.presets import PROTOCOLS
 from tasks.cards import CARDS, GROUPS
 
 from .collect import Suite
@@ -22,12 +23,24 @@ SMALL = (
     "visible, the numbers are not the paper's."
 )
 
+PROTOCOL = (
+    "These policies clone demonstrations and are not improved by DAPG: they compare encoders by few-shot imitation, "
+    "and are not the paper's numbers."
+)
+
 _SETTINGS: Mapping[str, str] = {
+    "learner.algorithm": "learner",
+    "learner.bc_epochs": "epochs of cloning",
+    "policy.head": "head of the policy",
+    "observation.history": "frames that a policy sees",
+    "observation.fusion": "fusion of their features",
     "learner.iterations": "DAPG iterations",
     "learner.trajectories_per_iteration": "trajectories an iteration",
     "demonstrations.episodes": "demonstrations",
     "rollout.horizon": "steps of an episode",
     "evaluation.episodes": "episodes of an evaluation",
+    "evaluation.seeds": "initial states of evaluations",
+    "evaluation.held_out_episodes": "held-out episodes that judge a policy",
     "rollout.quality": "rendering",
     "demonstrations.source": "source of demonstrations",
     "demonstrations.scene": "scene of demonstrations",
@@ -40,7 +53,8 @@ _SETTINGS: Mapping[str, str] = {
 
 def scaled_down(suite: Suite) -> str:
     """Return what a reader has to know of the suite's scale, in words; empty for the paper's own settings."""
-    return {"quickstart": FIRST_LOOK, "small": SMALL}.get(suite.preset, "")
+    words = {"quickstart": FIRST_LOOK, "small": SMALL} | dict.fromkeys(PROTOCOLS, PROTOCOL)
+    return words.get(suite.preset, "")
 
 
 def settings_table(suite: Suite) -> pandas.DataFrame:
@@ -54,7 +68,7 @@ def settings_table(suite: Suite) -> pandas.DataFrame:
     paper = [_paper(task) for task in sorted({str(run["task"]) for run in runs}) if task in GROUPS["all"]]
     rows = []
     for dotted, name in _SETTINGS.items():
-        here = _span(_value(run["config"], dotted) for run in runs)
+        here = _span(_value(run["config"], dotted) for run in runs if _counts(dotted, run["config"]))
         if here:
             rows.append({"setting": name, "here": here, "paper": _span(_value(config, dotted) for config in paper)})
     return pandas.DataFrame(rows, columns=["setting", "here", "paper"])
@@ -63,6 +77,11 @@ def settings_table(suite: Suite) -> pandas.DataFrame:
 def _paper(task: str) -> dict[str, Any]:
     """Return the paper's settings of a task, with every number filled in."""
     return configure("paper", task=task, encoder="rrl").resolve(CARDS[task]).model_dump(mode="json")
+
+
+def _counts(dotted: str, config: Mapping[str, Any]) -> bool:
+    """Return whether a setting has a meaning in a run: one that clones alone samples no trajectories."""
+    return dotted != "learner.trajectories_per_iteration" or _value(config, "learner.algorithm") != "bc"
 
 
 def _value(config: Mapping[str, Any], dotted: str) -> Any:

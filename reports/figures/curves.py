@@ -85,7 +85,7 @@ def sample_efficiency(suite: Suite) -> Drawing | None:
 def _curves(suite: Suite, quantity: Literal["return", "success"]) -> Drawing | None:
     frame = suite.curves[suite.curves["row"].isin(suite.comparison.rows)]
     cloned = frame[frame["iteration"] >= 0]
-    if cloned.empty or cloned.groupby(["task", "row", "seed"]).size().max() < 2:
+    if cloned.empty or cloned.groupby(["task", "row", "seed"])["steps"].nunique().max() < 2:
         return None
     seeds = frame[frame["used"]].groupby(["task", "row"])["seed"].nunique()
     draw = partial(learning_curves, frame, quantity=quantity, coverage=one_task_coverage_of(seeds))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from benchmark.presets import PROTOCOLS
+
 from ..analysis import learning, scores
 from ..analysis.coverage import one_task_coverage, suite_coverage
 from ..analysis.stage2 import stage2_numbers
@@ -65,11 +67,14 @@ def suite_tables(suite: Suite) -> Mapping[str, SectionTables]:
     if len(suite.background_shift):
         found["backgrounds"] = SectionTables((tables.background_table(suite.background_shift, synthetic),))
     chosen, rules = suite.selection, suite.success_rules
-    by_rule = (("Success by three rules", tables.success_rules_table(rules, synthetic)),) if len(rules) else ()
+    by_rule = tables.success_rules_table(rules, synthetic)
     if len(chosen):
-        found["protocol"] = SectionTables((tables.selection_table(chosen, synthetic),), by_rule)
-    elif by_rule:
-        found["protocol"] = SectionTables((), by_rule)
+        selected = tables.selection_table(chosen, synthetic)
+        found["protocol"] = SectionTables((selected,), (("Success by three rules", by_rule),))
+    elif suite.preset in PROTOCOLS and len(rules):
+        found["protocol"] = SectionTables((by_rule,))
+    elif len(rules):
+        found["protocol"] = SectionTables((), (("Success by three rules", by_rule),))
     costs = learning.costs(suite.runs)
     if len(costs):
         found["cost"] = SectionTables((tables.cost_table(costs, synthetic),))
