@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..rollout.trajectory import Trajectory, discounted_returns, generalized_advantages
+from ..rollout.trajectory import Trajectory, discounted_returns, generalized_advantages, joined
 from .policy import ArrayOrTensor, GaussianPolicy
 from .value import ValueBaseline
 
@@ -19,7 +20,8 @@ class Batch:
     """The trajectories' N steps one after another, then M demonstration pairs where there are any.
 
     Attributes:
-        observations: (N + M, D), the one large copy of an update.
+        observations: (N, D).
+        demonstrated: (M, D), or None.
         actions: (N + M, A).
         steps: (N,) index of each step in its trajectory.
         values: (N,) as the baseline predicts them.
@@ -28,16 +30,12 @@ class Batch:
     """
 
     observations: Tensor
+    demonstrated: Tensor | None
     actions: Tensor
     steps: Tensor
     values: Tensor
     returns: Tensor
     advantages: NDArray[np.float64]
-
-    @property
-    def own_observations(self) -> Tensor:
-        """The on-policy rows (N, D)."""
-        return self.observations[: len(self.steps)]
 
     @property
     def own_actions(self) -> Tensor:
@@ -48,21 +46,20 @@ class Batch:
 def assemble_batch(
     policy: GaussianPolicy,
     baseline: ValueBaseline,
-    trajectories: list[Trajectory],
+    trajectories: Sequence[Trajectory],
     demonstrations: tuple[ArrayOrTensor, ArrayOrTensor] | None,
     *,
     gamma: float,
     gae_lambda: float,
 ) -> Batch:
-    """Join trajectories and demonstrations on the policy's device; find returns and advantages.
+    """Take trajectories and demonstrations to the policy's device; find returns and advantages.
 
-    On a CPU the trajectories in the list become views of the batch, one by one, so that their observations are never
-    held twice. The baseline predicts one trajectory at a time, as released: that fixes the rounding of the values.
+    Observations that lie there already, as one array and in the policy's dtype, are used where they lie. The baseline
+    predicts one trajectory at a time, as released: that fixes the rounding of the values.
     """
-    observations = _join_observations(policy, trajectories, demonstrations[0] if demonstrations else None)
-    blocks = [trajectory.actions for trajectory in trajectories]
-    shown = [demonstrations[1]] if demonstrations else []
-    actions = torch.cat([policy.as_tensor(block) for block in [*blocks, *shown]])
+    observations = policy.as_tensor(joined([trajectory.observations for trajectory in trajectories]))
+    demonstrated, *shown = [policy.as_tensor(part) for part in demonstrations] if demonstrations else [None]
+    actions = torch.cat([*(policy.as_tensor(trajectory.actions) for trajectory in trajectories), *shown])
 
     lengths = [len(trajectory) for trajectory in trajectories]
     steps = torch.cat([torch.arange(length) for length in lengths]).to(observations.device)
@@ -77,21 +74,4 @@ def assemble_batch(
             generalized_advantages(trajectory.rewards, own_values, trajectory.terminal, gamma, gae_lambda)
         )
     targets = policy.as_tensor(np.concatenate(returns))
-    return Batch(observations, actions, steps, torch.cat(values), targets, np.concatenate(advantages))
-
-
-def _join_observations(policy: GaussianPolicy, trajectories: list[Trajectory], shown: ArrayOrTensor | None) -> Tensor:
-    """Move the trajectories' observations and copy the demonstrations' into one array (N + M, D)."""
-    steps, (_, size) = sum(len(trajectory) for trajectory in trajectories), trajectories[0].observations.shape
-    like = policy.log_std
-    joined = torch.empty(steps + (0 if shown is None else len(shown)), size, dtype=like.dtype, device=like.device)
-    row = 0
-    for number, trajectory in enumerate(trajectories):
-        rows = joined[row : row + len(trajectory)]
-        rows.copy_(torch.from_numpy(trajectory.observations))
-        if rows.device.type == "cpu":
-            trajectories[number] = replace(trajectory, observations=rows.numpy())
-        row += len(trajectory)
-    if shown is not None:
-        joined[row:] = policy.as_tensor(shown)
-    return joined
+    return Batch(observations, demonstrated, actions, steps, torch.cat(values), targets, np.concatenate(advantages))

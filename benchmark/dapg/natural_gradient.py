@@ -15,40 +15,48 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .policy import GaussianPolicy, gaussian_kl, gaussian_log_probability
+from .passes import Passes
+from .policy import gaussian_kl, gaussian_log_probability
 
 Vector = NDArray[np.floating]
 
 
-def surrogate_gradient(policy: GaussianPolicy, inputs: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
+def surrogate_gradient(passes: Passes, actions: Tensor, weights: Tensor) -> Tensor:
     """Return the gradient of `mean(exp(log_new - log_old) * weights)` at new = old.
 
     Args:
-        policy: The policy; its `.grad` fields stay untouched.
-        inputs: (N, D) standardised observations, on the policy's device.
-        actions: (N, A) there.
+        passes: Over N observations, of a policy whose `.grad` fields stay untouched.
+        actions: (N, A) on the policy's device.
         weights: (N,) there, usually advantages.
 
     Returns:
         (P,) in the order of `GaussianPolicy.flat_parameters`.
     """
-    log_probability = gaussian_log_probability(policy.mean_at(inputs), policy.log_std, actions)
-    surrogate = ((log_probability - log_probability.detach()).exp() * weights).mean()
-    gradients = torch.autograd.grad(surrogate, policy.ordered_parameters())
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])
+    policy = passes.inputs.policy
+    log_std_slopes = []
+
+    @torch.enable_grad()
+    def slopes_at(outputs: Tensor) -> Tensor:
+        mean = policy.scale_actions(outputs.requires_grad_())
+        log_probability = gaussian_log_probability(mean, policy.log_std, actions)
+        surrogate = ((log_probability - log_probability.detach()).exp() * weights).mean()
+        slopes, log_std_slope = torch.autograd.grad(surrogate, (outputs, policy.log_std))
+        log_std_slopes.append(log_std_slope)
+        return slopes
+
+    return torch.cat([*passes.gradient(slopes_at), *log_std_slopes])
 
 
-def fisher_vector_product(policy: GaussianPolicy, inputs: Tensor, damping: float) -> Callable[[Tensor], Tensor]:
+def fisher_vector_product(passes: Passes, damping: float) -> Callable[[Tensor], Tensor]:
     """Build the product `v -> (F + damping I) v` at the policy's present parameters.
 
     `F = J^T M J`, with J the Jacobian of (mean, log-std) by the flat parameters and M the Hessian of the
     released KL by (mean, log-std), nearly `diag(1/std², 2) / N`. A product is one forward-mode and one
     reverse-mode pass over activations that are computed once: two matrix products as wide as D, and no double
-    backward through the network. Memory beyond the arguments: a few (N, hidden).
+    backward through the network.
 
     Args:
-        policy: The policy, not to be changed while products are taken.
-        inputs: (N, D) standardised observations, on the policy's device.
+        passes: Over N observations.
         damping: Added to the diagonal.
 
     Returns:
@@ -56,51 +64,38 @@ def fisher_vector_product(policy: GaussianPolicy, inputs: Tensor, damping: float
 
     Source: Kakade 2001; equals the Hessian of the released KL at old = new, its 1e-8 included.
     """
+    policy = passes.inputs.policy
     parameters = [parameter.detach() for parameter in policy.ordered_parameters()]
-    weights = parameters[:-1:2]
-    with torch.no_grad():
-        activations = policy.activations(inputs)
-    metric = _kl_hessian(policy.log_std.detach(), rows=len(inputs))
-    tanh_backward = torch.ops.aten.tanh_backward
+    precision = _mean_precision(policy.log_std.detach(), len(passes.inputs))
+
+    def metric(moved: Tensor) -> Tensor:
+        return moved.mul_(policy.action_scale).mul_(precision).mul_(policy.action_scale)
 
     @torch.no_grad()
     def product(vector: Tensor) -> Tensor:
         blocks = vector.split([parameter.numel() for parameter in parameters])
-        *moved_layers, moved_log_std = [block.view_as(like) for block, like in zip(blocks, parameters, strict=True)]
-
-        # Forward: how each layer's output moves; this order of the sums is the release's.
-        moved = activations[0] @ moved_layers[0].T + moved_layers[1]
-        for depth in range(1, len(weights)):
-            from_below = tanh_backward(moved, activations[depth]) @ weights[depth].T
-            moved = activations[depth] @ moved_layers[2 * depth].T + moved_layers[2 * depth + 1] + from_below
-        pulled, pulled_log_std = metric(moved * policy.action_scale, moved_log_std)
-
-        # Backward: what each parameter contributes to it.
-        pulled = pulled * policy.action_scale
-        pulls = [pulled_log_std]
-        for depth in range(len(weights) - 1, -1, -1):
-            pulls = [(pulled.T @ activations[depth]).reshape(-1), pulled.sum(dim=0), *pulls]
-            if depth > 0:
-                pulled = tanh_backward(pulled @ weights[depth], activations[depth])
-        return torch.cat(pulls) + damping * vector
+        *moved, moved_log_std = [block.view_as(like) for block, like in zip(blocks, parameters, strict=True)]
+        pulled_log_std = _log_std_hessian_product(policy.log_std.detach(), len(passes.inputs), moved_log_std)
+        return torch.cat([*passes.product(moved, metric), pulled_log_std]).add_(damping * vector)
 
     return product
 
 
-def _kl_hessian(log_std: Tensor, rows: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Build the product of the KL's Hessian by (mean (N, A), log-std (A,)) at new = old with such a pair.
+def _mean_precision(log_std: Tensor, rows: int) -> Tensor:
+    """Return the diagonal (A,) of the KL's Hessian by each of N means at new = old; it does not depend on them."""
+    variance = log_std.exp().square()
+    return torch.ones_like(log_std).div_(rows).div_(2.0 * variance + 1e-8).mul_(2.0)
 
-    There the Hessian does not depend on the mean. Differentiating the KL itself keeps its 1e-8.
+
+def _log_std_hessian_product(log_std: Tensor, rows: int, moved: Tensor) -> Tensor:
+    """Multiply a vector (A,) by the KL's Hessian by log-std at new = old.
+
+    Differentiating the KL over all N rows, alike as they are, keeps the rounding of its mean, and its 1e-8.
     """
-    mean = log_std.new_zeros(rows, len(log_std))
-    at = (mean.clone().requires_grad_(), log_std.clone().requires_grad_())
+    mean, at = log_std.new_zeros(rows, 1), log_std.clone().requires_grad_()
     with torch.enable_grad():
-        slopes = torch.autograd.grad(gaussian_kl(mean, log_std, *at), at, create_graph=True)
-
-    def product(moved_mean: Tensor, moved_log_std: Tensor) -> tuple[Tensor, Tensor]:
-        pulled = torch.autograd.grad(slopes, at, (moved_mean, moved_log_std), retain_graph=True)
-        return pulled[0], pulled[1]
-
+        (slope,) = torch.autograd.grad(gaussian_kl(mean, log_std, mean, at), at, create_graph=True)
+    (product,) = torch.autograd.grad(slope, at, moved)
     return product
 
 

@@ -16,6 +16,7 @@ ArrayOrTensor = Tensor | NDArray[np.floating]
 MIN_LOG_STD = -3.0
 SCALE_FLOOR = 1e-8
 OUTPUT_LAYER_SHRINK = 0.01
+ALL = slice(None)
 
 
 def fresh_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
@@ -106,16 +107,20 @@ class GaussianPolicy(nn.Module):
         """Set the log standard deviation (A,), clamped from below at -3."""
         self.log_std.copy_(log_std.clamp(min=MIN_LOG_STD))
 
-    def standardise(self, observations: Tensor) -> Tensor:
-        """Map observations (N, D) to the network's input (N, D), in one new array."""
-        return observations.sub(self.observation_shift).div_(self.observation_scale + SCALE_FLOOR)
+    def standardise(self, *observations: Tensor, columns: slice = ALL, out: Tensor | None = None) -> Tensor:
+        """Map observations to the network's input, all parts in one array.
 
-    def activations(self, inputs: Tensor) -> list[Tensor]:
-        """Return what each layer is fed at standardised inputs (N, D): these, then (N, width) for each hidden one."""
-        fed = [inputs]
-        for layer in self.layers[:-1]:
-            fed.append(torch.tanh(layer(fed[-1])))
-        return fed
+        Args:
+            observations: (n, D), part after part; together N rows.
+            columns: Which of the D are taken.
+            out: (N, columns) to write to; a new array by default.
+        """
+        shift, scale = self.observation_shift[columns], self.observation_scale[columns] + SCALE_FLOOR
+        lengths = [len(part) for part in observations]
+        inputs = shift.new_empty(sum(lengths), len(shift)) if out is None else out
+        for part, rows in zip(observations, inputs.split(lengths), strict=True):
+            torch.sub(part[:, columns], shift, out=rows)
+        return inputs.div_(scale)
 
     def scale_actions(self, outputs: Tensor) -> Tensor:
         """Map the network's output (N, A) to action units."""
@@ -127,7 +132,9 @@ class GaussianPolicy(nn.Module):
 
     def mean_at(self, inputs: Tensor) -> Tensor:
         """Return the mean actions (N, A) for standardised inputs (N, D), in action units."""
-        return self.scale_actions(self.layers[-1](self.activations(inputs)[-1]))
+        for layer in self.layers[:-1]:
+            inputs = torch.tanh(layer(inputs))
+        return self.scale_actions(self.layers[-1](inputs))
 
     def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
         """Return actions (N, A) for observations (N, D) and standard normal noise (N, A), unclipped."""

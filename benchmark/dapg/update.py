@@ -14,7 +14,8 @@ from torch import Tensor
 from ..config import LearnerSettings
 from ..rollout.trajectory import Trajectory
 from .batch import Batch, assemble_batch
-from .natural_gradient import Vector, conjugate_gradient, fisher_vector_product, surrogate_gradient
+from .natural_gradient import ConjugateGradientResult, conjugate_gradient, fisher_vector_product, surrogate_gradient
+from .passes import passes_over
 from .policy import ArrayOrTensor, GaussianPolicy, gaussian_kl, gaussian_log_probability
 from .value import ValueBaseline
 
@@ -73,7 +74,7 @@ class _NonFiniteError(ArithmeticError):
 def dapg_update(
     policy: GaussianPolicy,
     baseline: ValueBaseline,
-    trajectories: list[Trajectory],
+    trajectories: Sequence[Trajectory],
     demonstrations: tuple[ArrayOrTensor, ArrayOrTensor] | None,
     *,
     settings: LearnerSettings,
@@ -85,7 +86,8 @@ def dapg_update(
     Args:
         policy: Changed in place.
         baseline: Changed in place; on the policy's device and of its dtype.
-        trajectories: What the present policy did. Their observations move into the batch, so that they are kept once.
+        trajectories: What the present policy did. On a CPU their observations are not copied if they lie one behind
+            the other in one array, as those of a rollout do.
         demonstrations: Observations (M, D) and actions (M, A), or None for NPG. Tensors on the policy's
             device are used where they lie.
         settings: The learner's numbers.
@@ -104,7 +106,6 @@ def dapg_update(
     if not trajectories:
         raise ValueError("dapg_update got no trajectories; collect at least one per iteration")
     policy_before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    baseline_before = baseline.state_tensors()
     if settings.demonstration_weight == 0.0:
         demonstrations = None
     # What overflows here is found by the checks below; numpy need not warn of it as well.
@@ -121,7 +122,6 @@ def dapg_update(
         measured |= _fit_baseline(baseline, batch, settings, generator)
     except _NonFiniteError as failure:
         policy.load_state_dict(policy_before)
-        baseline.load_state_tensors(baseline_before)
         return UpdateReport(skipped=True, reason=str(failure), **measured | {"step": 0.0, "kl": 0.0})
     return UpdateReport(skipped=False, reason="", **measured)
 
@@ -134,33 +134,20 @@ def _step_policy(
     iteration: int,
 ) -> dict[str, float]:
     """Take the natural-gradient step on standardised advantages (N,); return what was measured."""
-    inputs = policy.standardise(batch.observations)
-    own_inputs = inputs[: len(advantages)]
-    old_mean, old_log_std = _blockwise_mean(policy, own_inputs), policy.log_std.detach().clone()
+    old_mean, old_log_std = _blockwise_mean(policy, batch.observations), policy.log_std.detach().clone()
 
     shown = len(batch.actions) - len(advantages)
     weight = settings.demonstration_weight * settings.demonstration_decay**iteration if shown else 0.0
     weights = advantages
     if shown:
         weights = JOINT_SCALE * np.append(advantages / (advantages.std() + 1e-8), np.full(shown, weight))
-    gradient = surrogate_gradient(policy, inputs, batch.actions, policy.as_tensor(weights))
-    gradient *= len(weights) / len(advantages)
-    _require_finite("policy gradient", gradient)
-
-    fisher = fisher_vector_product(policy, own_inputs, settings.fisher_damping)
-    target: Vector = gradient.cpu().numpy()
-    natural = conjugate_gradient(
-        lambda vector: fisher(policy.as_tensor(vector)).cpu().numpy(),
-        target,
-        iterations=settings.conjugate_gradient_iterations,
-        tolerance=settings.conjugate_gradient_tolerance,
-    )
-    step = math.sqrt(abs(settings.step_size / (float(target.dot(natural.solution)) + 1e-20)))
+    gradient, natural = _natural_gradient(policy, batch, policy.as_tensor(weights), settings)
+    step = math.sqrt(abs(settings.step_size / (float(gradient.cpu().numpy().dot(natural.solution)) + 1e-20)))
     new_parameters = policy.flat_parameters() + step * policy.as_tensor(natural.solution)
     _require_finite("natural-gradient step", new_parameters)
     policy.load_flat_parameters(new_parameters)
 
-    new_mean, new_log_std = _blockwise_mean(policy, own_inputs), policy.log_std.detach()
+    new_mean, new_log_std = _blockwise_mean(policy, batch.observations), policy.log_std.detach()
     kl = float(gaussian_kl(old_mean, old_log_std, new_mean, new_log_std))
     _require_finite("KL divergence", kl)
     old_log_probability = gaussian_log_probability(old_mean, old_log_std, batch.own_actions)
@@ -178,24 +165,49 @@ def _step_policy(
     }
 
 
+def _natural_gradient(
+    policy: GaussianPolicy, batch: Batch, weights: Tensor, settings: LearnerSettings
+) -> tuple[Tensor, ConjugateGradientResult]:
+    """Return the policy gradient (P,) for weights (N + M,) of all rows, and its product with the inverse Fisher matrix.
+
+    The memory for passes over the batch is free again on return.
+    """
+    parts = [batch.observations] if batch.demonstrated is None else [batch.observations, batch.demonstrated]
+    passes = passes_over(policy, *parts)
+    gradient = surrogate_gradient(passes, batch.actions, weights)
+    gradient *= len(weights) / len(batch.steps)
+    _require_finite("policy gradient", gradient)
+    fisher = fisher_vector_product(passes.first(len(batch.steps)), settings.fisher_damping)
+    natural = conjugate_gradient(
+        lambda vector: fisher(policy.as_tensor(vector)).cpu().numpy(),
+        gradient.cpu().numpy(),
+        iterations=settings.conjugate_gradient_iterations,
+        tolerance=settings.conjugate_gradient_tolerance,
+    )
+    return gradient, natural
+
+
 def _fit_baseline(
     baseline: ValueBaseline, batch: Batch, settings: LearnerSettings, generator: torch.Generator
 ) -> dict[str, float]:
-    """Regress this batch's returns; return the errors before and after."""
+    """Regress this batch's returns, and return the errors before and after; if not finite, nothing has changed."""
+    as_it_was = baseline.state_tensors()
     losses = baseline.fit(
-        batch.own_observations,
+        batch.observations,
         batch.steps,
         batch.returns,
         epochs=settings.value_epochs,
         batch_size=settings.value_batch_size,
         generator=generator,
     )
-    fitted = baseline.predict(batch.own_observations, batch.steps)
+    fitted = baseline.predict(batch.observations, batch.steps)
     before, after = (
         float((batch.returns - values).square().sum() / (batch.returns.square().sum() + 1e-8))
         for values in (batch.values, fitted)
     )
-    _require_finite("value error", after)
+    if not math.isfinite(after):
+        baseline.load_state_tensors(as_it_was)
+        raise _NonFiniteError("value error not finite")
     return {
         "value_error_before": before,
         "value_error_after": after,
@@ -204,9 +216,11 @@ def _fit_baseline(
 
 
 @torch.no_grad()
-def _blockwise_mean(policy: GaussianPolicy, inputs: Tensor) -> Tensor:
-    """Return the mean actions (N, A) for standardised inputs (N, D), with the layers of a block at a time."""
-    return torch.cat([policy.mean_at(rows) for rows in inputs.split(BLOCK_ROWS)])
+def _blockwise_mean(policy: GaussianPolicy, observations: Tensor) -> Tensor:
+    """Return the mean actions (N, A) for observations (N, D), with the layers of a block at a time."""
+    memory = observations.new_empty(min(BLOCK_ROWS, len(observations)), policy.observation_dim)
+    blocks = observations.split(BLOCK_ROWS)
+    return torch.cat([policy.mean_at(policy.standardise(rows, out=memory[: len(rows)])) for rows in blocks])
 
 
 def _return_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:

@@ -58,8 +58,11 @@ class ValueBaseline:
         """Return the network's input (N, D + 4) for observations (N, D) and step indices (N,) from 0."""
         time = steps.double().div(TIME_UNIT).unsqueeze(1)
         powers = [(time**power).to(observations.dtype) for power in range(1, TIME_POWERS + 1)]
-        clipped = observations.clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP).div_(OBSERVATION_CLIP)
-        return torch.cat([clipped, *powers], dim=1)
+        features = observations.new_empty(len(observations), observations.shape[1] + TIME_POWERS)
+        clipped, times = features[:, :-TIME_POWERS], features[:, -TIME_POWERS:]
+        torch.clamp(observations, -OBSERVATION_CLIP, OBSERVATION_CLIP, out=clipped).div_(OBSERVATION_CLIP)
+        torch.cat(powers, dim=1, out=times)
+        return features
 
     @torch.no_grad()
     def predict(self, observations: Tensor, steps: Tensor) -> Tensor:

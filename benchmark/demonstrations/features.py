@@ -16,6 +16,7 @@ from tasks.demonstrations.dataset import Demonstrations, Episode
 from ..rollout.episodes import Actor, Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.fusion import ONE_FRAME, Fusion
 from ..rollout.simulators import Simulators
+from ..rollout.trajectory import joined
 from ..store import cache
 
 
@@ -125,7 +126,7 @@ def demonstration_pairs(
         threads=threads,
     )
     pairs = Pairs(
-        np.concatenate([trajectory.observations for trajectory in trajectories]),
+        joined([trajectory.observations for trajectory in trajectories]),
         np.concatenate([trajectory.actions for trajectory in trajectories]),
         np.array([len(trajectory) for trajectory in trajectories]),
     )

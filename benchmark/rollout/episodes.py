@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from time import perf_counter
 from typing import Protocol
@@ -95,6 +95,37 @@ class Clock:
             self.seconds[WAITING] += (wall - sum(group.values())) / len(groups)
 
 
+class _Observations:
+    """The observations of all episodes, one behind the other in one array."""
+
+    def __init__(self, horizons: Sequence[int]) -> None:
+        self.ends = np.cumsum(horizons)
+        self.horizons = horizons
+        self.array: Array | None = None
+        self.lock = threading.Lock()
+
+    def of(self, episode: int, width: int) -> Array:
+        """Return the rows (horizon, width) of an episode."""
+        with self.lock:
+            if self.array is None:
+                self.array = np.empty((int(self.ends[-1]), width), np.float32)
+        end = self.ends[episode]
+        return self.array[end - self.horizons[episode] : end]
+
+    def without_gaps(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Move episodes to the ends of those before them, where these ended early."""
+        moved, begin = [], 0
+        for trajectory, end, horizon in zip(trajectories, self.ends, self.horizons, strict=True):
+            if begin < end - horizon:
+                assert self.array is not None
+                rows = self.array[begin : begin + len(trajectory)]
+                rows[:] = trajectory.observations
+                trajectory = replace(trajectory, observations=rows)
+            moved.append(trajectory)
+            begin += len(trajectory)
+        return moved
+
+
 @dataclass
 class _Episode:
     """One episode in progress."""
@@ -103,6 +134,7 @@ class _Episode:
     horizon: int
     window: Window
     keeps_observations: bool
+    memory: _Observations
     observations: Array | None = None
     actions: list[Array] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
@@ -120,7 +152,7 @@ class _Episode:
     def observe(self, observation: Array) -> None:
         if self.observations is None:
             width = len(observation) if self.keeps_observations else 0
-            self.observations = np.empty((self.horizon, width), np.float32)
+            self.observations = self.memory.of(self.number, width)
         if self.keeps_observations:
             self.observations[self.step] = observation
 
@@ -156,6 +188,8 @@ def rollout(
 ) -> list[Trajectory]:
     """Run episodes and return their trajectories in the order of ``starts``.
 
+    Their observations lie one behind the other in one array.
+
     Args:
         simulators: the slots.
         starts: one seed or initial state per episode.
@@ -177,8 +211,11 @@ def rollout(
     """
     began = perf_counter()
     shares = _shares(len(starts), simulators.settings.slots)
+    memory = _Observations(horizons)
     queues = {
-        slot: [_Episode(number, horizons[number], Window(fusion.history), keep_observations) for number in share]
+        slot: [
+            _Episode(number, horizons[number], Window(fusion.history), keep_observations, memory) for number in share
+        ]
         for slot, share in enumerate(shares)
     }
     threads = threads or GroupThreads()
@@ -201,7 +238,7 @@ def rollout(
     finished: dict[int, Trajectory] = {}
     for group in groups:
         finished |= group.finished
-    return [finished[number] for number in range(len(starts))]
+    return memory.without_gaps([finished[number] for number in range(len(starts))])
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,25 @@ class Trajectory:
     def __len__(self) -> int:
         """Return the number of steps T."""
         return len(self.rewards)
+
+
+def joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return arrays (n, D) as one (N, D): a view where they lie one behind the other in one array, else a copy."""
+    whole = parts[0].base
+    if isinstance(whole, np.ndarray) and whole.flags.c_contiguous and whole.shape[1:] == parts[0].shape[1:]:
+        begin = first = (_address(parts[0]) - _address(whole)) // whole.strides[0]
+        for part in parts:
+            if part.base is not whole or not part.flags.c_contiguous or _address(part) != _address(whole[begin:]):
+                break
+            begin += len(part)
+        else:
+            return whole[first:begin]
+    return np.concatenate(parts)
+
+
+def _address(array: NDArray[np.float32]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def discounted_returns(rewards: ArrayLike, gamma: float) -> NDArray[np.float64]:

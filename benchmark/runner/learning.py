@@ -7,18 +7,20 @@ in `benchmark.runner.imitation`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from encoders import EncoderError
 from encoders.backend import TORCH
 from tasks.rendering.qualities import DRAWINGS
 
 from .. import task_files
-from ..dapg import clone_behaviour, dapg_update
+from ..dapg import UpdateReport, clone_behaviour, dapg_update
 from ..demonstrations.features import FusedPairs, Pairs, demonstration_pairs
 from ..errors import FolderError
 from ..rollout.episodes import Array
@@ -197,26 +199,10 @@ class _Learning:
         for iteration in range(done + 1, iterations + 1):
             context.progress.stage(f"iteration {iteration}/{iterations}")
             first = config.seed + (iteration - 1) * count
-            seeds = [first + k for k in range(count)]
-            trajectories = context.roll(self.evaluator.simulators, learner.policy, seeds, noise_of=iteration)
-            began = perf_counter()
-            report = dapg_update(
-                learner.policy,
-                learner.baseline,
-                trajectories,
-                demonstrated,
-                settings=settings,
-                iteration=iteration - 1,
-                generator=learner.generator,
-            )
-            seconds = {"update": perf_counter() - began}
+            row, report, seconds = self._update(iteration, [first + k for k in range(count)], demonstrated)
             last = iteration == iterations
-            measured = self._evaluate(iteration, film=last) if last or iteration % evaluation.every == 0 else {}
-            learner.steps += sum(len(trajectory) for trajectory in trajectories)
-            row = {"iteration": iteration, "steps": learner.steps, **asdict(report), **measured}
+            row |= self._evaluate(iteration, film=last) if last or iteration % evaluation.every == 0 else {}
             row |= context.costs(seconds)
-            row["train_success"] = float(np.mean([trajectory.success for trajectory in trajectories]))
-            row["unstable"] = sum(trajectory.unstable for trajectory in trajectories)
             self.folder.append_metrics(row)
             context.progress.say(
                 f"iteration {iteration}: training return {report.mean_return:.1f}, "
@@ -225,6 +211,33 @@ class _Learning:
             context.progress.say(spending(row))
             learner.guard.record(report, iteration)
             self._commit(iteration)
+
+    def _update(
+        self, iteration: int, seeds: Sequence[int], demonstrated: tuple[Tensor, Tensor]
+    ) -> tuple[dict[str, Any], UpdateReport, dict[str, float]]:
+        """Roll the policy out and update it; the trajectories, as large as all else, are gone on return.
+
+        Returns:
+            What the metrics say of it, the update's report, and its seconds.
+        """
+        context, learner = self.work.context, self.learner
+        trajectories = context.roll(self.evaluator.simulators, learner.policy, seeds, noise_of=iteration)
+        began = perf_counter()
+        report = dapg_update(
+            learner.policy,
+            learner.baseline,
+            trajectories,
+            demonstrated,
+            settings=context.config.learner,
+            iteration=iteration - 1,
+            generator=learner.generator,
+        )
+        seconds = {"update": perf_counter() - began}
+        learner.steps += sum(len(trajectory) for trajectory in trajectories)
+        row = {"iteration": iteration, "steps": learner.steps, **asdict(report)}
+        row["train_success"] = float(np.mean([trajectory.success for trajectory in trajectories]))
+        row["unstable"] = sum(trajectory.unstable for trajectory in trajectories)
+        return row, report, seconds
 
     def _evaluate(self, iteration: int, film: bool = False) -> dict[str, float]:
         name = {UNTRAINED: "untrained", CLONED: "cloned"}.get(iteration, f"iteration {iteration}")

@@ -1,5 +1,8 @@
 """What an update costs at the size of a visual run: features of a ResNet-50 and 24 joints."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +10,45 @@ import torch
 from benchmark.config import LearnerSettings
 from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
 from benchmark.dapg.natural_gradient import fisher_vector_product
+from benchmark.dapg.passes import passes_over
 from benchmark.dapg.policy import gaussian_kl
 from benchmark.rollout.trajectory import Trajectory
 
 STEPS, LENGTH, OBSERVATION, ACTION = 2_000, 200, 2_072, 26
+
+MEMORY = """
+import numpy as np
+import torch
+from benchmark.config import LearnerSettings
+from benchmark.dapg import GaussianPolicy, ValueBaseline, dapg_update
+from benchmark.rollout.trajectory import Trajectory
+
+def memory(key):
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return int(lines[key].split()[0]) * 1024
+
+def update(steps, length=200, size=2_072, joints=26):
+    random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    policy, baseline = GaussianPolicy(size, joints, generator=generator), ValueBaseline(size, generator=generator)
+    before = memory("VmRSS")
+    whole = np.empty((steps, size), np.float32)
+    trajectories = []
+    for start in range(0, steps, length):
+        rows = whole[start : start + length]
+        random.standard_normal(out=rows, dtype=np.float32)
+        actions = random.standard_normal((length, joints), dtype=np.float32)
+        rewards, goals = rows[:, 0].astype(float), np.zeros(length, bool)
+        trajectories.append(Trajectory(rows, actions, rewards, goals, True, 0, False))
+    report = dapg_update(
+        policy, baseline, trajectories, None, settings=LearnerSettings(), iteration=0, generator=generator
+    )
+    assert not report.skipped
+    return (memory("VmHWM") - before) / whole.nbytes
+
+torch.set_num_threads(2)
+update(400)  # what libraries take once
+print(update(20_000))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +66,10 @@ def vector(policy):
     return torch.randn(len(policy.flat_parameters()), generator=torch.Generator().manual_seed(1))
 
 
+def two_pass_product(policy, observations, damping):
+    return fisher_vector_product(passes_over(policy, observations), damping)
+
+
 def double_backward_product(policy, observations, damping):
     """The plain formulation: the KL's gradient by the parameters, differentiated once more."""
     parameters = policy.ordered_parameters()
@@ -43,7 +85,7 @@ def double_backward_product(policy, observations, damping):
     return product
 
 
-PRODUCTS = [fisher_vector_product, double_backward_product]
+PRODUCTS = [two_pass_product, double_backward_product]
 
 
 @pytest.mark.benchmark(group="ten Fisher-vector products")
@@ -58,6 +100,13 @@ def test_fisher_vector_product(benchmark, build, policy, observations, vector):
 
     found = benchmark.pedantic(ten_products, rounds=3, warmup_rounds=1)
     torch.testing.assert_close(found[-1], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_an_update():
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    # Allocated are 1.47 times the features, these included; the C library keeps some of what was freed.
+    assert float(done.stdout) < 1.8
 
 
 def test_update(benchmark, policy, observations):

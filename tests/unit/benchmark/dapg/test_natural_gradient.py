@@ -4,6 +4,7 @@ import torch
 
 from benchmark.dapg import GaussianPolicy
 from benchmark.dapg.natural_gradient import conjugate_gradient, fisher_vector_product, surrogate_gradient
+from benchmark.dapg.passes import passes_over
 from benchmark.dapg.policy import gaussian_kl
 
 
@@ -38,7 +39,7 @@ def kl_hessian(policy, observations):
 
 def test_product_is_the_explicit_hessian_times_the_vector(policy, batch):
     matrix = kl_hessian(policy, batch[0])
-    product = fisher_vector_product(policy, policy.standardise(batch[0]), damping=0.0)
+    product = fisher_vector_product(passes_over(policy, batch[0]), damping=0.0)
     columns = torch.stack([product(unit) for unit in torch.eye(56, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(columns, matrix, rtol=1e-10, atol=1e-12)
 
@@ -49,7 +50,7 @@ def test_product_keeps_the_1e_8_of_the_released_kl(policy, batch):
     expected = 4 * variance * (2 * variance - 1e-8) / (2 * variance + 1e-8) ** 2
     unit = torch.zeros(56, dtype=torch.float64)
     unit[54:] = 1.0
-    product = fisher_vector_product(policy, policy.standardise(batch[0]), damping=0.0)(unit)
+    product = fisher_vector_product(passes_over(policy, batch[0]), damping=0.0)(unit)
     torch.testing.assert_close(product[54:], expected, rtol=1e-12, atol=0)
     assert (product[54:] - 2).abs().max() > 1e-6
 
@@ -66,7 +67,7 @@ def test_product_is_the_fisher_matrix_of_the_log_density(policy, batch):
     )
     precision = (-2 * policy.log_std.detach()).exp()
     expected = torch.einsum("nap,a,naq->pq", jacobian, precision, jacobian) / len(batch[0])
-    product = fisher_vector_product(policy, policy.standardise(batch[0]), damping=0.0)
+    product = fisher_vector_product(passes_over(policy, batch[0]), damping=0.0)
     found = torch.stack([product(unit) for unit in torch.eye(56, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(found[:54, :54], expected, rtol=1e-5, atol=1e-12)
     torch.testing.assert_close(found[54:, 54:], 2 * torch.eye(2, dtype=torch.float64), rtol=1e-5, atol=1e-12)
@@ -75,15 +76,13 @@ def test_product_is_the_fisher_matrix_of_the_log_density(policy, batch):
 
 def test_damping_is_added_once(policy, batch):
     vector = torch.randn(56, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    plain, damped = (
-        fisher_vector_product(policy, policy.standardise(batch[0]), damping)(vector) for damping in (0.0, 0.25)
-    )
+    plain, damped = (fisher_vector_product(passes_over(policy, batch[0]), damping)(vector) for damping in (0.0, 0.25))
     torch.testing.assert_close(damped - plain, 0.25 * vector)
 
 
 def test_product_leaves_no_trace(policy, batch):
     before = policy.flat_parameters()
-    product = fisher_vector_product(policy, policy.standardise(batch[0]), damping=0.0)
+    product = fisher_vector_product(passes_over(policy, batch[0]), damping=0.0)
     first = product(before)
     assert torch.equal(product(before), first)
     assert not first.requires_grad
@@ -94,7 +93,7 @@ def test_product_leaves_no_trace(policy, batch):
 def test_surrogate_gradient_is_the_finite_difference(policy, batch):
     observations, actions = batch
     weights = torch.linspace(-1, 1, 40, dtype=torch.float64)
-    gradient = surrogate_gradient(policy, policy.standardise(observations), actions, weights)
+    gradient = surrogate_gradient(passes_over(policy, observations), actions, weights)
     old = policy.log_probability(observations, actions).detach()
     at = policy.flat_parameters()
 

@@ -11,6 +11,7 @@ import pytest
 import tasks
 from benchmark.rollout.episodes import Clock, EpisodeRule, GroupThreads, rollout
 from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.trajectory import joined
 
 RULE = EpisodeRule(goal_steps=2, time_limit_is_terminal=True)
 LIMITLESS = EpisodeRule(goal_steps=2, time_limit_is_terminal=False)
@@ -207,6 +208,8 @@ def test_a_dropped_pen_ends_the_episode_and_the_slot_goes_on():
     assert [len(trajectory) for trajectory in found] == [FALL, 3 * FALL, FALL]
     assert [trajectory.terminal for trajectory in found] == [True, False, True]
     assert actor.batches == [[0]] * FALL + [[1]] * 3 * FALL + [[2]] * FALL
+    rows = [trajectory.observations for trajectory in found]
+    assert np.shares_memory(joined(rows), rows[0]), "they lie one behind the other in one array"
 
 
 def test_the_other_slots_do_not_wait_for_the_one_that_ended(pen_without_images):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmark.rollout.trajectory import Trajectory, discounted_returns, generalized_advantages
+from benchmark.rollout.trajectory import Trajectory, discounted_returns, generalized_advantages, joined
 
 finite = st.floats(-100, 100)
 fraction = st.floats(0, 1)
@@ -85,3 +85,30 @@ def test_arrays_of_another_episode_are_refused(field, array):
 def test_needs_no_torch():
     code = "import sys, benchmark.rollout.trajectory; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+WHOLE = np.arange(20.0, dtype=np.float32).reshape(10, 2).copy()
+
+
+def test_neighbours_are_joined_without_a_copy():
+    whole = joined([WHOLE[2:5], WHOLE[5:6], WHOLE[6:10]])
+    assert np.shares_memory(whole, WHOLE)
+    np.testing.assert_array_equal(whole, WHOLE[2:])
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [WHOLE[2:5], WHOLE[6:8]],
+        [WHOLE[5:8], WHOLE[2:5]],
+        [WHOLE[:5], WHOLE[5:].copy()],
+        [WHOLE[:6:2], WHOLE[6:]],
+        [WHOLE[:5, :1], WHOLE[5:, :1]],
+        [WHOLE.copy()],
+    ],
+    ids=["gap", "other order", "another array", "every other row", "part of a row", "no view"],
+)
+def test_all_else_is_copied(parts):
+    whole = joined(parts)
+    assert not np.shares_memory(whole, WHOLE)
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
