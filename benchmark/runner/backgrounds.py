@@ -21,8 +21,10 @@ from tasks.rendering.qualities import DRAWINGS, VERSION_KEY
 from .. import memory
 from ..cloning import Policy
 from ..config import RunConfig
+from ..demonstrations import sources
 from ..errors import ConfigError, FolderError, OutputError
 from ..progress import Progress, Silent
+from ..rollout.simulators import Start
 from ..store.episodes import OWN_BACKGROUND, REMEDY, scheduled
 from ..store.identity import same_identity
 from ..store.paths import user_path
@@ -224,7 +226,11 @@ def _context(store: RunFolder, config: RunConfig, progress: Progress) -> RunCont
             f"{str(encoder.describe()['weights_sha256'])[:12]}, the run had "
             f"{str(recorded['weights_sha256'])[:12]}); give back the weights of the run"
         )
-    return RunContext(config, card, device, encoder, statistics, progress)
+    states: list[Start] = []
+    if config.evaluation.seeds == "demonstrations":
+        shown = sources.gather(config.task, config.demonstrations, config.demonstration_options(card))
+        states = [episode.initial_state for episode in shown.episodes]
+    return RunContext(config, card, device, encoder, statistics, progress, states)
 
 
 def _check_versions(store: RunFolder, config: RunConfig) -> None:

@@ -22,6 +22,7 @@ from ..cloning import Policy
 from ..config import HELD_OUT_SEED, JUDGED_SEED, RunConfig
 from ..device import choose_device, peak_memory
 from ..doctor import require_gl
+from ..errors import ConfigError
 from ..progress import Progress
 from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.fusion import Fusion
@@ -117,6 +118,19 @@ def scene_settings(config: RunConfig, encoder: Encoder, device: torch.device, op
         device=egl_device(config, device),
         camera=config.observation.camera,
     )
+
+
+def require_states(episodes: int, demonstrations: int) -> None:
+    """Check that there are enough demonstrations for episodes that begin as they do.
+
+    Raises:
+        ConfigError: there are not.
+    """
+    if demonstrations < episodes:
+        raise ConfigError(
+            f"evaluation.episodes={episodes} begin as demonstrations do, but there are {demonstrations} of them; lower "
+            "it, or raise demonstrations.episodes"
+        )
 
 
 def egl_device(config: RunConfig, device: torch.device) -> int | None:
@@ -282,6 +296,8 @@ class RunContext:
 
         seeds = self.evaluation_seeds(episodes, split)
         demonstrated = self.config.evaluation.seeds == "demonstrations" and split == SCHEDULE
+        if demonstrated:
+            require_states(len(seeds), len(self.initial_states))
         starts = [self.initial_states[number] for number in seeds] if demonstrated else seeds
         trajectories = self.roll(simulators, policy, starts, noise_of=None, on_frame=keep if film else None)
         rows = [

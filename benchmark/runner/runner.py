@@ -16,13 +16,13 @@ from .. import memory
 from ..config import RunConfig
 from ..demonstrations import sources
 from ..device import choose_device
-from ..errors import ConfigError, FolderError
+from ..errors import FolderError
 from ..progress import Progress, Silent
 from ..store.episodes import judged, own_evaluations
 from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
 from ..store.titles import TitleParts
-from .context import ReadyEncoder, RunContext, ready_encoder, scene_settings, settled_config
+from .context import ReadyEncoder, RunContext, ready_encoder, require_states, scene_settings, settled_config
 from .encoder import Plan, hashed_plan, title_parts
 from .identity import expected_identity, run_identity
 from .learning import learn
@@ -165,11 +165,8 @@ def _prepare(
         device=device.type,
     )
     states = [episode.initial_state for episode in demonstrations.episodes]
-    if config.evaluation.seeds == "demonstrations" and len(states) < config.evaluation.episodes:
-        raise ConfigError(
-            f"evaluation.episodes={config.evaluation.episodes} begin as demonstrations do, but there are {len(states)} "
-            f"demonstrations; lower it, or raise demonstrations.episodes"
-        )
+    if config.evaluation.seeds == "demonstrations":
+        require_states(config.evaluation.episodes, len(states))
     context = RunContext(config, card, device, prepared.encoder, statistics, progress, states)
     return Work(prepared.title, prepared.record, identity, context, demonstrations, choice, notes + note)
 

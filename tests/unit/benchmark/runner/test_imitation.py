@@ -8,6 +8,7 @@ from benchmark.config import HELD_OUT_SEED, JUDGED_SEED, configure
 from benchmark.demonstrations import features
 from benchmark.errors import ConfigError
 from benchmark.runner import learning
+from benchmark.runner.backgrounds import evaluate_backgrounds
 from benchmark.runner.evaluation import Evaluator
 from benchmark.runner.protocols import Finished, best_success, summary
 from benchmark.runner.runner import run
@@ -102,6 +103,17 @@ def test_evaluations_can_begin_where_demonstrations_do(cloning, tmp_path):
     assert table[table["split"] == SCHEDULE]["seed"].to_list() == [0, 1, 0, 1]
     with pytest.raises(ConfigError, match=r"evaluation\.episodes=3 begin as demonstrations do, but there are 2"):
         run(cloning("evaluation.seeds=demonstrations", "evaluation.episodes=3"), tmp_path)
+
+
+def test_finished_policies_are_tried_under_other_backgrounds(cloning, tmp_path):
+    config = cloning("evaluation.seeds=demonstrations", "rollout.slots=2", encoder="random", weights="random")
+    path = run(config, tmp_path).path
+    (shift,) = evaluate_backgrounds(path, [3])
+    assert (shift.background, shift.episodes) == (3, 2)
+    table = RunFolder(path).episodes()
+    assert table[table["background"] == "3"]["seed"].to_list() == [0, 1]
+    with pytest.raises(ConfigError, match="begin as demonstrations do"):
+        evaluate_backgrounds(path, [4], episodes=9)
 
 
 @pytest.mark.parametrize(
