@@ -244,7 +244,9 @@ def _numbered(tables: Sequence[pyarrow.Table]) -> pyarrow.Table:
     """Return tables below each other, with the number of their run in column `RUN`."""
     import pyarrow
 
-    whole = pyarrow.concat_tables(tables).combine_chunks()
+    # Runs of different versions may differ in columns: those that a run lacks are null in all of its rows.
+    nullable = [table.cast(pyarrow.schema([field.with_nullable(True) for field in table.schema])) for table in tables]
+    whole = pyarrow.concat_tables(nullable, promote_options="default").combine_chunks()
     numbers = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table) for table in tables])
     return whole.add_column(0, RUN, pyarrow.array(numbers))
 
@@ -319,4 +321,9 @@ def _split(path: Path, name: str, content: bytes, runs: int) -> list[pyarrow.Tab
         raise PackError(f"{path}: {name} is damaged ({line}); {REMEDY}") from error
     table = table.drop_columns([RUN])
     ends = np.searchsorted(numbers, np.arange(runs + 1))
-    return [table.slice(ends[number], ends[number + 1] - ends[number]) for number in range(runs)]
+    return [_own_columns(table.slice(ends[number], ends[number + 1] - ends[number])) for number in range(runs)]
+
+
+def _own_columns(table: pyarrow.Table) -> pyarrow.Table:
+    """Return the rows of a run without columns that other runs brought."""
+    return table.select([name for name in table.schema.names if not len(table) or table[name].null_count < len(table)])

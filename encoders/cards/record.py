@@ -106,6 +106,8 @@ class Card:
         adapts: the encoder that this one is after Stage 2; empty for all that are used as they are.
         shares_weights_of: the encoder whose files in the cache are this one's too; empty for one with files of its own.
         moving_average: whether its runs move BatchNorm's statistics with the task's momentum (Stage 3).
+        trained_on: the data that the official weights were trained on, in words; empty where that is not known.
+        saw_benchmark: whether images of this benchmark's scenes were among it; None where that is not known.
     """
 
     name: str
@@ -127,6 +129,8 @@ class Card:
     shares_weights_of: str = ""
     moving_average: bool = False
     gmacs: float | None = None
+    trained_on: str = ""
+    saw_benchmark: bool | None = None
 
     @property
     def files_needed(self) -> int:

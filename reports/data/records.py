@@ -181,6 +181,8 @@ class Card(Record):
     licence: Text | None = None
     commercial_use: Flag | None = None
     citation: Text | None = None
+    trained_on: Text | None = None
+    saw_benchmark: Flag | None = None
     deviations: Annotated[list[Text], Field(max_length=MOST_ENTRIES)] | None = None
     sources: Annotated[list[Source], Field(max_length=MOST_ENTRIES)] | None = None
 

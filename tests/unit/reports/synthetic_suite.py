@@ -189,6 +189,7 @@ def records(run: Run) -> dict[str, dict[str, object]]:
     told = {"name": run.encoder, "weights": run.weights_kind, "weights_sha256": digest}
     told["adaptation_sha256"] = changed["sha256"] if adaptation else None
     identity = {"results_version": 1, "config": config, "encoder": told, "device": "cpu"}
+    identity["demonstrations"] = sha(f"demonstrations of {run.task}")
     identity |= {} if run.task_version is None else {"task_results_version": run.task_version}
     machine = {"version": "0.0.0", "results_version": 1, "commit": "0" * 40, "python": "3.11.0", "cpu": "Synthetic CPU"}
     machine |= {"packages": {"torch": "2.14.1", "mujoco": "3.17.0"}, "platform": "synthetic", "cpu_count": 2}

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from benchmark.errors import ConfigError, OutputError, PackError
-from benchmark.store import atomic, pack, packing
+from benchmark.store import atomic, episodes, pack, packing
 from benchmark.store.identity import identity_hash
 from reports.build import build
 from reports.data import load
@@ -120,6 +121,20 @@ def test_metrics_of_every_kind_come_back(synthetic, write, rewrite, tmp_path):
     known = [{name: value for name, value in row.items() if value is not None} for row in rows]
     assert [dict(sorted(row.items())) for row in run.metrics] == [dict(sorted(row.items())) for row in known]
     assert json.dumps(run.metrics[0]["mixed"]) == "1"
+
+
+def test_runs_with_different_columns_of_episodes_share_a_pack(packed, monkeypatch):
+    """As runs from before a column was kept and after."""
+    monkeypatch.setattr(episodes, "checked", lambda table, path: table)
+    older, newer = pack.read(packed)[:2]
+    flags = pyarrow.array([True] * len(newer.episodes))
+    newer = replace(newer, episodes=newer.episodes.append_column(pyarrow.field("flag", flags.type, False), flags))
+    pack.write(packed, [older, newer])
+    again = pack.read(packed)
+    assert [run.episodes.schema.names for run in again] == [run.episodes.schema.names for run in (older, newer)]
+    assert all(
+        run.episodes.to_pylist() == own.episodes.to_pylist() for run, own in zip(again, (older, newer), strict=True)
+    )
 
 
 def test_only_finished_and_unaltered_runs_are_packed(synthetic, write, tmp_path):
