@@ -39,6 +39,11 @@ CHECKS = (
 )
 BATCH = 16
 LEAST_LICENCE = 10  # characters; below, licences have no room in the table
+_SAW_BENCHMARK = {
+    True: "; images of this benchmark among them",
+    False: "",
+    None: "; unknown whether images of this benchmark are among them",
+}
 _USE = {True: "yes", False: "no", None: "unclear"}
 
 
@@ -256,6 +261,8 @@ def _of_card(card: Card) -> Iterator[tuple[str, str]]:
         yield "input", f"(N, 3, 224, 224) RGB in [0, 1], then {_normalisation(card.normalisation)}"
         if card.native is not None:
             yield "trained on", _normalisation(card.native)
+    if card.trained_on:
+        yield "data", card.trained_on + _SAW_BENCHMARK[card.saw_benchmark]
     yield "weights here", _weights_here(card)
     for source in card.sources:
         for place in (source.url, *source.mirrors) if source.task is None else ():

@@ -39,6 +39,7 @@ def _mediapipe(name: str, *, size: int, file: Source, heads: str, **facts: Any) 
         sources=(file,),
         licence="Apache-2.0",
         commercial_use=True,
+        saw_benchmark=False,
         deviations=(
             *resized,
             "trained on crops around what it looks for; here it sees the whole frame",
@@ -64,6 +65,7 @@ _BODY = _mediapipe(
         size=6_440_512,
     ),
     heads="071.",
+    trained_on="photographs of people, Google's own",
     citation="Bazarevsky et al., BlazePose, 2020, arXiv 2006.10204",
 )
 
@@ -82,6 +84,7 @@ _HAND = _mediapipe(
         size=5_478_917,
     ),
     heads="047.",
+    trained_on="photographs of hands and rendered hands, Google's own",
     citation="Zhang et al., MediaPipe Hands, 2020, arXiv 2006.10214",
 )
 
@@ -124,6 +127,7 @@ CARDS = (
             size=1_242_398,
         ),
         heads="05{3,4,5,6,7,8}.",
+        trained_on="photographs of faces, Google's own",
         citation="Kartynnik et al., Real-time facial surface geometry, 2019, arXiv 1907.06724",
     ),
     Card(
@@ -144,6 +148,8 @@ CARDS = (
         ),
         licence="Apache-2.0",
         commercial_use=True,
+        trained_on="ImageNet-1k",
+        saw_benchmark=False,
         citation="Tan and Le, EfficientNet, ICML 2019, arXiv 1905.11946; Liu, EfficientNet-Lite, TensorFlow blog 2020",
         unused=("_fc. (classifier)",),
     ),

@@ -48,6 +48,8 @@ _ALPHAPOSE = Card(
     ),
     licence="AlphaPose's own: academic and non-commercial, no redistribution",
     commercial_use=False,
+    trained_on="COCO, photographs of people with keypoints",
+    saw_benchmark=False,
     citation="Fang et al., AlphaPose, TPAMI 2022, arXiv 2211.03375",
     deviations=(
         "as H-InDex computes it: AlphaPose's network is an SE-ResNet-50, whose 16 squeeze-excitation tensors H-InDex "
@@ -71,6 +73,8 @@ CARDS = (
         ),
         licence="not stated; repository MIT, derived from FrankMocap (CC BY-NC 4.0)",
         commercial_use=False,
+        trained_on="photographs of hands (FrankMocap), then frames of the task (Stage 2)",
+        saw_benchmark=True,
         citation="Ze et al., H-InDex, NeurIPS 2023, arXiv 2310.01404",
         deviations=("the moving-average BatchNorm of Stage 3 is a setting of the run, not of this encoder",),
         unused=(
@@ -99,6 +103,8 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="photographs and videos of hands with 3D poses (FreiHAND, HO-3D and others)",
+        saw_benchmark=False,
         citation=_FRANKMOCAP,
         deviations=("trained on BGR in [-1, 1]; H-InDex feeds ImageNet-normalised RGB",),
         unused=("main_encoder.fc1.", "feat_encoder.", "regressor."),
@@ -119,6 +125,8 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="photographs of people with fitted body models (COCO, MPII and others)",
+        saw_benchmark=False,
         citation=_FRANKMOCAP,
         deviations=(
             "FrankMocap's SMPL file; whether the paper used this one or the SMPL-X one of the same network "
@@ -138,6 +146,8 @@ CARDS = (
         sources=_ALPHAPOSE.sources,
         licence=_ALPHAPOSE.licence,
         commercial_use=False,
+        trained_on=_ALPHAPOSE.trained_on,
+        saw_benchmark=False,
         citation=_ALPHAPOSE.citation,
         deviations=("AlphaPose's network whole, which the paper does not use", *_ALPHAPOSE.deviations[1:]),
         unused=_ALPHAPOSE.unused[1:],
@@ -158,6 +168,8 @@ CARDS = (
         ),
         licence="MIT",
         commercial_use=True,
+        trained_on="Ego4D, videos of people at work",
+        saw_benchmark=False,
         citation="Nair et al., R3M, CoRL 2022, arXiv 2203.12601",
         deviations=("normalised once, by this encoder; R3M's own class divides by 255 and normalises inside",),
         unused=("module.lang_rew.", "module.lang_enc.", "all beside 'r3m'"),
@@ -179,6 +191,8 @@ CARDS = (
         ),
         licence="not stated",
         commercial_use=None,
+        trained_on="videos of hands and objects (EPIC-KITCHENS, Something-Something, 100 Days of Hands)",
+        saw_benchmark=False,
         citation="Xiao et al., Masked visual pre-training for motor control, 2022, arXiv 2203.06173",
         deviations=(
             "timm's ViT-S has 6 heads and the same tensor shapes; this one has the 12 it was trained with",
@@ -202,6 +216,8 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="Ego4D and other videos of people, videos of navigation, ImageNet",
+        saw_benchmark=False,
         citation="Majumdar et al., VC-1, NeurIPS 2023, arXiv 2303.18240",
         unused=MAE_UNUSED,
     ),
@@ -222,6 +238,8 @@ CARDS = (
         ),
         licence="BSD-3-Clause",
         commercial_use=True,
+        trained_on="ImageNet-1k",
+        saw_benchmark=False,
         citation="Shah and Kumar, RRL: ResNet as representation for RL, ICML 2021, arXiv 2107.03380",
         deviations=(
             "IMAGENET1K_V1 weights of a ResNet-50, as in H-InDex, and not V2, today's default",
@@ -241,6 +259,8 @@ CONTROLS = (
         parameters=RESNET50_PARAMETERS,
         licence="none needed",
         commercial_use=True,
+        trained_on="nothing",
+        saw_benchmark=False,
         citation="control of this benchmark",
         deviations=("never trained: seeded random weights",),
     ),
@@ -253,6 +273,8 @@ CONTROLS = (
         parameters=0,
         licence="none needed",
         commercial_use=True,
+        trained_on="nothing",
+        saw_benchmark=False,
         citation="control of this benchmark",
     ),
 )

@@ -13,6 +13,7 @@ _MOCO_V3 = "Chen et al., MoCo v3, ICCV 2021, arXiv 2104.02057"
 _DINOV2 = "Oquab et al., DINOv2, TMLR 2024, arXiv 2304.07193"
 _DINOV3 = "Simeoni et al., DINOv3, 2025, arXiv 2508.10104"
 _PE = "Bolya et al., Perception Encoder, NeurIPS 2025, arXiv 2504.13181"
+_PE_DATA = "images, videos and texts of the web"
 _RESIZED = "trained at {} pixels; at 224 its positions are resized as timm does (bicubic, antialiased)"
 _MOCO_FILES = "https://dl.fbaipublicfiles.com/moco-v3/"
 _DINOV3_FIXED = (
@@ -46,6 +47,7 @@ def _dinov2(
         ),
         licence="Apache-2.0",
         commercial_use=True,
+        trained_on="LVD-142M, images of the web",
         citation=_DINOV2,
         deviations=(
             "trained at 518 pixels; at 224 its positions are resized as timm does (bicubic, antialiased), where the "
@@ -79,6 +81,7 @@ def _dinov3(
         ),
         licence="DINOv3 License",
         commercial_use=True,
+        trained_on="LVD-1689M, images of the web",
         citation=_DINOV3,
         deviations=("either file will do: timm's, which is fetched, or Meta's own, which has to be asked for",),
         unused=fixed,
@@ -97,6 +100,8 @@ def _moco_v3(name: str, architecture: str, feature: str, feature_dim: int, param
         sources=(Source(f"{model}.pth.tar", f"{_MOCO_FILES}{model}/{model}.pth.tar"),),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="ImageNet-1k",
+        saw_benchmark=False,
         citation=_MOCO_V3,
         unused=(f"module.base_encoder.{head}", *_MOCO_UNUSED),
     )
@@ -115,6 +120,7 @@ def _of_timm(
     feature: str = CLASS_TOKEN,
     normalisation: Normalisation = IMAGENET,
     commercial_use: bool = True,
+    trained_on: str = "",
     others: tuple[Source, ...] = (),
 ) -> Card:
     return Card(
@@ -127,6 +133,7 @@ def _of_timm(
         sources=(_timm(model), *others),
         licence=licence,
         commercial_use=commercial_use,
+        trained_on=trained_on,
         citation=citation,
         deviations=(positions,) if positions else (),
         unused=("head. (projection)", "what timm leaves out of its authors' file"),
@@ -143,6 +150,7 @@ def _registers(name: str, letter: str, feature_dim: int, parameters: int) -> Car
         feature_dim=feature_dim,
         parameters=parameters,
         licence="Apache-2.0",
+        trained_on="LVD-142M, images of the web",
         citation="Darcet et al., Vision transformers need registers, ICLR 2024, arXiv 2309.16588",
         positions=_RESIZED.format(518),
         others=(
@@ -164,6 +172,7 @@ def _pe_spatial(name: str, size: str, feature_dim: int, parameters: int) -> Card
         normalisation=HALF,
         parameters=parameters,
         licence="Apache-2.0",
+        trained_on=_PE_DATA,
         citation=_PE,
         positions=_RESIZED.format(512),
     )
@@ -178,6 +187,7 @@ def _eupe(name: str, size: str, feature_dim: int, parameters: int) -> Card:
         parameters=parameters,
         licence="FAIR Noncommercial Research License",
         commercial_use=False,
+        trained_on="LVD-1689M, images of the web, with other networks as teachers",
         citation="Efficient Universal Perception Encoder, 2026, arXiv 2603.22387",
         positions="made for 256 pixels, sees 224; rotary positions need no resizing",
     )
@@ -226,6 +236,7 @@ CARDS = (
         ),
         licence="Apache-2.0",
         commercial_use=True,
+        trained_on="WebLI, images and texts of the web",
         citation="Tschannen et al., SigLIP 2, 2025, arXiv 2502.14786",
         deviations=(
             "either file will do: timm's, which is fetched, or Google's in transformers' names, with the text network",
@@ -245,6 +256,7 @@ CARDS = (
         normalisation=HALF,
         parameters=92_886_528,
         licence="Apache-2.0",
+        trained_on=_PE_DATA,
         citation=_PE,
     ),
     _of_timm(
@@ -256,6 +268,7 @@ CARDS = (
         normalisation=CLIP,
         parameters=85_820_160,
         licence="NVIDIA Open Model License",
+        trained_on="images of the web, with other networks as teachers",
         citation="Heinrich et al., RADIOv2.5, CVPR 2025, arXiv 2412.07679",
         positions="its 128 x 128 positions are resized to 224 pixels as timm does; RADIO's own summary has the class "
         "tokens for its other teachers, too",
@@ -268,6 +281,7 @@ CARDS = (
         normalisation=UNIT,
         parameters=85_724_928,
         licence="Apache-2.0",
+        trained_on="WebLI, images and texts of the web",
         citation="TIPSv2, 2026, arXiv 2604.12012",
         positions=_RESIZED.format(448),
     ),
@@ -288,6 +302,8 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="ImageNet-1k",
+        saw_benchmark=False,
         citation="He et al., Masked autoencoders, CVPR 2022, arXiv 2111.06377",
         unused=MAE_UNUSED,
     ),
@@ -307,6 +323,7 @@ CARDS = (
         ),
         licence="MIT (OpenAI); Apache-2.0 says timm",
         commercial_use=True,
+        trained_on="400 million images and texts of the web",
         citation="Radford et al., CLIP, ICML 2021, arXiv 2103.00020",
         deviations=(
             "either file will do: timm's, which is fetched, or OpenAI's in transformers' names; --weights takes "
@@ -337,6 +354,8 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
+        trained_on="ImageNet-1k",
+        saw_benchmark=False,
         citation="Parisi et al., PVR, ICML 2022, arXiv 2203.03580; Chen et al., MoCo v2, arXiv 2003.04297",
         deviations=("MoCo v2 trained for 800 epochs, as H-InDex's first commit names pvr",),
         unused=("module.encoder_q.fc.", "module.encoder_k.", "module.queue*", "all beside 'state_dict'"),

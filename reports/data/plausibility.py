@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.config import RunConfig
 from benchmark.marks import COMPARED, without
 from benchmark.store import pack
-from benchmark.store.episodes import CLONED, own_evaluations
+from benchmark.store.episodes import CLONED, judged, own_evaluations
 from benchmark.store.pack import PackedRun
 from benchmark.store.run_folder import CONFIG, ENCODER, EPISODES, IDENTITY, METRICS
 from benchmark.store.titles import folder_name, title_of
@@ -105,6 +105,10 @@ def _episode_faults(config: Mapping[str, Any], episodes: pandas.DataFrame) -> It
     counts = own_evaluations(episodes)["episodes"]
     for iteration, count in counts[counts != configured].items():
         yield f"{EPISODES}: {count} episodes at iteration {iteration}, but {configured} are configured"
+    configured = config["evaluation"].get("held_out_episodes", 0)
+    counted = judged(episodes).groupby("iteration").size()
+    for iteration, count in counted[counted != configured].items():
+        yield f"{EPISODES}: {count} held-out episodes judge iteration {iteration}, but {configured} are configured"
     if not len(counts):
         yield f"{EPISODES}: no evaluation"
     horizon = (config.get("rollout") or {}).get("horizon")

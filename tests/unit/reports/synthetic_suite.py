@@ -148,7 +148,7 @@ def write_run(out: Path, run: Run, *, films: bool = True) -> Path:
     for background in run.backgrounds:
         loss = (0.12 if run.encoder == "hindex" else 0.3) * random.uniform(0.3, 2)
         rows += evaluation(run, EVALUATIONS[-1], means[-1] - loss * abs(means[-1]), random, background)
-    if run.task == "pen" and not run.variant and run.state != "crashed":
+    if is_judged(run) and run.state != "crashed":
         rows += judged(run, rows)
     episodes.append(path / "episodes.parquet", rows)
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics(run, rows, random)))
@@ -174,6 +174,7 @@ def records(run: Run) -> dict[str, dict[str, object]]:
     config = {"preset": run.suite.rpartition("/")[2].split("-")[0], "task": run.task, "encoder": run.encoder}
     config |= {"seed": run.seed, "objects": "builtin", "physics": "paper", "background": 0, "synthetic": True, **stages}
     config |= {"learner": {"iterations": EVALUATIONS[-1]}, "evaluation": {"episodes": EPISODES, "every": 5}}
+    config["evaluation"] |= {"held_out_episodes": EPISODES} if is_judged(run) else {}
     digest = sha(f"{run.encoder} {run.weights_kind} {run.weights}")
     changed = {"mode": adapt, "source": "shipped", "sha256": sha(f"{digest} {run.task} {adapt}"), "card": {}}
     adaptation = None if adapt == "none" else changed
@@ -247,6 +248,10 @@ def evaluation(
         }
         for k, success in enumerate(successes)
     ]
+
+
+def is_judged(run: Run) -> bool:
+    return run.task == "pen" and not run.variant
 
 
 def judged(run: Run, rows: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -65,13 +65,15 @@ def test_an_honest_pack_has_no_faults_and_says_what_is_known_of_the_encoders(pac
 
 
 def test_a_changed_return_does_not_fit_the_metrics(forge):
-    (fault,) = forge(lambda run: episodes_with(run, "return", lambda values: values + 100.0 * (values == values[-1])))
+    last = 59  # of six evaluations on the run's schedule
+    (fault,) = forge(lambda run: episodes_with(run, "return", lambda values: values + 100.0 * (values == values[last])))
     assert fault.startswith("the mean return of iteration 20 is ")
     assert "in metrics.jsonl, but" in fault
 
 
 def test_a_changed_success_does_not_fit_the_metrics(forge):
-    faults = forge(lambda run: episodes_with(run, "success", lambda values: ~values))
+    rule, *faults = forge(lambda run: episodes_with(run, "success", lambda values: ~values))
+    assert rule == "episodes.parquet: success is not at least 21 steps at the goal, as pen counts it"
     assert faults[0].startswith("the mean success of iteration 0 is ")
 
 
@@ -84,6 +86,11 @@ def test_a_changed_success_does_not_fit_the_metrics(forge):
         (lambda run: replace(run, episodes=run.episodes[1:]), "9 episodes at iteration -1, but 10 are configured"),
         (lambda run: replace(run, episodes=run.episodes[:0]), "no evaluation"),
         (lambda run: episodes_with(run, "length", set_first(0)), "an episode of 0 or 100 steps"),
+        (lambda run: episodes_with(run, "goal_steps", set_first(101)), "more steps at the goal than steps"),
+        (
+            lambda run: episodes_with(run, "split", set_first("held_out")),
+            "1 held-out episodes judge iteration -1, but 10 are configured",
+        ),
         (lambda run: run.metrics.pop(), "ends at iteration 19, but 20 are configured"),
         (lambda run: run.metrics.pop(3), "iterations are not 0, 1, 2, ... in order"),
         (lambda run: replace(run, metrics=[]), "iterations are not 0, 1, 2, ... in order"),
