@@ -270,17 +270,11 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
     if any(name != "state" for name in names):
         require_gl()
 
-    from encoders.packaged import fetch_on_first_use
-
-    from ..presets import RANDOM_ALLOWED
     from ..runner.protocols import Finished, summary
     from ..runner.sweep import sweep
     from .console import ConsoleProgress, duration, print_results
 
     progress, began = ConsoleProgress(), time.monotonic()
-    for name in names:
-        if any(c.encoder == name and c.weights == "auto" and c.preset in RANDOM_ALLOWED for c in configs):
-            fetch_on_first_use(name, progress)
     outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
     finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
     if finished:

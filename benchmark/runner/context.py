@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 import tasks
-from encoders import Encoder, check_encoder
+from encoders import Choice, Encoder, check_encoder
 from tasks.cards import TaskCard
+from tasks.demonstrations.dataset import Demonstrations
 from tasks.rendering.render import Device
 
 from .. import memory
@@ -30,9 +31,9 @@ from ..rollout.simulators import Frames, SceneSettings, Simulators, Start
 from ..rollout.trajectory import Trajectory
 from ..store.episodes import HELD_OUT, OWN_BACKGROUND, SCHEDULE
 from .encoder import Plan, Prepared, prepare
-from .moving_statistics import MovingStatistics, Role
+from .moving_statistics import MovingStatistics, Role, attach_statistics
 from .policy_actor import PolicyActor, exploration_noise
-from .precision import computing_threads
+from .precision import computing_threads, settle_precision
 
 
 class Evaluation(NamedTuple):
@@ -95,6 +96,42 @@ def ready_encoder(config: RunConfig, chosen: Plan, out: Path, progress: Progress
     check_encoder(encoder)
     memory.require_run(config, card, encoder.feature_dim if encoder.uses_images else 0)
     return ReadyEncoder(config, card, device, prepared)
+
+
+def settle(
+    ready: ReadyEncoder, demonstrations: Demonstrations, *, precision: str | None = None, backend: str | None = None
+) -> Choice:
+    """Set the precision and the backend of a run's encoder, in place.
+
+    Args:
+        ready: The encoder; its moving statistics are not attached yet.
+        demonstrations: The run's, on whose frames its features are held to those of PyTorch in float32.
+        precision: Such as ``auto``; the configured one by default.
+        backend: Likewise.
+
+    Raises:
+        ConfigError, PrecisionRefused, BackendRefused: As for `settle_precision`.
+    """
+    config, encoder = ready.config, ready.prepared.encoder
+    return settle_precision(
+        encoder,
+        precision or config.precision,
+        demonstrations,
+        scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card)),
+        backend=backend or config.backend,
+        compiled=config.compiled,
+        momentum=config.ema.momentum or 0.0,
+        scope=config.ema.scope,
+        workers=config.workers,
+    )
+
+
+def run_context(ready: ReadyEncoder, demonstrations: Demonstrations, progress: Progress) -> RunContext:
+    """Attach the moving statistics to a run's encoder, which is settled, and return all that rollouts need."""
+    config, encoder = ready.config, ready.prepared.encoder
+    statistics = attach_statistics(encoder, config.ema, config.slots)
+    states = [episode.initial_state for episode in demonstrations.episodes]
+    return RunContext(config, ready.card, ready.device, encoder, statistics, progress, states)
 
 
 def settled_config(config: RunConfig, chosen: Plan) -> RunConfig:

