@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,15 +18,15 @@ from ..dapg import GaussianPolicy, ValueBaseline, dapg_update
 from ..presets import PRESETS
 from ..rollout.trajectory import Trajectory
 from ..runner.schedule import BEFORE_EVERYTHING, remaining_episodes
-from .stages import FrameCost, Pipeline, measure, rehearse
+from .stages import FrameCost, Pipeline, measure_groups, rehearse
 
 MEASURED = {"Adroit": "door", "DexMV": "relocate-mug"}
 """The task that stands for each suite of scenes."""
 
 ENCODER = "hindex"
 UPDATED_STEPS, UPDATED_LENGTH = 1000, 100
-PAPER = {"precision": "float32", "backend": "torch", "rollout": {"slots": 20, "group": 4, "quality": "paper"}}
-"""Precision, backend and rendering of the preset ``paper``, without its weights and demonstrations."""
+PAPER = {setting: PRESETS["paper"][setting] for setting in ("precision", "backend", "rollout")}
+"""How the preset ``paper`` rolls out, without its weights and demonstrations."""
 
 
 class Ceilings(NamedTuple):
@@ -38,6 +38,7 @@ class Ceilings(NamedTuple):
         cost: of a frame.
         pipeline: what the stages share.
         start: seconds until the first frame: loading and compiling the encoder, and what comes with it.
+        costs: of a frame, by the slots of a group.
     """
 
     task: str
@@ -45,6 +46,12 @@ class Ceilings(NamedTuple):
     cost: FrameCost
     pipeline: Pipeline
     start: float
+    costs: Mapping[int, FrameCost] = MappingProxyType({})
+
+    def under(self, config: RunConfig) -> Ceilings:
+        """Return the rollouts of a run with as many slots and groups as configured, on the same frames."""
+        groups = -(-config.slots // config.rollout.group)
+        return self._replace(cost=self.costs[config.rollout.group], pipeline=replace(self.pipeline, groups=groups))
 
     @property
     def frames_per_second(self) -> float:
@@ -64,11 +71,14 @@ class Ceilings(NamedTuple):
         return f"{names.get(most, most)} ({seconds[most] / sum(seconds.values()):.0%})".replace("%", " %")
 
 
-def ceilings(device: str, settings: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Ceilings]:
+def ceilings(
+    device: str, presets: Collection[str], settings: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Ceilings]:
     """Measure the rollouts of `ENCODER` on the tasks of `MEASURED`, a suite of scenes each; seconds for each.
 
     Args:
         device: as configured, such as ``auto``.
+        presets: whose groups of slots are measured.
         settings: beyond those of the preset small.
 
     Raises:
@@ -79,8 +89,10 @@ def ceilings(device: str, settings: Mapping[str, Any] = MappingProxyType({})) ->
         began = perf_counter()
         options = {"task": task, "encoder": ENCODER, "device": device, "weights": "random", **settings}
         run = rehearse(configure("small", ["demonstrations.episodes=8"], **options))
-        start = perf_counter() - began
-        found[suite] = Ceilings(task, run.way, measure(run), run.pipeline, start)
+        start, own = perf_counter() - began, run.context.config.rollout.group
+        sizes = {configure(preset, task=task, encoder=ENCODER).rollout.group for preset in presets}
+        costs = measure_groups(run, sizes | {own})
+        found[suite] = Ceilings(task, run.way, costs[own], run.pipeline, start, costs)
     return found
 
 
@@ -136,8 +148,9 @@ def preset_seconds(preset: str, measured: Mapping[str, Ceilings], update: float)
     total = 0.0
     for name in GROUPS["all"]:
         card = CARDS[name]
-        rollouts = measured[card.source]
-        frames, steps = frames_of(configure(preset, task=name, encoder=ENCODER), card)
+        config = configure(preset, task=name, encoder=ENCODER).resolve(card)
+        rollouts = measured[card.source].under(config)
+        frames, steps = frames_of(config, card)
         total += rollouts.start + frames / rollouts.frames_per_second + steps * update
     return total
 
@@ -166,7 +179,7 @@ def estimate(device: str = "auto") -> Estimate:
     Raises:
         BenchError, EncoderError, TaskError: something the user can mend.
     """
-    fast, paper = ceilings(device), ceilings(device, PAPER)
+    fast, paper = ceilings(device, set(PRESETS) - {"paper"}), ceilings(device, {"paper"}, PAPER)
     update = update_seconds()
     seconds = {name: preset_seconds(name, paper if name == "paper" else fast, update) for name in PRESETS}
     return Estimate(fast, paper, seconds)

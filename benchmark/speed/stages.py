@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from time import perf_counter
@@ -149,22 +150,35 @@ def rehearse(config: RunConfig) -> Rehearsed:
 
 def measure(run: Rehearsed) -> FrameCost:
     """Measure the stages of a run's rollouts, one after another."""
-    context = run.context
+    group = run.context.config.rollout.group
+    return measure_groups(run, [group])[group]
+
+
+def measure_groups(run: Rehearsed, sizes: Collection[int]) -> dict[int, FrameCost]:
+    """Measure the stages of rollouts for several sizes of groups, whose frames are encoded and answered together.
+
+    Args:
+        run: ready to roll out.
+        sizes: slots of a group; physics and drawing are measured for the largest.
+    """
+    context, largest = run.context, max(sizes)
     scene = scene_settings(context.config, context.encoder, context.device, context.config.task_options())
     workers = max(1, context.config.workers)
-    with Simulators(replace(scene, slots=workers * scene.group), workers) as simulators:
+    with Simulators(replace(scene, slots=workers * largest, group=largest), workers) as simulators:
         simulating = _simulate(run, simulators)
-        slots = list(simulators.settings.groups[0])
-        frames = simulators.frames[slots].copy()
-    size = context.encoder.feature_dim + context.card.proprioception_dim
-    observations = np.zeros((len(slots), size), np.float32)
-    noise = exploration_noise(0, 0, len(slots), (1, context.card.action_dim))
-    actor, numbers, first = PolicyActor(run.policy, noise), list(range(len(slots))), [0] * len(slots)
-    context.statistics.begin(Role.TRAINING)
-    with context.group_threads() as threads:
-        encode = _seconds_each(lambda: context.features(frames, slots), len(slots), SECONDS, threads)
-        act = _seconds_each(lambda: actor(observations, numbers, first), len(slots), SECONDS / 10, threads)
-    return FrameCost(**simulating, encode=encode, act=act)
+        frames = simulators.frames[:largest].copy()
+    width = context.encoder.feature_dim + context.card.proprioception_dim
+    costs = {}
+    for size in sizes:
+        slots, first = list(range(size)), [0] * size
+        observations = np.zeros((size, width), np.float32)
+        actor = PolicyActor(run.policy, exploration_noise(0, 0, size, (1, context.card.action_dim)))
+        context.statistics.begin(Role.TRAINING)
+        with context.group_threads() as threads:
+            encode = _seconds_each(partial(context.features, frames[:size], slots), size, SECONDS, threads)
+            act = _seconds_each(partial(actor, observations, slots, first), size, SECONDS / 10, threads)
+        costs[size] = FrameCost(**simulating, encode=encode, act=act)
+    return costs
 
 
 def _simulate(run: Rehearsed, simulators: Simulators) -> dict[str, float]:

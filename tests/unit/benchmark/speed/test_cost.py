@@ -1,10 +1,13 @@
 """What runs will take, from measured rollouts."""
 
+from types import SimpleNamespace
+
 import pytest
 from small_runs import Recorder, tiny_config
 
 import tasks
 from benchmark.cli import speed as printed
+from benchmark.config import configure
 from benchmark.presets import PRESETS
 from benchmark.runner.runner import run
 from benchmark.speed import cost
@@ -14,9 +17,13 @@ from tasks.cards import CARDS, GROUPS
 from tasks.demonstrations.dataset import Demonstrations
 
 COST = FrameCost(physics=0.001, draw=0.004, answer=0.0, encode=0.020, act=0.0)
+DRAWN = COST._replace(draw=0.04)
+IN_TWOS = {"encode": 0.030}
 ROLLOUTS = {
-    "Adroit": Ceilings("door", "bfloat16", COST, Pipeline(2, 2, 2, 4), start=5.0),
-    "DexMV": Ceilings("relocate-mug", "float32", COST._replace(draw=0.04), Pipeline(1, 1, 2, 4), start=1.0),
+    "Adroit": Ceilings("door", "bfloat16", COST, Pipeline(2, 2, 2, 4), 5.0, {4: COST, 2: COST._replace(**IN_TWOS)}),
+    "DexMV": Ceilings(
+        "relocate-mug", "float32", DRAWN, Pipeline(1, 1, 2, 4), 1.0, {4: DRAWN, 2: DRAWN._replace(**IN_TWOS)}
+    ),
 }
 
 
@@ -43,7 +50,34 @@ def test_a_preset_takes_every_task(monkeypatch):
     dexmv = len(GROUPS["all"]) - adroit
     slow = ROLLOUTS["DexMV"].frames_per_second
     expected = adroit * (5 + 80 / 80) + dexmv * (1 + 40 / slow) + len(GROUPS["all"]) * 10 * 0.5
-    assert preset_seconds("quickstart", ROLLOUTS, update=0.5) == pytest.approx(expected)
+    assert preset_seconds("small", ROLLOUTS, update=0.5) == pytest.approx(expected)
+
+
+def test_a_preset_has_its_own_slots_and_groups():
+    config = configure("quickstart", task="door", encoder="hindex").resolve(tasks.card("door"))
+    rollouts = ROLLOUTS["Adroit"].under(config)
+    assert rollouts.pipeline == Pipeline(2, 2, 2, 2), "four slots in groups of two"
+    assert rollouts.cost.encode == 0.030
+    frames, _ = frames_of(config, tasks.card("door"))
+    alone = preset_seconds("quickstart", ROLLOUTS, update=0.0)
+    assert alone > 3 * frames / rollouts.frames_per_second
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_groups_of_every_preset_are_measured(preset, monkeypatch):
+    def measured(run, sizes):
+        return dict.fromkeys(sizes, COST)
+
+    class Rehearsed:
+        way, pipeline = "float32", Pipeline(2, 2, 2, 4)
+
+        def __init__(self, config):
+            self.context = SimpleNamespace(config=config)
+
+    monkeypatch.setattr(cost, "rehearse", Rehearsed)
+    monkeypatch.setattr(cost, "measure_groups", measured)
+    monkeypatch.setattr(cost, "update_seconds", lambda: 0.0)
+    assert cost.estimate().seconds[preset] > 0
 
 
 def test_an_update_takes_time():

@@ -5,7 +5,7 @@ from small_runs import tiny_config
 
 from benchmark.config import usable_cores
 from benchmark.speed import stages
-from benchmark.speed.stages import FrameCost, Pipeline, measure, rehearse
+from benchmark.speed.stages import FrameCost, Pipeline, measure, measure_groups, rehearse
 
 COST = FrameCost(physics=0.001, draw=0.004, answer=0.0, encode=0.020, act=0.0)
 
@@ -41,6 +41,14 @@ def test_the_stages_of_a_run(workers, demonstration_file, tiny_encoder, monkeypa
     assert cost.draw > cost.act
     assert run.pipeline == Pipeline(workers, workers, usable_cores(), groups=1)
     assert run.frames_per_second(repeats=1) > 0
+
+
+def test_groups_of_several_sizes(demonstration_file, tiny_encoder, monkeypatch):
+    monkeypatch.setattr(stages, "SECONDS", 0.02)
+    costs = measure_groups(rehearse(tiny_config(demonstration_file("pen"), encoder=tiny_encoder, workers=1)), (1, 3))
+    assert set(costs) == {1, 3}
+    assert min(min(cost) for cost in costs.values()) > 0
+    assert costs[1].draw == costs[3].draw
 
 
 def test_drawing_costs_what_its_quality_costs(demonstration_file, tiny_encoder, monkeypatch):
