@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SUCCESS_RATE = 0.5
 COST_COLUMNS = (
-    *("row", "device", "cpu", "runs", "frames_per_second", "wall_minutes", "seconds"),
+    *("row", "device", "cpu", "computed", "runs", "frames_per_second", "wall_minutes", "seconds"),
     *("memory_mb", "gpu_memory_mb"),
 )
 
@@ -100,21 +100,22 @@ def curve_bands(
 
 
 def costs(runs: pandas.DataFrame) -> pandas.DataFrame:
-    """Return what a row's runs cost on one machine; machines are kept apart, for their times do not compare.
+    """Return what a row's runs cost on one machine, computed in one way; others are kept apart, for times differ.
 
-    Columns: `row`, `device`, `cpu`, `runs`, `frames_per_second` (median over runs, rollouts only), `wall_minutes` (mean
-    measured time of a run), `seconds` (the same by stage, a dict), `memory_mb`, `gpu_memory_mb` (highest peak of any).
+    Columns: `row`, `device`, `cpu`, `computed` (precision and backend), `runs`, `frames_per_second` (median over runs,
+    rollouts only), `wall_minutes` (mean measured time of a run), `seconds` (the same by stage, a dict), `memory_mb`,
+    `gpu_memory_mb` (highest peak of any).
     """
     import pandas
 
     used = runs[runs["used"]].copy()
     used["cpu"] = used["machine"].map(lambda machine: str(machine.get("cpu") or "unknown"))
     rows = []
-    for (row, device, cpu), group in used.groupby(["row", "device", "cpu"]):
+    for (row, device, cpu, computed), group in used.groupby(["row", "device", "cpu", "computed"]):
         stages = pandas.DataFrame(list(group["seconds"])).fillna(0.0).mean()
         rows.append(
             {
-                **{"row": row, "device": device, "cpu": cpu, "runs": len(group)},
+                **{"row": row, "device": device, "cpu": cpu, "computed": computed, "runs": len(group)},
                 "frames_per_second": group["frames_per_second"].median(),
                 "wall_minutes": group["wall_seconds"].mean() / 60,
                 "seconds": {str(stage): float(mean) for stage, mean in stages.items()},

@@ -69,6 +69,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         evaluations, episodes: how many evaluations; episodes in the last of them.
         unstable: episodes that the simulation gave up on.
         backgrounds: names of the shifted backgrounds that were evaluated, a tuple.
+        computed: how features were, such as ``bfloat16 by openvino``; empty where there are none, or it is not known.
         wall_seconds, seconds, frames_per_second, memory_mb, gpu_memory_mb: time measured in all, the same by stage (a
             dict), frames per second in rollouts, peaks.
         device, machine, config, card, adaptation, identity: ``cpu`` or ``cuda``; what the folder records (dicts); hash.

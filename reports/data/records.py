@@ -136,6 +136,8 @@ class IdentityEncoder(Record):
     weights_sha256: Text | None = None
     adaptation_sha256: Text | None = None
     uses_images: Flag = True
+    precision: Text | None = None
+    backend: Text | None = None
 
 
 class Identity(Record):

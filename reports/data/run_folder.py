@@ -29,10 +29,12 @@ LEFT_OUT = ("altered", "unreadable")
 
 PLACE = ("suite", "task", "title", "seed")
 WHO = ("row", "encoder", "variant", "weights_kind", "weights_sha256", "weights_label", "adaptation_sha256", "suffix")
+DEFAULT_BACKEND = "torch"
+"""Of identities that name none."""
 STAGES = ("adapt", "ema_momentum", "ema_scope", "ema_reset", "ema_streams", "normalise", "precision")
 SCORES = tuple(f"{name}_{when}" for name in ("return", "success") for when in ("first", "cloned", "last", "best"))
 PROGRESS = ("iteration", "steps", "evaluations", "episodes", "unstable", "backgrounds")
-COSTS = ("wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
+COSTS = ("computed", "wall_seconds", "seconds", "frames_per_second", "memory_mb", "gpu_memory_mb")
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
 CONTENTS = ("episode_table", "steps_at")
 COLUMNS = (
@@ -50,7 +52,9 @@ def empty_row(path: Path) -> RunRow:
     nothing: RunRow = dict.fromkeys(COLUMNS)
     numbers = ("ema_momentum", "ema_streams", *SCORES, *PROGRESS, "wall_seconds", "frames_per_second")
     nothing |= dict.fromkeys((*numbers, "frames_version", "memory_mb", "gpu_memory_mb"), math.nan)
-    nothing |= dict.fromkeys((*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "device"), "")
+    nothing |= dict.fromkeys(
+        (*WHO, "adapt", "ema_scope", "ema_reset", "normalise", "precision", "computed", "device"), ""
+    )
     encoder, variant, label = parts_of_folder(encoder_folder)
     nothing |= {"evaluations": 0, "episodes": 0, "unstable": 0, "backgrounds": (), "pictures": {}, "seconds": {}}
     nothing |= {"machine": {}, "config": {}, "card": {}, "adaptation": {}, "altered": ()}
@@ -102,6 +106,7 @@ def _contents(files: RunFiles, row: RunRow, stored: str) -> RunRow:
         **_stages(config, encoder),
         **_scores(episodes),
         **_progress(metrics),
+        "computed": _way(identity.encoder),
         **_costs(metrics),
         **shown,
         "episode_table": episodes,
@@ -171,6 +176,13 @@ def _progress(metrics: Sequence[records.Metrics]) -> RunRow:
         return {}
     unstable = sum((line.unstable or 0) + (line.evaluation_unstable or 0) for line in metrics)
     return {"iteration": metrics[-1].iteration, "steps": metrics[-1].steps, "unstable": unstable}
+
+
+def _way(encoder: records.IdentityEncoder) -> str:
+    """Return in which precision and by which backend features were computed; empty where there are none."""
+    if not encoder.uses_images or encoder.precision is None:
+        return ""
+    return f"{encoder.precision} by {encoder.backend or DEFAULT_BACKEND}"
 
 
 def _costs(metrics: Sequence[records.Metrics]) -> RunRow:

@@ -143,18 +143,22 @@ def background_table(shift: pandas.DataFrame, synthetic: bool = False) -> Table:
 
 
 def cost_table(costs: pandas.DataFrame, synthetic: bool = False) -> Table:
-    """Return frames per second, time and memory by encoder and machine."""
+    """Return frames per second, time and memory by encoder, machine and what computed the features."""
     rows = []
     for line in costs.to_dict("records"):
         total = sum(line["seconds"].values())
         share = f"{100 * line['seconds'].get('encode', 0.0) / total:.0f} %" if total else NOTHING
         memory = [_number(line[name] / 1000, 2) for name in ("memory_mb", "gpu_memory_mb")]
         speed = [_number(line["frames_per_second"]), _number(line["wall_minutes"]), share]
-        rows.append([line["row"], f"{line['cpu']}, {line['device']}", *speed, *memory, str(line["runs"])])
-    columns = ["encoder", "machine", "frames/s", "minutes a run", "encoding", "GB", "GB on GPU", "runs"]
+        where = [f"{line['cpu']}, {line['device']}", line["computed"] or NOTHING]
+        rows.append([line["row"], *where, *speed, *memory, str(line["runs"])])
+    columns = ["encoder", "machine", "computed in", "frames/s", "minutes a run", "encoding", "GB", "GB on GPU", "runs"]
     stages = pandas.DataFrame([{f"seconds_{k}": v for k, v in one.items()} for one in costs["seconds"]])
     data = pandas.concat([costs.drop(columns="seconds"), stages.set_index(costs.index)], axis=1)
-    caption = "Cost by encoder: frames per second in rollouts (median over runs), measured time, peak memory."
+    caption = (
+        "Cost by encoder: frames per second in rollouts (median over runs), measured time, peak memory, and in which "
+        "precision and by which backend its features were computed."
+    )
     return Table("costs", caption, pandas.DataFrame(rows, columns=columns), data, None, synthetic)
 
 

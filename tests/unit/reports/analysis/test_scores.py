@@ -211,6 +211,22 @@ def test_costs_keep_machines_apart(synthetic, write, rewrite):
     assert first["memory_mb"] == 1800.0
 
 
+def test_costs_keep_ways_of_computing_apart(synthetic, write, rewrite):
+    folder = write(synthetic.Run("vc1", "door", 0), synthetic.Run("vc1", "door", 1), synthetic.Run("r3m", "door", 0))
+    for seed, way in enumerate([{"precision": "bfloat16", "backend": "openvino"}, {"precision": "float32"}]):
+        path = folder / synthetic.Run("vc1", "door", seed).path / "identity.json"
+        identity = json.loads(path.read_text())
+        rewrite(path, json.dumps(identity | {"encoder": identity["encoder"] | way}))
+    runs = load.load_runs(folder)
+    assert set(runs["status"]) == {"finished"}
+    table = learning.costs(runs)
+    assert table[["row", "computed", "runs"]].to_numpy().tolist() == [
+        ["vc1", "bfloat16 by openvino", 1],
+        ["vc1", "float32 by torch", 1],
+        ["r3m", "", 1],
+    ]
+
+
 # --- the background shift -----------------------------------------------------------------------
 
 

@@ -94,6 +94,9 @@ def test_costs_have_a_column_a_stage_in_the_csv(runs):
     assert {"seconds_encode", "seconds_simulate", "seconds_update"} <= set(made.data.columns)
     assert made.shown.loc[made.shown["encoder"] == "vc1", "GB"].tolist() == ["1.80"]
     assert made.shown["GB on GPU"].unique().tolist() == ["—"]
+    assert made.shown["computed in"].unique().tolist() == ["—"]
+    made = tables.cost_table(learning.costs(runs.assign(computed="bfloat16 by openvino")))
+    assert made.shown["computed in"].unique().tolist() == ["bfloat16 by openvino"]
 
 
 def test_the_probe_is_averaged_over_tasks_that_vary(synthetic, tmp_path):
