@@ -8,7 +8,8 @@ import typer
 
 MEANING = (
     "Measured one stage at a time with every core at it, from which the frames a second follow; other work on the "
-    "machine makes all of it slower. Times are for all {tasks} tasks with {encoder}, one run after another."
+    "machine makes all of it slower. Times are with {encoder}: for all {tasks} tasks, one after another, or for a run, "
+    "on average over them."
 )
 
 
@@ -26,6 +27,7 @@ def print_speed(device: str) -> None:
 
     from tasks.cards import GROUPS
 
+    from ..presets import PROTOCOLS
     from ..speed.cost import ENCODER, Ceilings, estimate
     from .console import duration, output
 
@@ -50,5 +52,7 @@ def print_speed(device: str) -> None:
     pipeline = next(iter(found.fast.values())).pipeline
     typer.echo(f"{pipeline.workers} workers on {pipeline.cores} cores, {pipeline.callers} encode at the same time")
     for preset, seconds in found.seconds.items():
-        typer.echo(f"--preset {preset:10}  about {duration(seconds)}")
+        scope = "a run" if preset in PROTOCOLS else "all tasks"
+        takes = duration(seconds / len(GROUPS["all"]) if preset in PROTOCOLS else seconds)
+        typer.echo(f"--preset {preset:11}  {scope:9}  about {takes}")
     typer.echo(MEANING.format(tasks=len(GROUPS["all"]), encoder=ENCODER))
