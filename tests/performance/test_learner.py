@@ -106,7 +106,7 @@ def test_fisher_vector_product(benchmark, build, policy, observations, vector):
 def test_memory_of_an_update():
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     # Allocated are 1.47 times the features, these included; the C library keeps some of what was freed.
-    assert float(done.stdout) < 1.8
+    assert float(done.stdout) < 2.0
 
 
 def test_update(benchmark, policy, observations):
