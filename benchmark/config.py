@@ -315,13 +315,13 @@ class RunConfig(Configuration):
     reward: Annotated[Literal["paper", "dense", "sparse"], IDENTITY, COMPARED] = "paper"
     objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
     background: Annotated[int, Field(ge=0, le=10), IDENTITY, COMPARED, OPTION] = 0
-    scene: Annotated[dict[str, float], IDENTITY, COMPARED] = Field(default_factory=dict)
+    scene: Annotated[dict[str, float], Field(default_factory=dict), IDENTITY, COMPARED]
     device: Annotated[str, AfterValidator(device_name), OUTCOME, OPTION] = "auto"
     precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16", "float16"], OUTCOME, COMPARED, OPTION] = "auto"
     backend: Annotated[Literal["auto", "torch", "openvino"], OUTCOME, COMPARED, OPTION] = "auto"
     compiled: Annotated[bool, OUTCOME, COMPARED] = False
     torch_threads: Annotated[Threads, IDENTITY] = 2
-    workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))
+    workers: Annotated[Processes, Field(default_factory=lambda: min(usable_cores(), 16)), SPEED, OPTION]
     egl_device: Annotated[DeviceNumber | None, SPEED] = None
     demonstrations: Annotated[DemonstrationSettings, IDENTITY, COMPARED] = DemonstrationSettings()
     rollout: Annotated[RolloutSettings, IDENTITY, COMPARED] = RolloutSettings()

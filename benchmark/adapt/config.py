@@ -61,7 +61,7 @@ class AdaptConfig(AdaptationSettings):
     physics: Literal["paper", "native"] = "paper"
     objects: Annotated[Pack, IDENTITY, OPTION] = "builtin"
     device: Annotated[str, AfterValidator(device_name), SPEED, OPTION] = "auto"
-    workers: Annotated[Processes, SPEED, OPTION] = Field(default_factory=lambda: min(usable_cores(), 16))
+    workers: Annotated[Processes, Field(default_factory=lambda: min(usable_cores(), 16)), SPEED, OPTION]
     egl_device: Annotated[DeviceNumber | None, SPEED] = None
     torch_threads: Annotated[Threads | None, SPEED] = None
 
@@ -155,7 +155,7 @@ def folder_title(config: AdaptConfig, origin: WeightsOrigin, encoder: str) -> st
     >>> folder_title(AdaptConfig(), WeightsOrigin("builtin", label="(builtin)"), "frankmocap_hand")
     'frankmocap_hand (builtin)'
     """
-    usual = AdaptConfig().model_dump(mode="json")
+    usual = AdaptConfig.model_validate({}).model_dump(mode="json")
     given = config.model_dump(mode="json", exclude=marked(AdaptConfig, SPEED))
     changed = {name: value for name, value in given.items() if value != usual[name]}
     name = origin.title(encoder)
