@@ -148,6 +148,32 @@ def _with_interval(estimate: Estimate, form: str) -> str:
 
 
 @app.command()
+def card(
+    file: Pack,
+    dataset: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The benchmark's data set on the Hub.")],
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="DIR", help="Where to write.")] = Path("card"),
+) -> None:
+    """Write what the Hugging Face Hub reads: README.md of a data set with the pack, .eval_results of each encoder."""
+    from reports.analysis.scores import row_order
+    from reports.data import hub
+
+    from ..store import atomic
+
+    if dataset.count("/") != 1:
+        raise ConfigError(f"--dataset {dataset}: expected OWNER/NAME, the id of a data set on the Hub")
+    runs = _usable(file)
+    contents = {out / "README.md": hub.dataset_card(runs, [file.name])}
+    for row in row_order(runs[runs["used"]]):
+        name = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in row).strip("-")
+        contents[out / ".eval_results" / f"hindex-bench-{name}.yaml"] = hub.eval_results(runs, row, dataset)
+    for path, text in contents.items():
+        with atomic.naming_failures(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(path, text.encode())
+        typer.echo(path)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of `runs.json` in a pack."""
     import json

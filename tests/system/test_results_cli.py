@@ -70,6 +70,15 @@ def test_a_forged_pack_fails_the_check_and_names_the_run(bench, runs):
     assert last == "runs.pack.zip: 12 runs, 1 fault"
 
 
+def test_a_card_and_results_for_the_hub_are_written(bench, runs):
+    bench("results", "pack", "runs")
+    done = bench("results", "card", "runs.pack.zip", "--dataset", "you/results")
+    assert done.returncode == 0, done.stderr
+    files = ("README.md", ".eval_results/hindex-bench-vc1.yaml", ".eval_results/hindex-bench-r3m.yaml")
+    assert done.stdout.splitlines() == [f"card/{name}" for name in files]
+    assert "12 finished runs in `runs.pack.zip`" in (runs.parent / "card" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -77,6 +86,7 @@ def test_a_forged_pack_fails_the_check_and_names_the_run(bench, runs):
         (("pack", "runs", "--out", "results.zip"), "give NAME.pack.zip"),
         (("add", "nowhere.pack.zip"), "cannot read nowhere.pack.zip: No such file or directory"),
         (("check", "nowhere.pack.zip"), "cannot read nowhere.pack.zip: No such file or directory"),
+        (("card", "runs", "--dataset", "results"), "--dataset results: expected OWNER/NAME"),
         (("compare", "runs", "nowhere"), "nowhere is neither a pack nor a folder of runs"),
         (("compare", "runs", "runs", "--encoder", "rrl"), "'rrl' is no encoder here; available: vc1, r3m"),
         (("compare", "runs", "runs", "--measure", "luck"), "--measure luck: expected return_best, return_last, "),
