@@ -113,11 +113,15 @@ class PolicySettings(Part):
     Attributes:
         head: ``tanh_mlp`` is DAPG's, which standardises its input by the demonstrations; ``batchnorm_mlp`` begins with
             a BatchNorm over the whole input and has rectifiers, and can be cloned, but not improved by DAPG.
+        pooling: what the policy sees of a frame, with ``learner.algorithm=bc``: ``pooled`` is the encoder's feature;
+            the others are made of its tokens: their ``mean``; ``spatial_softmax``, where each channel lies on a square
+            map; or ``attentive``, a learned query that attends to them and is trained with a ``batchnorm_mlp``.
 
-    Source: Rajeswaran et al. 2018; CortexBench, R3M.
+    Source: Rajeswaran et al. 2018; CortexBench, R3M; attentive feature aggregation, arXiv 2511.10762.
     """
 
     head: Literal["tanh_mlp", "batchnorm_mlp"] = "tanh_mlp"
+    pooling: Annotated[Literal["pooled", "mean", "attentive", "spatial_softmax"], IDENTITY, COMPARED, NEWER] = "pooled"
 
 
 class ObservationSettings(Part):
@@ -359,10 +363,16 @@ class RunConfig(Configuration):
                 raise ValueError("learner.iterations is of DAPG: leave it out with learner.algorithm=bc")
             if learner.bc_epochs == 0:
                 raise ValueError("learner.algorithm=bc needs learner.bc_epochs of at least 1")
+            if self.policy.pooling == "attentive" and self.policy.head != "batchnorm_mlp":
+                raise ValueError("policy.pooling=attentive: set policy.head=batchnorm_mlp with it")
         elif learner.bc_minibatches != "replacement" or learner.bc_steps_per_epoch:
             raise ValueError("learner.bc_minibatches and bc_steps_per_epoch: set learner.algorithm=bc with them")
         elif self.policy.head != "tanh_mlp":
             raise ValueError(f"policy.head={self.policy.head} can only be cloned: set learner.algorithm=bc with it")
+        elif self.policy.pooling != "pooled":
+            raise ValueError(
+                f"policy.pooling={self.policy.pooling} can only be cloned: set learner.algorithm=bc with it"
+            )
         elif self.evaluation.held_out_episodes:
             raise ValueError("evaluation.held_out_episodes judges cloned policies: set learner.algorithm=bc with it")
         return self

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -26,6 +27,7 @@ _FRAME_BYTES = 224 * 224 * 3
 _FLOAT_BYTES = 4
 _ACTIVATIONS = 100  # a ResNet-50 keeps about 150 numbers per number of its input for the backward pass
 _COPIES_TRAINED = 4  # a weight, its gradient, and Adam's two moments
+_COPIES_OF_RAW = 4  # numbers as read, normalised, and the gradients of both
 _GROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -65,13 +67,15 @@ def require(needs: Mapping[str, int]) -> None:
     )
 
 
-def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0) -> None:
+def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0, raw_shape: Sequence[int] = ()) -> None:
     """Check that a run fits into this machine's memory.
 
     Args:
         config: resolved.
         card: the task's.
-        feature_dim: numbers that the encoder gives; 0 where the policy sees the state, or where it is not known yet.
+        feature_dim: numbers that the policy sees of a frame; 0 where it sees the state, or where it is not known yet.
+        raw_shape: of what a part of the policy is trained on, see `encoders.Encoder.raw_shape`; empty where there is
+            none. It lies on disk, but for the frames of a minibatch.
 
     Raises:
         ConfigError: it cannot; the message names the setting that takes most.
@@ -85,13 +89,16 @@ def require_run(config: RunConfig, card: TaskCard, feature_dim: int = 0) -> None
     if dapg:
         weights["learner.trajectories_per_iteration"] = int(learner.trajectories_per_iteration or 1) * horizon * step
         weights["learner.value_hidden"] = trained * _weights(seen, *learner.value_hidden, 1)
+    if raw_shape:
+        raw = learner.bc_batch_size * config.observation.history * prod(raw_shape)
+        weights["learner.bc_batch_size"] = raw * _FLOAT_BYTES * _COPIES_OF_RAW
     require(
         {
             **weights,
             "demonstrations.episodes": int(config.demonstrations.episodes or 1)
             * horizon
             * _FLOAT_BYTES
-            * (feature_dim + card.proprioception_dim + card.action_dim),
+            * ((0 if raw_shape else feature_dim) + card.proprioception_dim + card.action_dim),
             "evaluation.episodes": evaluated * horizon * _FLOAT_BYTES * card.action_dim,
             "rollout.slots": config.slots * (_FRAME_BYTES if feature_dim else 0),
             "rollout.horizon": horizon * _FRAME_BYTES if feature_dim and config.evaluation.video else 0,

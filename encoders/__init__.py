@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .acquire import fetch, import_file
     from .base import Encoder
     from .cards import Card
-    from .contract import check_encoder
+    from .contract import check_encoder, check_tokens
     from .errors import (
         BackendRefused,
         EncoderContract,
@@ -50,6 +50,7 @@ __all__ = [
     "card",
     "check_encoder",
     "check_precision",
+    "check_tokens",
     "choose_precision",
     "fetch",
     "get",
@@ -77,6 +78,7 @@ _HOMES = {
     "card": "registry",
     "check_encoder": "contract",
     "check_precision": "precision_check",
+    "check_tokens": "contract",
     "choose_precision": "precision_check",
     "fetch": "acquire",
     "get": "registry",

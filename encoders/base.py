@@ -33,6 +33,9 @@ class Encoder(nn.Module):
     Attributes:
         name: the registered name; empty for a class without one.
         feature_dim: length of the feature.
+        feature_is_mean: whether the feature is the mean of `tokens`, which the contract then holds it to.
+        raw_shape: where the feature is no vector yet, but what a part of the policy is trained on, its shape: tokens
+            (T, D), or a frame (3, H, W) in whole numbers from 0 to 255; None for all others.
         uses_images: False for an encoder that leaves the task's state observation to the policy; its ``feature_dim``
             is 0.
         results_version: raised when the numbers that this encoder gives change.
@@ -54,6 +57,8 @@ class Encoder(nn.Module):
 
     name: ClassVar[str] = ""
     feature_dim: int
+    feature_is_mean: ClassVar[bool] = False
+    raw_shape: tuple[int, ...] | None = None
     uses_images: ClassVar[bool] = True
     results_version: ClassVar[int] = 1
     card: ClassVar[Card | None] = None
@@ -85,6 +90,25 @@ class Encoder(nn.Module):
             cls.card = CARDS[name]
             cls.normalisation = cls.card.normalisation
             cls.results_version = cls.card.results_version
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map the images that ``forward`` takes to tokens, ``(N, T, D)``; optional.
+
+        The tokens are a transformer's patches, or the positions of a convolutional map row by row; those that stand for
+        no place, such as class tokens, are left out.
+
+        Raises:
+            EncoderError: this encoder has none.
+        """
+        raise EncoderError(
+            f"encoder '{self.name or type(self).__name__}': has no tokens; leave policy.pooling at pooled, or define "
+            "tokens(images) -> (N, T, D)"
+        )
+
+    @property
+    def usual_memory_format(self) -> torch.memory_format:
+        """Layout of images in float32."""
+        return type(self).memory_format
 
     @property
     def device(self) -> torch.device:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .base import IMAGE_SIZE, Encoder
-from .errors import EncoderContract
+from .errors import EncoderContract, EncoderError
 from .memory import is_out_of_memory
 from .precision import FLOAT32, computing
 
 _IMAGES = 3
 _TOLERANCE = 1e-3
+_NUMBERS = {"forward": "features", "tokens": "tokens"}
 
 
 def check_encoder(encoder: Encoder) -> None:
@@ -28,31 +32,69 @@ def check_encoder(encoder: Encoder) -> None:
     if not encoder.uses_images:
         return
     _check_frozen(encoder)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator).to(encoder.device)
-    images = images.contiguous(memory_format=encoder.memory_format)
-    untouched = images.clone()
     with torch.inference_mode(), computing(FLOAT32, encoder.device):
-        first = _forward(encoder, images)
-        if not torch.equal(images, untouched):
-            raise _broken(encoder, "forward changed its input", "work on a copy, as in images = images - mean")
-        second = _forward(encoder, images)
-        if not torch.equal(first, second):
+        _check_repeatable(encoder, _noise(encoder), _forward, "forward")
+
+
+def check_tokens(encoder: Encoder) -> None:
+    """Hold an encoder's `tokens` to the same as `check_encoder` its features, as ``(N, T, D)``.
+
+    Where ``feature_is_mean``, the mean of an image's tokens has to be its feature.
+
+    Raises:
+        EncoderContract: they do not fit; the message says what to change.
+        EncoderError: the encoder has none.
+    """
+    images = _noise(encoder)
+    with torch.inference_mode(), computing(FLOAT32, encoder.device):
+        tokens = _check_repeatable(encoder, images, _tokens, "tokens")
+        if encoder.feature_is_mean and (error := _change(_forward(encoder, images), tokens.mean(1))) > _TOLERANCE:
             raise _broken(
                 encoder,
-                "the same images gave different features the second time",
-                "remove dropout and random numbers from forward",
+                f"the feature is not the mean of its tokens (relative change {error:.2g})",
+                "leave out tokens that stand for no place, or set feature_is_mean = False",
             )
-        some = [2, 0]
-        alone = _forward(encoder, images[some].contiguous(memory_format=encoder.memory_format))
-    scale = float(first.float().abs().max()) or 1.0
-    error = float((first[some].float() - alone.float()).abs().max()) / scale
-    if error > _TOLERANCE:
+
+
+def has_tokens(encoder: Encoder) -> bool:
+    """Return whether an encoder's class defines `Encoder.tokens`."""
+    return type(encoder).tokens is not Encoder.tokens
+
+
+def _noise(encoder: Encoder) -> Tensor:
+    images = torch.rand(_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+    return images.to(encoder.device).contiguous(memory_format=encoder.memory_format)
+
+
+def _check_repeatable(
+    encoder: Encoder, images: Tensor, compute: Callable[[Encoder, Tensor], Tensor], name: str
+) -> Tensor:
+    """Check that a function gives each image the same numbers twice, alone too, and leaves its input as it was."""
+    untouched = images.clone()
+    first = compute(encoder, images)
+    if not torch.equal(images, untouched):
+        raise _broken(encoder, f"{name} changed its input", "work on a copy, as in images = images - mean")
+    if not torch.equal(first, compute(encoder, images)):
         raise _broken(
             encoder,
-            f"an image's feature depends on the other images of its batch or their order (relative change {error:.2g})",
+            f"the same images gave different {_NUMBERS[name]} the second time",
+            f"remove dropout and random numbers from {name}",
+        )
+    some = [2, 0]
+    alone = compute(encoder, images[some].contiguous(memory_format=encoder.memory_format))
+    if (error := _change(first[some], alone)) > _TOLERANCE:
+        raise _broken(
+            encoder,
+            f"an image's {_NUMBERS[name].removesuffix('s')} depends on the other images of its batch or their order "
+            f"(relative change {error:.2g})",
             "do not compute statistics over the batch",
         )
+    return first
+
+
+def _change(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference as a share of the largest number."""
+    return float((one.float() - other.float()).abs().max()) / (float(one.float().abs().max()) or 1.0)
 
 
 def _check_feature_dim(encoder: Encoder) -> None:
@@ -79,15 +121,7 @@ def _check_frozen(encoder: Encoder) -> None:
 
 
 def _forward(encoder: Encoder, images: Tensor) -> Tensor:
-    try:
-        features = encoder(images)
-    except Exception as error:  # the encoder's author may raise anything
-        if is_out_of_memory(error):
-            raise
-        what = f"forward failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
-        raise _broken(encoder, what, "it must take (N, 3, 224, 224) float32 in [0, 1]") from error
-    if not isinstance(features, Tensor):
-        raise _broken(encoder, f"forward returned a {type(features).__name__}", "return one tensor")
+    features = _called(encoder, encoder, "forward", images)
     expected = (len(images), encoder.feature_dim)
     if features.shape != expected:
         raise _broken(
@@ -95,16 +129,48 @@ def _forward(encoder: Encoder, images: Tensor) -> Tensor:
             f"forward returned shape {tuple(features.shape)} for {len(images)} images, not {expected}",
             f"set feature_dim = {features.shape[-1]} or change forward" if features.ndim == 2 else "flatten or pool it",
         )
-    if not features.is_floating_point():
-        raise _broken(encoder, f"forward returned {features.dtype}", "return floating point features")
-    bad = int((~torch.isfinite(features)).sum())
+    _check_numbers(encoder, features, "forward")
+    return features
+
+
+def _tokens(encoder: Encoder, images: Tensor) -> Tensor:
+    tokens = _called(encoder, encoder.tokens, "tokens", images)
+    if tokens.ndim != 3 or len(tokens) != len(images) or 0 in tokens.shape:
+        raise _broken(
+            encoder,
+            f"tokens returned shape {tuple(tokens.shape)} for {len(images)} images",
+            f"expected ({len(images)}, T, D), as in maps.flatten(2).transpose(1, 2)",
+        )
+    _check_numbers(encoder, tokens, "tokens")
+    return tokens
+
+
+def _called(encoder: Encoder, function: Callable[[Tensor], Any], name: str, images: Tensor) -> Tensor:
+    """Return what one of the encoder's functions gives, if that is a tensor."""
+    try:
+        returned = function(images)
+    except EncoderError:
+        raise
+    except Exception as error:  # the encoder's author may raise anything
+        if is_out_of_memory(error):
+            raise
+        what = f"{name} failed on images {tuple(images.shape)}: {type(error).__name__}: {error}"
+        raise _broken(encoder, what, "it must take (N, 3, 224, 224) float32 in [0, 1]") from error
+    if not isinstance(returned, Tensor):
+        raise _broken(encoder, f"{name} returned a {type(returned).__name__}", "return one tensor")
+    return returned
+
+
+def _check_numbers(encoder: Encoder, returned: Tensor, name: str) -> None:
+    if not returned.is_floating_point():
+        raise _broken(encoder, f"{name} returned {returned.dtype}", f"return floating point {_NUMBERS[name]}")
+    bad = int((~torch.isfinite(returned)).sum())
     if bad:
         raise _broken(
             encoder,
-            f"{bad} of {features.numel()} feature values are NaN or infinite",
+            f"{bad} of {returned.numel()} {_NUMBERS[name].removesuffix('s')} values are NaN or infinite",
             "check weights and normalisation",
         )
-    return features
 
 
 def _broken(encoder: Encoder, what: str, remedy: str) -> EncoderContract:

@@ -221,7 +221,7 @@ def set_precision(
         return
     faster = compiled or encoder.precision != FLOAT32
     # The fast kernels want channels innermost; float32 keeps its layout and so its bits.
-    encoder.memory_format = torch.channels_last if faster else type(encoder).memory_format
+    encoder.memory_format = torch.channels_last if faster else encoder.usual_memory_format
     encoder.to(memory_format=encoder.memory_format)
     if compiled:
         _require_compiler(encoder.device)

@@ -102,6 +102,7 @@ def check(
 ) -> None:
     """Check an encoder against its contract with three images of noise; measure its size and speed here."""
     import encoders
+    from encoders.contract import has_tokens
 
     card = encoders.card(spec)
     chosen = weights or ("random" if card is not None and card.uses_images else "auto")
@@ -110,6 +111,9 @@ def check(
     encoders.check_encoder(encoder)
     for line in CHECKS if encoder.uses_images else CHECKS[:1]:
         typer.echo(f"ok  {line}")
+    if has_tokens(encoder):
+        encoders.check_tokens(encoder)
+        typer.echo("ok  tokens: shape, type, finite, the same twice and alone in the batch")
     numbers = sum(parameter.numel() for parameter in encoder.parameters())
     held = [*encoder.parameters(), *encoder.buffers()]
     megabytes = sum(tensor.numel() * tensor.element_size() for tensor in held) / 1e6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .head import BatchNormPolicy, Policy
+from .head import BatchNormPolicy, FramesPolicy, Policy
 from .training import Cloning
 
-__all__ = ["BatchNormPolicy", "Cloning", "Policy"]
+__all__ = ["BatchNormPolicy", "Cloning", "FramesPolicy", "Policy"]

@@ -14,7 +14,7 @@ from encoders.adam_state import adam_state, load_adam_state
 
 from ..config import LearnerSettings
 from ..rollout.episodes import Array
-from .head import Policy
+from .head import FramesPolicy, Policy
 
 
 class Pairs(Protocol):
@@ -24,7 +24,7 @@ class Pairs(Protocol):
         """Return the number M of pairs."""
 
     def observations(self, rows: npt.NDArray[np.int64], /) -> Array:
-        """Return the observations (n, D) float32 of rows (n,)."""
+        """Return the observations (n, D) float32 of rows (n,); of a `FramesPolicy` the raw ones."""
 
     def actions(self, rows: npt.NDArray[np.int64], /) -> Array:
         """Return the actions (n, A) float32 of rows (n,)."""
@@ -36,7 +36,7 @@ class Cloning:
     Args:
         policy: Trained in place.
         settings: ``bc_batch_size``, ``bc_learning_rate``, ``bc_minibatches`` and ``bc_steps_per_epoch`` count.
-        generator: CPU generator of the minibatches.
+        generator: CPU generator of the minibatches, and of random shifts.
 
     Source: CortexBench, R3M's evaluation.
     Differs: a last minibatch of a single pair, which BatchNorm cannot take, joins the one before it.
@@ -57,6 +57,8 @@ class Cloning:
         total, seen = torch.zeros(()), 0
         for rows in self._minibatches(len(pairs)):
             inputs, targets = (policy.as_tensor(values(rows.numpy())) for values in (pairs.observations, pairs.actions))
+            if isinstance(policy, FramesPolicy):
+                inputs = policy.observe(inputs, self.generator)
             loss = nn.functional.mse_loss(policy.mean(inputs), targets)
             self.optimiser.zero_grad()
             loss.backward()

@@ -108,31 +108,43 @@ def demonstration_pairs(
     episodes = demonstrations.episodes
     path = cache_path(demonstrations, made_by) if encode is not None else None
     if path is not None:
-        cached = _load(path, demonstrations)
+        cached = load_arrays(path, demonstrations)
         if cached is not None:
             on_steps(sum(len(episode.actions) for episode in episodes))
-            return cached
-
-    trajectories = rollout(
+            return Pairs(**cached)
+    pairs = replayed_pairs(
+        demonstrations,
         simulators,
-        [episode.initial_state for episode in episodes],
+        encode,
         recorded_actions(episodes),
-        horizons=[len(episode.actions) for episode in episodes],
         rule=rule,
-        encode=encode,
         clock=clock,
         on_steps=on_steps,
         on_begin=on_begin,
         threads=threads,
     )
-    pairs = Pairs(
+    if path is not None:
+        cache.store(path, pairs._asdict())
+    return pairs
+
+
+def replayed_pairs(
+    demonstrations: Demonstrations, simulators: Simulators, encode: Encode | None, actor: Actor, **options: Any
+) -> Pairs:
+    """Return what is seen and done while demonstrations are replayed; ``options`` as in `rollout`."""
+    trajectories = rollout(
+        simulators,
+        [episode.initial_state for episode in demonstrations.episodes],
+        actor,
+        horizons=[len(episode.actions) for episode in demonstrations.episodes],
+        encode=encode,
+        **options,
+    )
+    return Pairs(
         joined([trajectory.observations for trajectory in trajectories]),
         np.concatenate([trajectory.actions for trajectory in trajectories]),
         np.array([len(trajectory) for trajectory in trajectories]),
     )
-    if path is not None:
-        cache.store(path, pairs._asdict())
-    return pairs
 
 
 def recorded_actions(episodes: Sequence[Episode]) -> Actor:
@@ -149,13 +161,21 @@ def cache_path(demonstrations: Demonstrations, made_by: Mapping[str, Any]) -> Pa
     return cache.features_path({"demonstrations": demonstrations.content_hash, **made_by})
 
 
-def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
-    """Return the cached pairs; None where there are none, or where the file is damaged and has to be replaced."""
+def load_arrays(
+    path: Path, demonstrations: Demonstrations, also: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]] | None:
+    """Return the arrays of cached pairs; None where there are none, or where the file is damaged.
+
+    Args:
+        path: the file.
+        demonstrations: that were observed.
+        also: names of further arrays that it holds.
+    """
     demonstrated = np.concatenate([episode.actions for episode in demonstrations.episodes])
     lengths = np.array([len(episode.actions) for episode in demonstrations.episodes])
 
     def fits(arrays: cache.Arrays) -> bool:
-        if not {"observations", "actions"} <= set(arrays) <= set(Pairs._fields):
+        if not {"observations", "actions", *also} <= set(arrays) <= {*Pairs._fields, *also}:
             return False
         observations, actions = arrays["observations"], arrays["actions"]
         pairs, replayed = len(observations), arrays.get("lengths", lengths)
@@ -173,4 +193,4 @@ def _load(path: Path, demonstrations: Demonstrations) -> Pairs | None:
 
     arrays = cache.load(path, fits)
     # Files from before lengths were kept hold whole episodes, or do not fit.
-    return None if arrays is None else Pairs(**{"lengths": lengths, **arrays})
+    return None if arrays is None else {"lengths": lengths, **arrays}

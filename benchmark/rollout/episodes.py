@@ -27,6 +27,7 @@ from .simulators import Answer, Frames, Simulators, Start
 from .trajectory import Trajectory
 
 Array = npt.NDArray[np.float32]
+WHOLE, NOTHING = slice(None), slice(0)
 Encode = Callable[[Frames, Sequence[int]], Array]
 """(frames (n, 224, 224, 3) uint8, their slots) -> features (n, F) float32."""
 
@@ -133,7 +134,6 @@ class _Episode:
     number: int
     horizon: int
     window: Window
-    keeps_observations: bool
     memory: _Observations
     observations: Array | None = None
     actions: list[Array] = field(default_factory=list)
@@ -151,10 +151,8 @@ class _Episode:
 
     def observe(self, observation: Array) -> None:
         if self.observations is None:
-            width = len(observation) if self.keeps_observations else 0
-            self.observations = self.memory.of(self.number, width)
-        if self.keeps_observations:
-            self.observations[self.step] = observation
+            self.observations = self.memory.of(self.number, len(observation))
+        self.observations[self.step] = observation
 
     def trajectory(self, start: Start, terminated: bool, unstable: bool, rule: EpisodeRule) -> Trajectory:
         assert self.observations is not None
@@ -179,7 +177,7 @@ def rollout(
     rule: EpisodeRule,
     encode: Encode | None,
     fusion: Fusion = ONE_FRAME,
-    keep_observations: bool = True,
+    kept: slice = WHOLE,
     threads: GroupThreads | None = None,
     clock: Clock | None = None,
     on_steps: Callable[[int], None] | None = None,
@@ -199,7 +197,7 @@ def rollout(
         encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
             observation to the actor.
         fusion: joins the features of an episode's newest frames.
-        keep_observations: whether the trajectories have them; otherwise theirs are (T, 0), which saves memory.
+        kept: the part of an observation that the trajectories hold; `NOTHING` of it saves memory.
         threads: how the groups share this process; by default one of them encodes and acts at a time.
         clock: filled with timings.
         on_steps: receives the number of steps after every tick of a group; one thread at a time.
@@ -213,15 +211,13 @@ def rollout(
     shares = _shares(len(starts), simulators.settings.slots)
     memory = _Observations(horizons)
     queues = {
-        slot: [
-            _Episode(number, horizons[number], Window(fusion.history), keep_observations, memory) for number in share
-        ]
+        slot: [_Episode(number, horizons[number], Window(fusion.history), memory) for number in share]
         for slot, share in enumerate(shares)
     }
     threads = threads or GroupThreads()
     computing = threading.BoundedSemaphore(threads.at_once)
     call = _one_at_a_time(on_steps)
-    common = _Common(simulators, starts, actor, rule, encode, fusion, call, on_frame, on_begin, computing)
+    common = _Common(simulators, starts, actor, rule, encode, fusion, kept, call, on_frame, on_begin, computing)
     groups = [
         _Group(common, {slot: queues[slot] for slot in slots})
         for slots in simulators.settings.groups
@@ -251,6 +247,7 @@ class _Common:
     rule: EpisodeRule
     encode: Encode | None
     fusion: Fusion
+    kept: slice
     on_steps: Callable[[int], None]
     on_frame: Callable[[int, Frames], None] | None
     on_begin: Callable[[Sequence[int]], None] | None
@@ -292,7 +289,7 @@ class _Group:
         done = []
         for row, (slot, episode) in enumerate(zip(slots, episodes, strict=True)):
             ends = episode.last or bool(reading.terminated[row])
-            episode.observe(inputs[row])
+            episode.observe(inputs[row, common.kept])
             episode.actions.append(np.asarray(actions[row], np.float32))
             episode.rewards.append(float(reading.reward[row]))
             episode.goals.append(bool(reading.goal[row]))

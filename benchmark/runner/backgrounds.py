@@ -281,7 +281,7 @@ def _load_statistics(context: RunContext, checkpoint: Tensors, path: Path) -> No
 
 def _policy(context: RunContext, checkpoint: Tensors, path: Path) -> Policy:
     try:
-        policy = stored_policy(checkpoint, context.config, context.card.action_dim)
+        policy = stored_policy(checkpoint, context.config, context.card.action_dim, context.encoder.raw_shape)
     except (LookupError, ValueError) as error:
         raise FolderError(f"{path} does not fit this run ({error}); {REMEDY}") from error
     return policy.to(context.device)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from ..cloning import BatchNormPolicy, Policy
+from ..cloning import BatchNormPolicy, FramesPolicy, Policy
+from ..cloning.trained_parts import trained_part
 from ..config import LearnerSettings, RunConfig
 from ..dapg import GaussianPolicy, NonFiniteGuard, ValueBaseline
+from ..rollout.fusion import Fusion
 
 POLICY, BASELINE, GENERATOR = "policy.", "baseline.", "generator"
 
@@ -35,20 +37,44 @@ class Learner:
     steps: int = 0
 
 
-def new_policy(config: RunConfig, observation_dim: int, action_dim: int, generator: torch.Generator) -> Policy:
-    """Return an untrained policy with the configured head."""
+def new_policy(
+    config: RunConfig,
+    observation_dim: int,
+    action_dim: int,
+    generator: torch.Generator,
+    raw_shape: tuple[int, ...] | None = None,
+) -> Policy:
+    """Return an untrained policy with the configured head.
+
+    Args:
+        config: Resolved.
+        observation_dim: Length of an observation as the head sees it.
+        action_dim: Length of an action.
+        generator: CPU generator the initial weights are drawn from.
+        raw_shape: The encoder's, where a part of the policy is trained on what it gives.
+    """
+    if raw_shape is not None:
+        part = trained_part(raw_shape, generator)
+        head = BatchNormPolicy(observation_dim, action_dim, config.learner.policy_hidden, generator=generator)
+        return FramesPolicy(part, Fusion(config.observation.fusion, config.observation.history), head)
     kind = BatchNormPolicy if config.policy.head == "batchnorm_mlp" else GaussianPolicy
     return kind(observation_dim, action_dim, config.learner.policy_hidden, generator=generator)
 
 
-def stored_policy(arrays: Mapping[str, npt.NDArray[Any]], config: RunConfig, action_dim: int) -> Policy:
-    """Return the policy of a checkpoint.
+def stored_policy(
+    arrays: Mapping[str, npt.NDArray[Any]],
+    config: RunConfig,
+    action_dim: int,
+    raw_shape: tuple[int, ...] | None = None,
+) -> Policy:
+    """Return the policy of a checkpoint; arguments as of `new_policy`.
 
     Raises:
         LookupError, ValueError: The arrays are not those of such a policy.
     """
     first = "input_norm.weight" if config.policy.head == "batchnorm_mlp" else "observation_shift"
-    policy = new_policy(config, int(arrays[POLICY + first].shape[0]), action_dim, torch.Generator())
+    first = first if raw_shape is None else f"head.{first}"
+    policy = new_policy(config, int(arrays[POLICY + first].shape[0]), action_dim, torch.Generator(), raw_shape)
     unpack_policy(arrays, policy)
     return policy.eval()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +13,21 @@ import torch
 
 import tasks
 from encoders import Choice, Encoder, check_encoder
+from encoders.tokens import token_view
 from tasks.cards import TaskCard
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.rendering.render import Device
 
 from .. import memory
 from ..adapt.unfolding import unfold_for_run
-from ..cloning import Policy
+from ..cloning import FramesPolicy, Policy
+from ..cloning.trained_parts import HEADS, part_features
 from ..config import HELD_OUT_SEED, JUDGED_SEED, RunConfig
 from ..device import choose_device, peak_memory
 from ..doctor import require_gl
 from ..errors import ConfigError
 from ..progress import Progress
-from ..rollout.episodes import Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
+from ..rollout.episodes import NOTHING, WHOLE, Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.fusion import Fusion
 from ..rollout.simulators import Frames, SceneSettings, Simulators, Start
 from ..rollout.trajectory import Trajectory
@@ -94,8 +96,27 @@ def ready_encoder(config: RunConfig, chosen: Plan, out: Path, progress: Progress
     if encoder.uses_images:
         require_gl()
     check_encoder(encoder)
-    memory.require_run(config, card, encoder.feature_dim if encoder.uses_images else 0)
+    if config.policy.pooling != "pooled":
+        encoder = token_view(encoder, "none" if config.policy.pooling == "attentive" else config.policy.pooling)
+        prepared = replace(prepared, encoder=encoder)
+    _check_trained_part(config, encoder)
+    seen = encoder.feature_dim if encoder.uses_images else 0
+    if encoder.raw_shape is not None:
+        seen = part_features(encoder.raw_shape)
+    memory.require_run(config, card, seen, encoder.raw_shape or ())
     return ReadyEncoder(config, card, device, prepared)
+
+
+def _check_trained_part(config: RunConfig, encoder: Encoder) -> None:
+    """Refuse settings that do not go with what is trained on frames."""
+    shape = encoder.raw_shape
+    if shape is None:
+        return
+    if len(shape) == 2 and shape[1] % HEADS:
+        raise ConfigError(
+            f"encoder '{encoder.name}': its tokens have {shape[1]} numbers, which the {HEADS} heads of "
+            "policy.pooling=attentive do not divide; use policy.pooling=mean"
+        )
 
 
 def settle(
@@ -219,15 +240,25 @@ class RunContext:
         finally:
             torch.set_num_threads(self.config.torch_threads)
 
-    @property
-    def encode(self) -> Encode | None:
-        """From frames and their slots to features; None where the policy sees the state."""
-        return self.features if self.encoder.uses_images else None
+    def encode(self, policy: Policy | None = None) -> Encode | None:
+        """Return what turns frames (n, 224, 224, 3) uint8 and their slots into features (n, F), or None for a state.
 
-    def features(self, frames: Frames, slots: Sequence[int]) -> Array:
-        """Return the features (n, F) of frames (n, 224, 224, 3) uint8 of these slots; moves their statistics."""
-        self.statistics.select(slots)
-        return self.encoder.encode(frames).cpu().numpy()
+        It moves the statistics of the slots.
+
+        Args:
+            policy: whose trained part makes the features, if it has one; without it, they are what the encoder gives.
+        """
+        if not self.encoder.uses_images:
+            return None
+
+        def features(frames: Frames, slots: Sequence[int]) -> Array:
+            self.statistics.select(slots)
+            encoded = self.encoder.encode(frames)
+            if isinstance(policy, FramesPolicy):
+                encoded = policy.features(encoded)
+            return encoded.cpu().numpy()
+
+        return features
 
     def simulators(self, options: dict[str, Any]) -> Simulators:
         """Open the slots in a scene with these options; the caller closes them."""
@@ -292,9 +323,9 @@ class RunContext:
                 PolicyActor(policy, noise),
                 horizons=[horizon] * len(starts),
                 rule=self.rule,
-                encode=self.encode,
+                encode=self.encode(policy),
                 fusion=self.fusion,
-                keep_observations=noise_of is not None,
+                kept=NOTHING if noise_of is None else WHOLE,
                 threads=threads,
                 clock=self.clock,
                 on_steps=self.progress.advance,

@@ -22,6 +22,7 @@ from ..cloning import Cloning, Policy
 from ..dapg import GaussianPolicy, NonFiniteGuard
 from ..dapg.bc import fit_transforms
 from ..demonstrations.features import FusedPairs
+from ..demonstrations.frames import FramePairs
 from ..errors import FolderError
 from ..store.episodes import HELD_OUT, REMEDY, UNTRAINED
 from ..store.identity import identity_hash
@@ -78,7 +79,7 @@ class Best:
 
 
 def imitate(
-    work: Work, folder: RunFolder, evaluator: Evaluator, pairs: FusedPairs, committed: Committed | None
+    work: Work, folder: RunFolder, evaluator: Evaluator, pairs: FusedPairs | FramePairs, committed: Committed | None
 ) -> None:
     """Clone the demonstrations to the last epoch, and judge the policies.
 
@@ -94,8 +95,9 @@ def imitate(
     """
     context, config = work.context, work.context.config
     generator = torch.Generator().manual_seed(config.seed)
-    policy = new_policy(config, pairs.observation_dim, context.card.action_dim, generator).to(context.device)
-    if isinstance(policy, GaussianPolicy):
+    sizes = pairs.observation_dim, context.card.action_dim
+    policy = new_policy(config, *sizes, generator, context.encoder.raw_shape).to(context.device)
+    if isinstance(policy, GaussianPolicy) and isinstance(pairs, FusedPairs):
         fit_transforms(
             policy, *(policy.as_tensor(values) for values in (pairs.all_observations(), pairs.pairs.actions))
         )
@@ -117,7 +119,7 @@ class _Imitation:
     work: Work
     folder: RunFolder
     evaluator: Evaluator
-    pairs: FusedPairs
+    pairs: FusedPairs | FramePairs
     policy: Policy
     cloning: Cloning
     best: Best

@@ -20,8 +20,10 @@ from encoders.backend import TORCH
 from tasks.rendering.qualities import DRAWINGS
 
 from .. import task_files
+from ..cloning.trained_parts import part_features
 from ..dapg import UpdateReport, clone_behaviour, dapg_update
-from ..demonstrations.features import FusedPairs, Pairs, demonstration_pairs
+from ..demonstrations.features import FusedPairs, demonstration_pairs
+from ..demonstrations.frames import FramePairs, demonstration_frames
 from ..errors import FolderError
 from ..rollout.episodes import Array
 from ..rollout.simulators import Simulators
@@ -69,12 +71,13 @@ def learn(work: Work, folder: RunFolder) -> None:
     with context.simulators(config.task_options()) as simulators:
         if simulators.device is not None:
             context.say_renderer(simulators.device)
-        pairs = FusedPairs(_observe(work, simulators), context.features_in_observation, context.fusion)
+        observed = _observe(work, simulators)
         evaluator = Evaluator(context, folder, simulators)
         if config.learner.algorithm == "bc":
-            imitate(work, folder, evaluator, pairs, committed)
+            imitate(work, folder, evaluator, observed, committed)
         else:
-            _learn_by_dapg(work, folder, evaluator, pairs, committed)
+            assert isinstance(observed, FusedPairs), "what trains on frames can only be cloned"
+            _learn_by_dapg(work, folder, evaluator, observed, committed)
     progress.end()
 
 
@@ -91,7 +94,7 @@ def _learn_by_dapg(
     learning.improve(max(committed.iteration if committed else CLONED, CLONED))
 
 
-def _observe(work: Work, simulators: Simulators) -> Pairs:
+def _observe(work: Work, simulators: Simulators) -> FusedPairs | FramePairs:
     """Return what is cloned, seen in the scene of the demonstrations."""
     context, config = work.context, work.context.config
     context.progress.stage("demonstrations")
@@ -102,7 +105,7 @@ def _observe(work: Work, simulators: Simulators) -> Pairs:
         return _observe_in(work, demonstrated, options)
 
 
-def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> Pairs:
+def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> FusedPairs | FramePairs:
     context, config, renderer = work.context, work.context.config, simulators.device
     libraries = () if context.encoder.backend == TORCH else (context.encoder.backend,)
     encoder = context.encoder.describe()
@@ -124,18 +127,23 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
         **context.statistics.made_by(),
     }
     context.statistics.begin(Role.DEMONSTRATIONS)
+    raw_shape = context.encoder.raw_shape
     with context.group_threads() as threads:
-        return demonstration_pairs(
-            work.demonstrations,
-            simulators,
-            context.encode,
-            rule=context.rule,
-            made_by=made_by,
-            clock=context.clock,
-            on_steps=context.progress.advance,
-            on_begin=context.statistics.restart,
-            threads=threads,
-        )
+        replayed: dict[str, Any] = {
+            "rule": context.rule,
+            "made_by": made_by,
+            "clock": context.clock,
+            "on_steps": context.progress.advance,
+            "on_begin": context.statistics.restart,
+            "threads": threads,
+        }
+        if raw_shape is None:
+            pairs = demonstration_pairs(work.demonstrations, simulators, context.encode(), **replayed)
+            return FusedPairs(pairs, context.features_in_observation, context.fusion)
+        encode = context.encode()
+        assert encode is not None
+        pairs, frames = demonstration_frames(work.demonstrations, simulators, encode, raw_shape, **replayed)
+        return FramePairs(pairs, frames, part_features(raw_shape), context.fusion)
 
 
 @dataclass(frozen=True)

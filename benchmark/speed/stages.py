@@ -168,14 +168,15 @@ def measure_groups(run: Rehearsed, sizes: Collection[int]) -> dict[int, FrameCos
         simulating = _simulate(run, simulators)
         frames = simulators.frames[:largest].copy()
     width = context.encoder.feature_dim + context.card.proprioception_dim
-    costs = {}
+    costs, encoded = {}, context.encode()
+    assert encoded is not None, "only what encoders cost is rehearsed"
     for size in sizes:
         slots, first = list(range(size)), [0] * size
         observations = np.zeros((size, width), np.float32)
         actor = PolicyActor(run.policy, exploration_noise(0, 0, size, (1, context.card.action_dim)))
         context.statistics.begin(Role.TRAINING)
         with context.group_threads() as threads:
-            encode = _seconds_each(partial(context.features, frames[:size], slots), size, SECONDS, threads)
+            encode = _seconds_each(partial(encoded, frames[:size], slots), size, SECONDS, threads)
             act = _seconds_each(partial(actor, observations, slots, first), size, SECONDS / 10, threads)
         costs[size] = FrameCost(**simulating, encode=encode, act=act)
     return costs

@@ -6,7 +6,7 @@ Source: HaMeR (arXiv 2312.05251), WiLoR (arXiv 2409.12259); encoders.md, section
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,10 @@ class HandViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, 256, 192)``, normalised, to the mean of the 192 image tokens, ``(N, width)``."""
+        return self.image_tokens(images).mean(1)
+
+    def image_tokens(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 256, 192)``, normalised, to the 192 image tokens, 16 rows of 12, ``(N, 192, width)``."""
         tokens: Tensor = self.patch_embed["proj"](images).flatten(2).transpose(1, 2)
         tokens = tokens + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         if self.queries:
@@ -61,7 +65,7 @@ class HandViT(nn.Module):
             first = torch.cat([pose, *others], 1).expand(len(tokens), -1, -1)
             tokens = torch.cat([first, tokens], 1)
         tokens = self.last_norm(self.blocks(tokens))
-        return tokens[:, -_POSITIONS:].mean(1)
+        return tokens[:, -_POSITIONS:]
 
 
 class _Attention(nn.Module):
@@ -95,6 +99,7 @@ class HaMeR(TrunkEncoder, name="hamer"):
     """HaMeR's backbone: the mean of the tokens of the image's middle, 192 of 256 columns."""
 
     feature_dim = 1280
+    feature_is_mean = True
     depth: ClassVar[int] = 32
     heads: ClassVar[int] = 16
     queries: ClassVar[bool] = False
@@ -106,12 +111,17 @@ class HaMeR(TrunkEncoder, name="hamer"):
         """Make the network; its numbers have no meaning."""
         return HandViT(cls.feature_dim, cls.depth, cls.heads, queries=cls.queries)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
+    def prepared(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to the normalised middle columns, ``(N, 3, 256, 192)``."""
         images = F.interpolate(self.normalise(images), size=(_HEIGHT, _HEIGHT), mode="bilinear", align_corners=False)
         margin = (_HEIGHT - _WIDTH) // 2
-        features: Tensor = self.trunk(images[..., margin:-margin])
-        return features
+        return images[..., margin:-margin]
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to the 192 image tokens, ``(N, 192, 1280)``."""
+        trunk: Any = self.trunk
+        tokens: Tensor = trunk.image_tokens(self.prepared(images))
+        return tokens
 
 
 class WiLoR(HaMeR, name="wilor"):

@@ -92,7 +92,16 @@ class TrunkEncoder(Encoder):
         """Make the network; its numbers have no meaning."""
         raise NotImplementedError
 
+    def prepared(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to what the network sees: normalised, of its size."""
+        return self.normalise(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
-        features: Tensor = self.trunk(self.normalise(images))
+        features: Tensor = self.trunk(self.prepared(images))
         return features
+
+
+def positions(maps: Tensor) -> Tensor:
+    """Map ``(N, D, H, W)`` to the tokens ``(N, H W, D)``, row by row."""
+    return maps.flatten(2).transpose(1, 2)

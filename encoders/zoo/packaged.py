@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..base import IMAGE_SIZE
 from ..weights.checkpoint import Layout
 from .mediapipe import body_maps, face_maps, hand_maps
-from .network import TrunkEncoder
+from .network import TrunkEncoder, positions
 from .timm_encoder import TimmEncoder
 
 
@@ -32,6 +32,7 @@ class EfficientNetLite0(TimmEncoder, name="efficientnet_lite0"):
     """EfficientNet-Lite0, trained on ImageNet, converted from TensorFlow's checkpoint."""
 
     model = "tf_efficientnet_lite0"
+    feature_is_mean = True
     options: ClassVar[Mapping[str, Any]] = {}
     fan = "rectified"
     memory_format = torch.channels_last
@@ -54,17 +55,23 @@ class Landmarks(TrunkEncoder):
     size: ClassVar[int] = IMAGE_SIZE
     stride: ClassVar[int] = 32
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
+    def prepared(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to normalised images of the network's size."""
         if self.size != IMAGE_SIZE:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        return super().forward(images)
+        return super().prepared(images)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to the positions of the last map."""
+        maps: Tensor = self.trunk.get_submodule("0")(self.prepared(images))
+        return positions(maps)
 
 
 class MediaPipeHand(Landmarks, name="mediapipe_hand"):
     """MediaPipe's hand network, trained to find 21 landmarks of a hand in photographs."""
 
     feature_dim = 1152
+    feature_is_mean = True
     network = "MediaPipe's hand network"
     fan = "rectified"
     layouts = (Layout("TensorFlow Lite", unused=("047.",), convert=in_order),)
@@ -99,6 +106,7 @@ class MediaPipeBodyMean(MediaPipeBody, name="mediapipe_body_mean"):
     """The mean over the positions of MediaPipe's body network."""
 
     feature_dim = 288
+    feature_is_mean = True
 
     @classmethod
     def empty_trunk(cls) -> nn.Module:

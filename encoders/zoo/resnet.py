@@ -16,7 +16,7 @@ from torchvision.models.resnet import Bottleneck, ResNet
 from ..errors import EncoderError
 from ..weights.checkpoint import ADAPTED, FRANKMOCAP_HAND, RESNET_LAYOUTS, TORCHVISION, Layout
 from ..weights.random_weights import random_state
-from .network import TrunkEncoder
+from .network import TrunkEncoder, positions
 
 __all__ = ["ResNet50", "random_state"]
 
@@ -30,6 +30,7 @@ class ResNet50(TrunkEncoder):
     """torchvision's ResNet-50 without its classifier; the feature is the mean over positions after ``layer4``."""
 
     feature_dim = 2048
+    feature_is_mean = True
     memory_format = torch.channels_last
     network = "a ResNet-50"
     fan = "out"
@@ -41,6 +42,13 @@ class ResNet50(TrunkEncoder):
         trunk: nn.Module = resnet50(weights=None)
         trunk.fc = nn.Identity()
         return trunk
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to the 7 x 7 positions after ``layer4``, ``(N, 49, 2048)``."""
+        maps = self.prepared(images)
+        for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+            maps = self.trunk.get_submodule(name)(maps)
+        return positions(maps)
 
 
 class HInDex(ResNet50, name="hindex"):
@@ -93,6 +101,7 @@ class VIP(ResNet50, name="vip"):
     """VIP, pretrained on videos of people by time contrast; its feature is the output of its linear layer."""
 
     feature_dim = 1024
+    feature_is_mean = False
     layouts = (Layout("VIP", "module.convnet.", container="vip"), Layout("torchvision"))
 
     @classmethod

@@ -21,7 +21,7 @@ from ..base import IMAGE_SIZE
 from ..cards.record import Card, Normalisation, Source
 from ..errors import UnknownEncoder
 from ..weights.checkpoint import Layout
-from .network import TrunkEncoder, without_numbers
+from .network import TrunkEncoder, positions, without_numbers
 
 PREFIX = "timm:"
 TIMM = Layout("timm")
@@ -54,6 +54,14 @@ class TimmEncoder(TrunkEncoder):
         """Make the network; its numbers have no meaning."""
         trunk: nn.Module = timm.create_model(cls.model, **{"num_classes": 0, **cls.options})
         return trunk
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to patch tokens or the positions of the last map."""
+        trunk: Any = self.trunk
+        maps: Tensor = trunk.forward_features(self.prepared(images))
+        if maps.ndim == 3:
+            return maps[:, getattr(trunk, "num_prefix_tokens", 0) :]
+        return maps.flatten(1, 2) if getattr(trunk, "output_fmt", "") == "NHWC" else positions(maps)
 
 
 def resize_positions(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -51,9 +51,9 @@ class MVPLarge(TimmEncoder, name="mvp_large"):
     options: ClassVar[Mapping[str, Any]] = {"global_pool": "token", "img_size": 256}
     layouts = (_MAE, _MAE_FLAT)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to ``(N, feature_dim)``."""
-        return super().forward(F.interpolate(images, size=(256, 256), mode="bilinear", align_corners=False))
+    def prepared(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to normalised ``(N, 3, 256, 256)``."""
+        return super().prepared(F.interpolate(images, size=(256, 256), mode="bilinear", align_corners=False))
 
 
 class VC1(TimmEncoder, name="vc1"):
@@ -183,6 +183,8 @@ class CLIP(TimmEncoder, name="clip_base"):
 
 class Theia(TimmEncoder):
     """Theia, distilled from several vision models into a DeiT: the mean of its patch tokens after the final norm."""
+
+    feature_is_mean = True
 
     options = {  # noqa: RUF012 -- a class variable of the base
         "global_pool": "avg",
