@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -35,6 +35,9 @@ def probe(
     adapt: Annotated[
         str, typer.Option(help="Stage 2: none, affine or all; by default what the encoder's card asks for.")
     ] = "auto",
+    pooling: Annotated[
+        str, typer.Option(help="What is probed: pooled (the feature), or the mean or spatial_softmax of the tokens.")
+    ] = "pooled",
     out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")] = Path("runs"),
     episodes: Annotated[int, typer.Option(min=6, help="Expert episodes a task; the last third is held out.")] = 60,
     frames: Annotated[int, typer.Option(min=1, help="Frames of an episode, evenly spaced.")] = 12,
@@ -57,6 +60,8 @@ def probe(
         encoders.card(name)  # an unknown one is refused before anything is touched
     if objects not in PACKS:
         raise ConfigError(f"--objects {objects}: expected {' or '.join(PACKS)}")
+    if pooling not in ("pooled", "mean", "spatial_softmax"):
+        raise ConfigError(f"--pooling {pooling}: expected pooled, mean or spatial_softmax")
     from ..doctor import require_gl
 
     require_gl()
@@ -72,6 +77,7 @@ def probe(
             out,
             weights=weights,
             adapt=adapt,
+            pooling=cast("probing.Pooling", pooling),
             settings=settings,
             device=device,
             overwrite=overwrite,

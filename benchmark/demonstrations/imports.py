@@ -17,9 +17,10 @@ from ..errors import ConfigError
 from ..store.cache import require_writable
 from ..store.paths import user_path
 from .commands import task_options
+from .first_frames import unlike_ours
 from .sources import COLLECTING_SLOTS, collecting_task, imported_path, load
 from .third_party.hdf5 import is_hdf5
-from .third_party.published import import_dapg, import_hdf5
+from .third_party.published import import_hdf5, import_pickle
 
 MINARI_FILE = "main_data.hdf5"
 SAME_OBSERVATION = 1e-3
@@ -47,7 +48,7 @@ def import_to_cache(file: Path, task: str, episodes: int | None, objects: str | 
             demonstrations = replay(_released_simulators(task, objects)[0], recorded)
             note = _disagreement(recorded, demonstrations)
         else:
-            demonstrations = _from_pickle(file, task, count, objects)
+            demonstrations, note = _from_pickle(file, task, count, objects)
     demonstrations.save(path)
     success = f"{demonstrations.success_rate:.0%} successful when replayed here"
     return f"{path}: {len(demonstrations)} episodes of {task}, {success}{note}"
@@ -87,20 +88,22 @@ def _released_simulators(task: str, objects: str) -> tuple[Task, int]:
     return collecting_task(task, COLLECTING_SLOTS, options), horizon
 
 
-def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstrations:
-    """Rollouts of the policy in a pickle, or its demonstrations replayed."""
+def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> tuple[Demonstrations, str]:
+    """Rollouts of the policy in a pickle, or its demonstrations replayed and what to say of their images."""
     from .third_party.pickles import PickleError, load_mjrl_policy
 
     try:
         policy = load_mjrl_policy(file)
     except PickleError as not_a_policy:
         try:
-            recorded = import_dapg(file, task, episodes)
+            recorded, first_frames = import_pickle(file, task, episodes)
         except TaskError as not_demonstrations:
             raise ConfigError(f"{file}: {_why_neither(file, not_demonstrations, not_a_policy)}") from None
-        return replay(_released_simulators(task, objects)[0], recorded)
+        options, _ = task_options(task, objects, "released")
+        unlike = unlike_ours(recorded, first_frames, options)
+        return replay(_released_simulators(task, objects)[0], recorded), f"; {unlike}" if unlike else ""
     simulators, horizon = _released_simulators(task, objects)
-    return collect(
+    rolled_out = collect(
         simulators,
         policy,
         episodes=episodes,
@@ -108,6 +111,7 @@ def _from_pickle(file: Path, task: str, episodes: int, objects: str) -> Demonstr
         horizon=horizon,
         successful_only=False,
     )
+    return rolled_out, ""
 
 
 def _why_neither(file: Path, not_demonstrations: TaskError, not_a_policy: TaskError) -> str:

@@ -21,13 +21,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 import encoders
 import tasks
 from encoders import Encoder
+from encoders.tokens import token_view
 from tasks.cards import Pack
 from tasks.rendering.qualities import version_entry
 from tasks.rendering.render import CROP
@@ -45,6 +46,7 @@ from ..store import provenance as versions
 from ..store.identity import differences
 from ..store.paths import user_path
 from ..store.run_folder import check_writable
+from ..store.titles import TitleParts
 from . import folder as probe_folder
 from .features import encode
 from .folder import cell_path
@@ -57,6 +59,8 @@ PROBE_VERSION = 1
 """Raised when the numbers of a probe change."""
 
 MIN_EPISODES = 6
+
+Pooling = Literal["pooled", "mean", "spatial_softmax"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def probe(
     *,
     weights: str = "auto",
     adapt: str = "auto",
+    pooling: Pooling = "pooled",
     settings: ProbeSettings | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -132,6 +137,8 @@ def probe(
         weights: ``auto``, ``official``, ``builtin``, ``random`` or a file; those that are not here are refused, never
             replaced by random ones, since a probe is a measurement.
         adapt: Stage 2, ``auto``, ``none``, ``affine`` or ``all``, as in `benchmark.config.RunConfig`.
+        pooling: what the regression sees: the encoder's feature, or the ``mean`` or the ``spatial_softmax`` of its
+            tokens, which then stands in the titles.
         settings: of all cells.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         overwrite: repeat the cells that are finished.
@@ -163,13 +170,15 @@ def probe(
         frames: ProbeFrames | None = None
         for name in names:
             config, chosen = configs[task, name], plans[task, name]
-            title = str(title_parts(config, chosen))
+            title = _title(title_parts(config, chosen), pooling)
             path = cell_path(out, title, task)
             cell = None if overwrite else _finished(path, chosen, task, settings, where)
             if cell is None:
                 config = config.model_copy(update={"device": device})
                 encoder = prepare(config, chosen, user_path(out), where, progress).encoder
                 encoders.check_encoder(encoder)
+                if pooling != "pooled":
+                    encoder = token_view(encoder, pooling)
                 identity = _identity(encoder.describe(), task, settings, where)
                 progress.begin(f"{title} · {task}", settings.episodes * settings.frames * (2 if frames is None else 1))
                 frames = frames or _draw(task, settings, progress)
@@ -209,6 +218,11 @@ def _check(names: Sequence[str], settings: ProbeSettings) -> None:
     for name in names:
         if not encoders.get(name).uses_images:
             raise ConfigError(f"encoder '{name}' sees no images and cannot be probed; leave it out")
+
+
+def _title(parts: TitleParts, pooling: Pooling) -> str:
+    variant = "+".join(filter(None, (parts.variant, "" if pooling == "pooled" else pooling)))
+    return str(parts._replace(variant=variant))
 
 
 def _identity(encoder: dict[str, Any], task: str, settings: ProbeSettings, device: torch.device) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import torch
 
 import tasks
 from encoders import Choice, Encoder, check_encoder
+from encoders.backend import TORCH
+from encoders.precision import FLOAT32
 from encoders.tokens import token_view
 from tasks.cards import TaskCard
 from tasks.demonstrations.dataset import Demonstrations
@@ -112,6 +114,11 @@ def _check_trained_part(config: RunConfig, encoder: Encoder) -> None:
     shape = encoder.raw_shape
     if shape is None:
         return
+    if config.learner.algorithm != "bc" or config.policy.head != "batchnorm_mlp":
+        raise ConfigError(
+            f"encoder '{encoder.name}': a part of the policy is trained on its frames, which only cloning does: use "
+            "--preset imitation, cortexbench or r3m"
+        )
     if len(shape) == 2 and shape[1] % HEADS:
         raise ConfigError(
             f"encoder '{encoder.name}': its tokens have {shape[1]} numbers, which the {HEADS} heads of "
@@ -134,12 +141,16 @@ def settle(
         ConfigError, PrecisionRefused, BackendRefused: As for `settle_precision`.
     """
     config, encoder = ready.config, ready.prepared.encoder
+    precision, backend = precision or config.precision, backend or config.backend
+    if encoder.raw_shape is not None and next(encoder.parameters(), None) is None:  # there is no network to speed up
+        precision = FLOAT32 if precision == "auto" else precision
+        backend = TORCH if backend == "auto" else backend
     return settle_precision(
         encoder,
-        precision or config.precision,
+        precision,
         demonstrations,
         scene_settings(config, encoder, ready.device, config.demonstration_options(ready.card)),
-        backend=backend or config.backend,
+        backend=backend,
         compiled=config.compiled,
         momentum=config.ema.momentum or 0.0,
         scope=config.ema.scope,

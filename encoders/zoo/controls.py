@@ -1,9 +1,10 @@
-"""Controls that are no vision at all."""
+"""Controls that are no pretrained vision: the state, and the frame itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..base import Encoder
@@ -25,3 +26,21 @@ class State(Encoder, name="state"):
     def forward(self, images: Tensor) -> Tensor:
         """Give features of length 0, ``(N, 0)``."""
         return images.new_empty(len(images), 0)
+
+
+class Scratch(Encoder, name="scratch"):
+    """The control that learns from pixels: its feature is the small frame, on which the policy trains a network."""
+
+    raw_shape = (3, 84, 84)
+    feature_dim = 3 * 84 * 84
+
+    def __init__(self, weights: Path | None = None) -> None:
+        """Refuse a weights file."""
+        if weights is not None:
+            raise EncoderError(f"encoder 'scratch': takes no weights file, got {weights}; use --weights auto")
+        super().__init__()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(N, 3, 224, 224) float32 in [0, 1]`` to whole numbers from 0 to 255, ``(N, 3 84 84)``."""
+        small = F.interpolate(images, size=self.raw_shape[1:], mode="bilinear", align_corners=False, antialias=True)
+        return small.clamp(0.0, 1.0).mul(255.0).round().flatten(1)

@@ -23,7 +23,7 @@ from tasks.errors import DemonstrationError, TaskError
 from tasks.experts.policy import SCALE_EPSILON, Expert
 
 _NEWER_SCALE_EPSILON = 1e-6
-_LARGEST_FILE = 2**30
+_LARGEST_FILE = 8 * 2**30  # CortexBench's hold every image of 100 episodes, up to 4 GiB
 _MOST_LAYERS = 64
 _SHOWN = 160
 

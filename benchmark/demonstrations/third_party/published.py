@@ -1,12 +1,13 @@
-"""Import published demonstrations of the Adroit tasks: DAPG's pickles, and HDF5 files of D4RL and Minari."""
+"""Import published demonstrations of the Adroit tasks: pickles of DAPG and CortexBench, HDF5 of D4RL and Minari."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from encoders.weights.files import expanded, file_sha256
 from tasks.cards import CARDS
@@ -18,11 +19,28 @@ from .hdf5 import read_episodes
 from .pickles import load_plain
 
 
+class Published(NamedTuple):
+    """Demonstrations of a file, and what it shows of them.
+
+    Attributes:
+        demonstrations: as recorded.
+        first_frames: of each the first image, (H, W, 3); None where the file has none.
+    """
+
+    demonstrations: Demonstrations
+    first_frames: tuple[npt.NDArray[Any] | None, ...]
+
+
 def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
-    """Read a DAPG demonstration file (``hammer-v0_demos.pickle`` and so on).
+    """Read a DAPG demonstration file without its images, as `import_pickle` does."""
+    return import_pickle(path, task_name, episodes).demonstrations
+
+
+def import_pickle(path: str | Path, task_name: str, episodes: int | None = None) -> Published:
+    """Read a demonstration file of DAPG (``hammer-v0_demos.pickle`` and so on) or CortexBench, which adds images.
 
     Observations and rewards (dense) are the file's; goal flags are off until `tasks.demonstrations.rollout.replay`
-    computes all three again, as the paper does.
+    computes all three again, as the paper does. A file without observations may have them left out.
 
     Args:
         path: the pickle; nothing in it is run.
@@ -32,14 +50,22 @@ def import_dapg(path: str | Path, task_name: str, episodes: int | None = None) -
     Raises:
         DemonstrationError: the file is refused, damaged, of another task, or too short.
 
-    Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``.
+    Source: Rajeswaran et al. 2018, ``aravindr93/hand_dapg``; CortexBench, ``facebookresearch/eai-vc``.
     """
     _check_recorded(task_name, "DAPG")
     path = expanded(path)
     recorded = load_plain(path)
     if not isinstance(recorded, (list, tuple)) or not all(isinstance(episode, dict) for episode in recorded):
         raise DemonstrationError(f"{path}: not a list of demonstrations; give a DAPG file such as door-v0_demos.pickle")
-    return _imported("DAPG file", path, task_name, recorded, len(recorded), episodes)
+    images = [episode.get("images") for episode in recorded]
+    layout = "DAPG file" if all(shown is None for shown in images) else "CortexBench file"
+    demonstrations = _imported(layout, path, task_name, recorded, len(recorded), episodes)
+    return Published(demonstrations, tuple(_first_frame(shown) for shown in images[: len(demonstrations)]))
+
+
+def _first_frame(images: Any) -> npt.NDArray[Any] | None:
+    """Return a copy of an episode's first image, so that the others need not be kept; None where there is none."""
+    return np.array(images[0]) if isinstance(images, np.ndarray) and images.ndim and len(images) else None
 
 
 def import_hdf5(path: str | Path, task_name: str, episodes: int | None = None) -> Demonstrations:
@@ -100,7 +126,11 @@ def _dapg_episode(recorded: Mapping[str, Any], task_name: str, where: str) -> Ep
         if initial[name].size != size:
             found = f"{name} has {initial[name].size} numbers, not {size}"
             raise DemonstrationError(f"{where}: {found}; is this a file of {task_name}?")
-    arrays = {name: _numbers(recorded, name, task_name, where) for name in ("actions", "observations", "rewards")}
+    names = ("actions", "observations", "rewards")
+    if "observations" not in recorded and "images" in recorded:  # a replay computes them
+        steps = len(_numbers(recorded, "actions", task_name, where))
+        recorded = {**recorded, "observations": np.zeros((steps, card.observation_dim))}
+    arrays = {name: _numbers(recorded, name, task_name, where) for name in names}
     for name, width in (("actions", card.action_dim), ("observations", card.observation_dim)):
         array = arrays[name]
         if array.ndim != 2 or array.shape[1] != width:

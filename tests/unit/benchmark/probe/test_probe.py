@@ -250,3 +250,37 @@ def test_features_must_be_finite(tmp_path, grey):
     # Finite on the three images of the contract's check, and on no larger batch.
     with pytest.raises(ConfigError, match="not finite"):
         probing.probe([grey("(1.0 if len(images) < 4 else float('inf'))")], ["pen"], tmp_path, settings=SETTINGS)
+
+
+WITH_TOKENS = """
+from torch.nn.functional import adaptive_avg_pool2d
+
+from encoders import Encoder
+
+class Quarters(Encoder, name="quarters"):
+    feature_dim = 3
+    feature_is_mean = True
+
+    def __init__(self, weights=None):
+        super().__init__()
+
+    def forward(self, images):
+        return images.mean((2, 3))
+
+    def tokens(self, images):
+        return adaptive_avg_pool2d(images, 4).flatten(2).transpose(1, 2)
+"""
+
+
+def test_tokens_are_probed_beside_the_feature(call, tmp_path):
+    (tmp_path / "quarters.py").write_text(WITH_TOKENS)
+    asked = ("--encoder", f"{tmp_path}/quarters.py:Quarters", "--task", "pen", "--episodes", 6, "--frames", 3)
+    for pooling in ("pooled", "mean", "spatial_softmax"):
+        call(*asked, "--pooling", pooling)
+    titles = {path.parent.name: probing.read(path) for path in (tmp_path / "runs" / "probe").glob("*/pen.json")}
+    assert sorted(titles) == ["quarters", "quarters+mean", "quarters+spatial_softmax"]
+    r2 = {title: [row.r2 for row in cell.scores.rows if row.r2 is not None] for title, cell in titles.items()}
+    np.testing.assert_allclose(r2["quarters"], r2["quarters+mean"], atol=1e-3)
+    assert not np.allclose(r2["quarters"], r2["quarters+spatial_softmax"], atol=1e-2)
+    with pytest.raises(ConfigError, match="--pooling attentive: expected pooled, mean or spatial_softmax"):
+        call(*asked, "--pooling", "attentive")
