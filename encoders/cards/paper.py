@@ -265,19 +265,6 @@ CONTROLS = (
         deviations=("never trained: seeded random weights",),
     ),
     Card(
-        name="scratch",
-        architecture="none; the policy trains four 3 x 3 convolutions of 32 channels, the first with stride 2",
-        feature_dim=3 * 84 * 84,
-        feature="the frame at 84 x 84 pixels, shifted at random in training (up to 4 pixels); cloning only",
-        normalisation=UNIT,
-        parameters=0,
-        licence="none needed",
-        commercial_use=True,
-        citation="control of this benchmark, after Hansen et al., On Pre-Training for Visuo-Motor Control, arXiv "
-        "2212.05749, with the shifts and the projection to 50 numbers of DrQ, arXiv 2004.13649",
-        deviations=("84 x 84 pixels, the size that this network is usually given, reduced from 224 x 224",),
-    ),
-    Card(
         name="state",
         architecture="none",
         feature_dim=0,
@@ -289,5 +276,20 @@ CONTROLS = (
         trained_on="nothing",
         saw_benchmark=False,
         citation="control of this benchmark",
+    ),
+    Card(
+        name="scratch",
+        architecture="none; the policy trains four 3 x 3 convolutions of 32 channels, the first with stride 2",
+        feature_dim=3 * 84 * 84,
+        feature="the frame at 84 x 84 pixels, shifted at random in training (up to 4 pixels); cloning only",
+        normalisation=UNIT,
+        parameters=0,
+        licence="none needed",
+        commercial_use=True,
+        trained_on="nothing before the run",
+        saw_benchmark=False,
+        citation="control of this benchmark, after Hansen et al., On Pre-Training for Visuo-Motor Control, arXiv "
+        "2212.05749, with the shifts and the projection to 50 numbers of DrQ, arXiv 2004.13649",
+        deviations=("84 x 84 pixels, the size that this network is usually given, reduced from 224 x 224",),
     ),
 )
