@@ -68,9 +68,10 @@ def test_a_run_of_another_process_is_running_and_says_whose(cells, tmp_path):
 
 
 def test_a_folder_that_was_only_claimed_leaves_nothing(tmp_path):
-    with RunFolder(tmp_path / "seed-0") as folder:
+    out = tmp_path / "runs"
+    with RunFolder(out / "suite" / "pen" / "state" / "seed-0") as folder:
         folder.claim()
-    assert list(tmp_path.iterdir()) == []
+    assert list(out.iterdir()) == []
 
 
 def test_a_failure_is_kept_until_the_next_start(cells, tmp_path, monkeypatch):
