@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ..config import RunConfig
+    from ..runner.ray_launcher import Cluster
     from ..runner.runner import RunResult
 
 HOUSE = ("benchmark", "encoders", "tasks", "reports")
@@ -122,6 +123,19 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02."),
     ] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="ray: do the runs as Ray tasks; by default one after another in this process.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="With --launcher ray: the cluster, or auto for the one that is running; by default none."),
+    ] = None,
+    cpus_per_run: Annotated[
+        int | None, typer.Option(min=1, help="With --launcher ray: CPUs of each run, and its --workers; 1 by default.")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(min=0, help="With --launcher ray: GPUs of each run, such as 0.25; 0 by default.")
+    ] = None,
 ) -> None:
     """Run encoders on tasks: clone demonstrations, improve by DAPG, evaluate, and write run folders.
 
@@ -129,7 +143,9 @@ def run(
     """
     from .. import config as configuration
     from ..presets import PROTOCOLS, Protocol
+    from .launchers import chosen_cluster
 
+    cluster = chosen_cluster(launcher, address, cpus_per_run, gpus_per_run)
     protocol = PROTOCOLS.get(preset, Protocol())
     given = {"workers": workers, "objects": objects, "background": background, "precision": precision}
     given |= {"backend": backend, "adapt": adapt, "adapted": adapted, "normalise": normalise}
@@ -147,7 +163,7 @@ def run(
         from .status import print_matrix
 
         print_matrix(configs, out)
-    elif len(_sweep(configs, out, overwrite)) < len(configs):
+    elif len(_sweep(configs, out, overwrite, cluster)) < len(configs):
         raise typer.Exit(1)
 
 
@@ -256,8 +272,13 @@ def doctor(
         print_speed(device)
 
 
-def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> list[RunResult]:
-    """Do the runs, print results and failures, and return the results of those that succeeded."""
+def _sweep(
+    configs: Sequence[RunConfig], out: Path, overwrite: bool = False, cluster: Cluster | None = None
+) -> list[RunResult]:
+    """Do the runs, print results and failures, and return the results of those that succeeded.
+
+    They are done one after another, or on a cluster.
+    """
     import encoders
 
     names = list(dict.fromkeys(config.encoder for config in configs))
@@ -267,15 +288,19 @@ def _sweep(configs: Sequence[RunConfig], out: Path, overwrite: bool = False) -> 
     from ..store.run_folder import check_writable
 
     check_writable(out)
-    if any(name != "state" for name in names):
+    if cluster is None and any(name != "state" for name in names):  # tasks on a cluster look for it where they run
         require_gl()
 
     from ..runner.protocols import Finished, summary
+    from ..runner.ray_launcher import launch
     from ..runner.sweep import sweep
     from .console import ConsoleProgress, duration, print_results
 
     progress, began = ConsoleProgress(), time.monotonic()
-    outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
+    if cluster is None:
+        outcomes = sweep(configs, out, overwrite=overwrite, progress=progress)
+    else:
+        outcomes = launch(configs, out, cluster, overwrite=overwrite, progress=progress)
     finished = [(o.config.task, o.config.seed, o.result) for o in outcomes if o.result is not None]
     if finished:
         caption, c = f"Run folders in {out.resolve()}.", configs[0]

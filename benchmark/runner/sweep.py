@@ -115,7 +115,7 @@ def sweep(
     while left:
         busy = []
         for number in left:
-            outcome, in_use = _attempt(configs[number], out, overwrite, progress)
+            outcome, in_use = attempt(configs[number], out, overwrite, progress)
             if in_use and len(configs) > 1:
                 busy.append(number)
                 progress.say(f"left for later: {outcome.failure.partition(';')[0]}")
@@ -137,8 +137,12 @@ def cell_of(config: RunConfig, out: Path | str) -> Path:
     return cell_path(out, suite_name(config), config.task, title, config.seed)
 
 
-def _attempt(config: RunConfig, out: Path, overwrite: bool, progress: Progress) -> tuple[Outcome, bool]:
-    """Do a run; return its outcome, and whether another process is doing it."""
+def attempt(config: RunConfig, out: Path, overwrite: bool, progress: Progress) -> tuple[Outcome, bool]:
+    """Do one run of many; return its outcome, and whether another process is doing it.
+
+    Raises:
+        BenchError, EncoderError, TaskError: what a user can mend, and would concern other runs too.
+    """
     try:
         return Outcome(config, run_as_weights_are(config, out, overwrite, progress)), False
     except FolderInUse as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -15,10 +16,15 @@ def user_path(text: str | os.PathLike[str]) -> Path:
     and of the functions that users call goes through here.
 
     Raises:
-        ConfigError: it is not known where that home folder is.
+        ConfigError: it is not known where that home folder is, or the text is an address such as ``s3://...``.
     """
     from encoders.weights.files import expanded  # not before the command line has made sure that it is ours
 
+    if re.match(r"[a-z][a-z0-9+.-]*://", os.fspath(text)):
+        raise ConfigError(
+            f"{text} is no path of a file system: runs are kept by locks and by appended lines, which object stores "
+            "lack; give a folder of this machine, or one that is mounted"
+        )
     path = expanded(text)
     if str(path).startswith("~"):
         if os.fspath(text).startswith("~"):

@@ -29,8 +29,8 @@ class Sweep(NamedTuple):
     cells: tuple[Path, ...]
 
 
-def write(out: Path | str, cells: Sequence[Path]) -> None:
-    """Keep the cells of a sweep; the same cells are kept once.
+def write(out: Path | str, cells: Sequence[Path]) -> Path:
+    """Keep the cells of a sweep in a file of the folder, and return its path; the same cells are kept once.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -42,7 +42,9 @@ def write(out: Path | str, cells: Sequence[Path]) -> None:
     folder = root / FOLDER
     with atomic.naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(folder / f"{name}.json", {"command": command, "cells": places})
+    path = folder / f"{name}.json"
+    atomic.write_json(path, {"command": command, "cells": places})
+    return path
 
 
 def read(out: Path | str) -> list[Sweep]:
