@@ -235,6 +235,8 @@ def shell(text, folder, environment):
 
 @pytest.mark.parametrize("block", by_place(RUN))
 def test_a_block_runs(block, folder, environment):
+    if "--launcher ray" in block.text:
+        pytest.importorskip("ray")
     where = folder(block)
     if block.language == "python":
         (where / "block.py").write_text(block.text)
