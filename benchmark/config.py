@@ -50,6 +50,8 @@ NAMED_SOURCES = ("expert", "imported")
 
 FusionName = Literal["none", "concat", "flare"]
 
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
 HELD_OUT_SEED = 1_000_000_000
 JUDGED_SEED = 1_500_000_000
 DEMONSTRATION_SEED = 2_000_000_000
@@ -300,6 +302,7 @@ class RunConfig(Configuration):
             Part of the identity, so it does not depend on the machine.
         workers: simulation processes; they change the speed, never the numbers.
         egl_device: index of the EGL device that draws; chosen from ``device`` by default.
+        track: trackers that the metrics are passed on to, see `benchmark.runner.tracking`.
         objects: ``builtin`` shapes or official ``ycb`` meshes in the DexMV scenes.
         background: 0 for the training scene, 1 to 10 for the shifted ones; for demonstrations and rollouts alike.
         scene: the scene's own options, such as ``scene.tank_height``; the released rollouts' by default.
@@ -327,6 +330,7 @@ class RunConfig(Configuration):
     torch_threads: Annotated[Threads, IDENTITY] = 2
     workers: Annotated[Processes, Field(default_factory=lambda: min(usable_cores(), 16)), SPEED, OPTION]
     egl_device: Annotated[DeviceNumber | None, SPEED] = None
+    track: Annotated[tuple[TrackerName, ...], SPEED, OPTION] = ()
     demonstrations: Annotated[DemonstrationSettings, IDENTITY, COMPARED] = DemonstrationSettings()
     rollout: Annotated[RolloutSettings, IDENTITY, COMPARED] = RolloutSettings()
     observation: Annotated[ObservationSettings, IDENTITY, COMPARED, NEWER] = ObservationSettings()

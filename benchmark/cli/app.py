@@ -123,6 +123,10 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as learner.step_size=0.02."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Also pass metrics on to these, comma-separated: tensorboard, wandb, mlflow, trackio."),
+    ] = None,
     launcher: Annotated[
         str | None, typer.Option(help="ray: do the runs as Ray tasks; by default one after another in this process.")
     ] = None,
@@ -153,6 +157,7 @@ def run(
     overrides = [*(set_ or []), *(f"{name}={value}" for name, value in stage_3.items() if value is not None)]
     options: dict[str, Any] = {"weights": weights, "device": device}
     options |= {name: value for name, value in given.items() if value is not None}
+    options |= {"track": listed(track)} if track else {}
     configs = [
         configuration.configure(preset, overrides, encoder=name, task=each, seed=number, **options)
         for name in listed(encoder)

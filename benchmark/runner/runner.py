@@ -28,6 +28,7 @@ from .learning import learn
 from .packed import PackedFolder, find_packed
 from .recorded import Recorded, recorded
 from .suite import suite_name
+from .tracking import require, tracked
 from .work import Work
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run(config: RunConfig, out: Path | str, *, overwrite: bool = False, progress
         LearningDiverged: three updates in a row were not finite.
     """
     out, progress = user_path(out), progress or Silent()
+    require(config.track)
     check_writable(out)
     fetch_on_first_use([config], progress)
     return run_as_weights_are(config, out, overwrite, progress)
@@ -96,7 +98,8 @@ def run_as_weights_are(config: RunConfig, out: Path, overwrite: bool, progress: 
             work = _prepare(config, chosen, out, begun, notes, path, progress)
             settled = work.context.config.model_dump(mode="json")
             folder.create(settled, work.identity, work.record, overwrite=overwrite)
-            learn(work, folder)
+            with tracked(config, folder, out, progress):
+                learn(work, folder)
             folder.finish()
         episodes = folder.episodes()
     return _result(path, title, episodes, found=finished)

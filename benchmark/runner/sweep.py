@@ -24,6 +24,8 @@ from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
 from . import encoder as stages
 from .runner import RunResult, run_as_weights_are
+from . import tracking
+from .runner import RunResult, run
 from .suite import suite_name
 
 WAIT_SECONDS = 5.0
@@ -56,6 +58,7 @@ def check_ready(configs: Sequence[RunConfig]) -> None:
             partial(locate, config.task, config.demonstrations),
             partial(check_objects, config),
             partial(check_memory, config),
+            partial(tracking.require, config.track),
         ]
         for check in checks:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -69,6 +69,8 @@ class RunFolder:
         self._lock: IO[str] | None = None
         self._lines: metric_lines.Digest | None = None
         self._episodes: str | None = None
+        self.on_commit: Callable[[], None] | None = None
+        """Called after every checkpoint."""
 
     def __enter__(self) -> RunFolder:
         """Return itself; the end of the block closes it."""
@@ -257,6 +259,8 @@ class RunFolder:
         arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
         checkpoint.write(self.path / CHECKPOINT, safetensors.numpy.save(arrays), {"meta": meta})
         atomic.write_json(self.path / CHECKPOINT_META, {**meta, "metrics": lines.whole})
+        if self.on_commit is not None:
+            self.on_commit()
 
     def load_checkpoint(self) -> tuple[Tensors, dict[str, Any]] | None:
         """Return the tensors and meta of the last committed checkpoint, or None.
