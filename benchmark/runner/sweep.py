@@ -23,9 +23,8 @@ from ..store import sweeps
 from ..store.paths import user_path
 from ..store.run_folder import RunFolder, cell_path, check_writable
 from . import encoder as stages
-from .runner import RunResult, run_as_weights_are
 from . import tracking
-from .runner import RunResult, run
+from .runner import RunResult, run_as_weights_are
 from .suite import suite_name
 
 WAIT_SECONDS = 5.0
