@@ -12,7 +12,7 @@ from benchmark.marks import COMPARED, IDENTITY, OPTION, SPEED, Part, marked, wit
 
 def test_what_is_left_out_of_a_runs_identity_is_as_ever():
     assert without(RunConfig, IDENTITY) == {
-        **dict.fromkeys(["workers", "egl_device", "device", "task_file"], True),
+        **dict.fromkeys(["workers", "egl_device", "track", "device", "task_file"], True),
         **dict.fromkeys(["encoder", "weights", "adapted", "adaptation", "precision", "backend", "compiled"], True),
         "evaluation": {"video": True},
         "demonstrations": {"source": True},
@@ -23,7 +23,7 @@ def test_what_does_not_make_another_suite_is_as_ever():
     assert without(RunConfig, COMPARED) == {
         **dict.fromkeys(["task", "task_file", "encoder", "seed", "weights", "preset", "physics", "objects"], True),
         **dict.fromkeys(["normalise", "adapt", "adapted", "ema"], True),
-        **dict.fromkeys(["device", "torch_threads", "workers", "egl_device"], True),
+        **dict.fromkeys(["device", "torch_threads", "workers", "egl_device", "track"], True),
         "evaluation": {"video": True},
     }
 
@@ -31,7 +31,7 @@ def test_what_does_not_make_another_suite_is_as_ever():
 def test_settings_with_an_option_are_as_ever_and_the_command_line_has_them():
     assert marked(RunConfig, OPTION) == {
         *("preset", "task", "encoder", "seed", "weights", "normalise", "adapt", "adapted"),
-        *("device", "precision", "backend", "workers", "objects", "background"),
+        *("device", "precision", "backend", "workers", "track", "objects", "background"),
     }
     parameters = {parameter.name for parameter in typer.main.get_command(app).commands["run"].params}
     assert parameters & RunConfig.model_fields.keys() == marked(RunConfig, OPTION)
