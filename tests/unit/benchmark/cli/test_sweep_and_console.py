@@ -32,13 +32,13 @@ def outcomes(monkeypatch):
     """Replace the runner: a seed's outcome is an error to raise, or nothing for a result."""
     errors, done = {}, []
 
-    def run(config, out, **_):
+    def run(config, out, *_):
         done.append(config.seed)
         if config.seed in errors:
             raise errors[config.seed]
         return RunResult(out / str(config.seed), "state", {0: (1.0, 0.5)}, False)
 
-    monkeypatch.setattr(sweep, "run", run)
+    monkeypatch.setattr(sweep, "run_as_weights_are", run)
     monkeypatch.setattr(sweep, "check_ready", lambda _: None)
     return errors, done
 
@@ -70,7 +70,7 @@ def test_what_would_fail_again_stops_the_sweep(error, outcomes, tmp_path):
 
 
 def test_all_that_is_missing_is_listed_at_once_and_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "run", None)
+    monkeypatch.setattr(sweep, "run_as_weights_are", None)
     asked = [
         configure("paper", task=task, encoder=encoder, seed=seed)
         for encoder in ("rrl", "hindex")
@@ -101,7 +101,7 @@ def test_official_meshes_that_are_not_there_are_found_before_any_run(tmp_path, m
 
 def test_an_unknown_encoder_is_found_before_any_run(outcomes, tmp_path, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(sweep, "run", None)
+    monkeypatch.setattr(sweep, "run_as_weights_are", None)
     asked = [*configs(0), configure("quickstart", task="pen", encoder="hindx")]
     with pytest.raises(ConfigError, match="unknown encoder 'hindx': did you mean 'hindex'"):
         sweep.sweep(asked, tmp_path)
