@@ -246,4 +246,4 @@ def test_a_block_runs(block, folder, environment):
 
 
 def test_most_blocks_run():
-    assert len(RUN) > 3 * sum(block.reason is not None for block in BLOCKS)
+    assert len(RUN) > 2 * sum(block.reason is not None for block in BLOCKS)

@@ -325,8 +325,8 @@ def test_encoders_without_batchnorm_refuse_a_momentum(name):
         attach(encoder, momentum=0.01)
 
 
-def test_hindex_alone_asks_for_it():
-    assert [name for name in CARDS if encoders.card(name).moving_average] == ["hindex"]
+def test_hindex_and_its_small_sister_alone_ask_for_it():
+    assert [name for name in CARDS if encoders.card(name).moving_average] == ["hindex", "hindex_mini"]
 
 
 # Beginning anew, keeping and going on.

@@ -77,19 +77,24 @@ class Watched:
 
     def __init__(self, monkeypatch):
         self.calls = []
-        begin, encode = MovingStatistics.begin, RunContext.features
+        begin, encode = MovingStatistics.begin, RunContext.encode
 
         def watched_begin(streams, role):
             self.calls.append((role, []))
             return begin(streams, role)
 
-        def watched_encode(session, frames, slots):
-            features = encode(session, frames, slots)
-            self.calls[-1][1].append((list(slots), frames.copy(), features))
-            return features
+        def watched_encode(session, policy=None):
+            original = encode(session, policy)
+
+            def watched(frames, slots):
+                features = original(frames, slots)
+                self.calls[-1][1].append((list(slots), frames.copy(), features))
+                return features
+
+            return watched
 
         monkeypatch.setattr(MovingStatistics, "begin", watched_begin)
-        monkeypatch.setattr(RunContext, "features", watched_encode)
+        monkeypatch.setattr(RunContext, "encode", watched_encode)
 
 
 class Process:
