@@ -38,6 +38,14 @@ def hold(folder: Path) -> IO[str]:
     return lock
 
 
+def is_there(lock: IO[str], folder: Path) -> bool:
+    """Return whether a held lock is still the folder's: who held it before may have deleted an unused folder since."""
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat())
+    except OSError:
+        return False
+
+
 def holder(folder: Path) -> str:
     """Return who holds a folder's lock, such as ``process 123 on node4``; empty where nobody of another process does.
 

@@ -29,7 +29,7 @@ from . import metrics as metric_lines
 from . import provenance as versions
 from .episodes import REMEDY
 from .identity import differences, identity_hash, same_identity, way_back
-from .lock import LOCK, hold
+from .lock import LOCK, hold, is_there
 from .manifest import MANIFEST
 from .paths import user_path
 from .titles import folder_name
@@ -162,9 +162,14 @@ class RunFolder:
             FolderInUse: another process holds it.
             OutputError: the folder cannot be made.
         """
-        with atomic.naming_failures(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or hold(self.path)
+        while self._lock is None:
+            with atomic.naming_failures(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+            lock = hold(self.path)
+            if is_there(lock, self.path):
+                self._lock = lock
+            else:
+                lock.close()
         (self.path / FAILURE).unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from folder_cases import CONFIG, IDENTITY, episode, start
 
 from benchmark.errors import ConfigError, FolderError, OutputError
-from benchmark.store import atomic
+from benchmark.store import atomic, run_folder
 from benchmark.store.run_folder import RunFolder, cell_path, check_writable
 
 
@@ -107,6 +107,24 @@ def test_overwrite_begins_anew(folder):
         "identity.json",
         "machine.json",
     ]
+
+
+def test_a_lock_that_was_deleted_in_the_meantime_is_taken_anew(tmp_path, monkeypatch):
+    """As if another process had given up a folder that it had only claimed, between our opening and our locking."""
+    held, hold = [], run_folder.hold
+
+    def late(path):
+        lock = hold(path)
+        if not held:
+            (path / ".lock").unlink()
+        held.append(lock)
+        return lock
+
+    monkeypatch.setattr(run_folder, "hold", late)
+    with RunFolder(tmp_path / "seed-0") as folder:
+        folder.claim()
+        assert len(held) == 2
+        assert (tmp_path / "seed-0" / ".lock").exists()
 
 
 def test_second_process_is_refused_until_the_first_dies(folder):
