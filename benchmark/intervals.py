@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,3 +26,11 @@ def interval(values: NDArray[np.float64], seed: int = _SEED) -> Interval:
     resampled = values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def mean_interval(groups: Sequence[NDArray[np.float64]], seed: int = _SEED) -> Interval:
+    """Return the mean of the means of groups of episodes, such as tasks, with its interval; sizes may differ."""
+    generator = np.random.default_rng(seed)
+    draws = [group[generator.integers(len(group), size=(RESAMPLES, len(group)))].mean(axis=1) for group in groups]
+    low, high = np.percentile(np.mean(draws, axis=0), [2.5, 97.5])
+    return Interval(float(np.mean([group.mean() for group in groups])), float(low), float(high))

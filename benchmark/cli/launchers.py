@@ -1,4 +1,4 @@
-"""What ``bench run`` does its runs with."""
+"""Choose how ``bench run`` starts its runs: one after another, or as Ray tasks."""
 
 from __future__ import annotations
 

@@ -111,4 +111,4 @@ class FramesPolicy(nn.Module):
 
 
 Policy = GaussianPolicy | BatchNormPolicy | FramesPolicy
-"""What can be cloned, and acts in rollouts."""
+"""Every policy that can be cloned and can act in rollouts."""

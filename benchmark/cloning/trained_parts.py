@@ -1,4 +1,4 @@
-"""What turns a frame into features and is trained with the policy: attention over tokens, or a network on pixels."""
+"""Networks that turn frames into features and are trained with the policy: attention over tokens, or convolutions."""
 
 from __future__ import annotations
 

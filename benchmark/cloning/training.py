@@ -18,7 +18,7 @@ from .head import FramesPolicy, Policy
 
 
 class Pairs(Protocol):
-    """What is cloned: pairs of observation and action that are looked up by their rows."""
+    """Pairs of observation and action, looked up by row."""
 
     def __len__(self) -> int:
         """Return the number M of pairs."""

@@ -1,4 +1,4 @@
-"""Whether the images in published demonstrations show our scene: first frames beside renders of the initial states."""
+"""Compare the first frames of published demonstrations with our renders of their initial states."""
 
 from __future__ import annotations
 

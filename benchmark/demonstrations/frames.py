@@ -1,4 +1,4 @@
-"""What an encoder gives of the frames of demonstrations where the policy trains on it: tokens or pixels, on disk.
+"""Keep the tokens or pixels of demonstrations on disk, for policies that train on them.
 
 All tokens of all demonstrations may be more than the memory holds. So they lie beside the cached pairs in a file of
 their own, tokens as float16 and pixels as uint8, and training reads those of a minibatch.

@@ -19,7 +19,7 @@ import torch
 from encoders import EncoderError
 
 from ..cloning import Cloning, Policy
-from ..dapg import GaussianPolicy, NonFiniteGuard
+from ..dapg import GaussianPolicy, LearningDiverged, NonFiniteGuard
 from ..dapg.bc import fit_transforms
 from ..demonstrations.features import FusedPairs
 from ..demonstrations.frames import FramePairs
@@ -92,6 +92,7 @@ def imitate(
 
     Raises:
         FolderError: the committed state does not fit.
+        LearningDiverged: the loss is not finite.
     """
     context, config = work.context, work.context.config
     generator = torch.Generator().manual_seed(config.seed)
@@ -152,7 +153,7 @@ class _Imitation:
             began = perf_counter()
             loss = self.cloning.epoch(self.pairs)
             if not np.isfinite(loss):
-                raise FolderError(
+                raise LearningDiverged(
                     f"{self.folder.path}: the loss of cloning is not finite after epoch {epoch}; lower "
                     "learner.bc_learning_rate, or look at the demonstrations"
                 )

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import RunConfig
-from ..intervals import interval
+from ..intervals import mean_interval
 from ..presets import PROTOCOLS, Protocol
+from ..store.episodes import UNTRAINED
 from .runner import RunResult
 from .suite import changed_settings
 
@@ -27,8 +28,8 @@ def last_success(result: RunResult) -> float:
 
 
 def best_success(result: RunResult) -> float:
-    """Return the success rate of the best evaluation."""
-    return max(success for _, success in result.evaluations.values())
+    """Return the success rate of the best evaluation of a trained policy."""
+    return result.evaluations[_best(result)][1]
 
 
 def judged_last(result: RunResult) -> list[bool]:
@@ -38,8 +39,13 @@ def judged_last(result: RunResult) -> list[bool]:
 
 def judged_best(result: RunResult) -> list[bool]:
     """Return those that judged the policy which the evaluations found best; none where there are none."""
-    best = max(result.evaluations, key=lambda i: (result.evaluations[i][1], result.evaluations[i][0], -i))
-    return result.held_out.get(best, [])
+    return result.held_out.get(_best(result), [])
+
+
+def _best(result: RunResult) -> int:
+    """Return the epoch that a run keeps as its best: by success, then by return; the earliest of equals."""
+    trained = [iteration for iteration in result.evaluations if iteration != UNTRAINED]
+    return max(trained, key=lambda i: (result.evaluations[i][1], result.evaluations[i][0], -i))
 
 
 def summary(runs: Sequence[Finished]) -> list[str]:
@@ -88,6 +94,5 @@ def _of_encoder(protocol: Protocol, runs: Sequence[Finished]) -> str:
 def _judged(successes: Mapping[str, Sequence[Sequence[bool]]]) -> str:
     """Return the mean over tasks of the success of all held-out episodes, with an interval over episodes."""
     pooled = [np.concatenate([np.asarray(run, float) for run in runs]) for runs in successes.values()]
-    shortest = min(map(len, pooled))
-    found = interval(100 * np.mean([values[:shortest] for values in pooled], axis=0))
+    found = mean_interval([100 * values for values in pooled])
     return f"{found.mean:.1f} % [{found.low:.1f}, {found.high:.1f}]"

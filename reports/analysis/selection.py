@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.intervals import interval
-from benchmark.store.episodes import HELD_OUT, own_evaluations
+from benchmark.intervals import interval, mean_interval
+from benchmark.store.episodes import HELD_OUT, UNTRAINED, own_evaluations
 
 if TYPE_CHECKING:
     import pandas
@@ -76,7 +76,7 @@ def _of_run(table: pandas.DataFrame | None) -> tuple[float, float, np.ndarray, n
     """Return best and last success, those of held-out episodes, and how many evaluations and episodes there were."""
     if table is None or "split" not in table or not (table["split"] == HELD_OUT).any():
         return None
-    means = own_evaluations(table)
+    means = own_evaluations(table).drop(index=UNTRAINED, errors="ignore")  # only trained policies are chosen from
     judged = table[table["split"] == HELD_OUT]
     best = means.reset_index().sort_values(["success", "return", "iteration"], ascending=[False, False, True]).iloc[0]
     of_last, of_best = (
@@ -115,7 +115,6 @@ def protocol_scores(runs: pandas.DataFrame, tasks: tuple[str, ...], selection_ru
         honest = (math.nan, math.nan, math.nan)
         if all(judged):
             pooled = [np.concatenate(part) for part in judged]
-            shortest = min(map(len, pooled))
-            honest = interval(100 * np.mean([values[:shortest] for values in pooled], axis=0))
+            honest = mean_interval([100 * values for values in pooled])
         rows.append((row, 100 * float(by_task.mean().mean()), int(by_task.count().min()), *honest))
     return pandas.DataFrame(rows, columns=["row", "value", "seeds", "held_out", "low", "high"])

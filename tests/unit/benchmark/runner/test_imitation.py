@@ -1,16 +1,19 @@
 """Runs that clone alone, epoch by epoch: what they evaluate, keep, judge and resume."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_runs import interrupted
 
 from benchmark.config import HELD_OUT_SEED, JUDGED_SEED, configure
+from benchmark.dapg import LearningDiverged
 from benchmark.demonstrations import features
 from benchmark.errors import ConfigError
 from benchmark.runner import learning
 from benchmark.runner.backgrounds import evaluate_backgrounds
 from benchmark.runner.evaluation import Evaluator
-from benchmark.runner.protocols import Finished, best_success, summary
+from benchmark.runner.protocols import Finished, best_success, judged_best, summary
 from benchmark.runner.runner import run
 from benchmark.runner.schedule import evaluated_iterations
 from benchmark.runner.suite import suite_name
@@ -158,6 +161,27 @@ def test_the_line_of_a_protocol_has_its_number_and_the_honest_one():
     start = "cortexbench · random: success 25.0 % (best of 2 evaluations; pen 40.0, relocate 10.0; 2 seeds); "
     assert line.startswith(f"{start}on held-out episodes: last policy 5.0 % [")
     assert "chosen by the evaluations 15.0 % [" in line
+
+
+def test_tasks_with_fewer_seeds_count_as_much_and_lose_no_episode():
+    judged = ([True] * 4, [True] * 4)
+    runs = [finished("pen", seed, 0.5, 0.5, judged) for seed in (100, 200)]
+    runs.append(finished("relocate", 100, 0.5, 0.5, ([False] * 4, [False] * 4)))
+    assert "last policy 50.0 % [" in summary(runs)[0]
+
+
+def test_an_untrained_policy_is_never_the_chosen_one(cloning, tmp_path):
+    result = run(cloning("evaluation.untrained=true"), tmp_path)
+    assert sorted(result.evaluations) == [-1, 3, 6]
+    rated = replace(result, evaluations=result.evaluations | {-1: (1e9, 1.0)})
+    assert best_success(rated) < 1.0
+    assert judged_best(rated)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(cloning, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.runner.imitation.Cloning.epoch", lambda *_: float("nan"))
+    with pytest.raises(LearningDiverged, match="the loss of cloning is not finite after epoch 0"):
+        run(cloning(), tmp_path)
 
 
 def test_other_tasks_or_settings_are_only_like_the_protocol():
