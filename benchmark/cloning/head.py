@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..dapg.policy import OUTPUT_LAYER_SHRINK, ArrayOrTensor, GaussianPolicy, fresh_linear
+from ..dapg.policy import ArrayOrTensor, GaussianPolicy, policy_layers
 from ..rollout.fusion import Fusion
 from .trained_parts import ShiftedConvolutions, TrainedPart, random_shifts
 
@@ -36,15 +35,8 @@ class BatchNormPolicy(nn.Module):
     ) -> None:
         """Draw the initial weights."""
         super().__init__()
-        if not hidden:
-            raise ValueError("BatchNormPolicy needs at least one hidden layer; got hidden=()")
         self.input_norm = nn.BatchNorm1d(observation_dim)
-        widths = (observation_dim, *hidden, action_dim)
-        pairs = itertools.pairwise(widths)
-        self.layers = nn.ModuleList(fresh_linear(width, following, generator) for width, following in pairs)
-        with torch.no_grad():
-            for parameter in self.layers[-1].parameters():
-                parameter.mul_(OUTPUT_LAYER_SHRINK)
+        self.layers = policy_layers((observation_dim, *hidden, action_dim), generator)
 
     def as_tensor(self, values: ArrayOrTensor) -> Tensor:
         """Return an array or tensor on the policy's device in its dtype, without a copy where it is there already."""

@@ -32,6 +32,21 @@ def fresh_linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Li
     return layer
 
 
+def policy_layers(widths: Sequence[int], generator: torch.Generator) -> nn.ModuleList:
+    """Make the linear layers between `widths`, the output layer's numbers a hundredth of the usual.
+
+    Raises:
+        ValueError: If there is no hidden layer.
+    """
+    if len(widths) < 3:
+        raise ValueError("a policy needs at least one hidden layer; got hidden=()")
+    layers = nn.ModuleList(fresh_linear(width, following, generator) for width, following in itertools.pairwise(widths))
+    with torch.no_grad():
+        for parameter in layers[-1].parameters():
+            parameter.mul_(OUTPUT_LAYER_SHRINK)
+    return layers
+
+
 class GaussianPolicy(nn.Module):
     """A diagonal Gaussian over actions whose spread does not depend on the state.
 
@@ -64,14 +79,7 @@ class GaussianPolicy(nn.Module):
     ) -> None:
         """Draw the initial weights; transforms start as the identity."""
         super().__init__()
-        if not hidden:
-            raise ValueError("GaussianPolicy needs at least one hidden layer; got hidden=()")
-        widths = (observation_dim, *hidden, action_dim)
-        pairs = itertools.pairwise(widths)
-        self.layers = nn.ModuleList(fresh_linear(width, following, generator) for width, following in pairs)
-        with torch.no_grad():
-            for parameter in self.layers[-1].parameters():
-                parameter.mul_(OUTPUT_LAYER_SHRINK)
+        self.layers = policy_layers((observation_dim, *hidden, action_dim), generator)
         self.log_std = nn.Parameter(torch.zeros(action_dim))
         self.register_buffer("observation_shift", torch.zeros(observation_dim))
         self.register_buffer("observation_scale", torch.ones(observation_dim))
