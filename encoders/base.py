@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,8 +36,8 @@ class Encoder(nn.Module):
         feature_is_mean: whether the feature is the mean of `tokens`, which the contract then holds it to.
         raw_shape: where the feature is no vector yet, but what a part of the policy is trained on, its shape: tokens
             (T, D), or a frame (3, H, W) in whole numbers from 0 to 255; None for all others.
-        uses_images: False for an encoder that leaves the task's state observation to the policy; its ``feature_dim``
-            is 0.
+        uses_images: False for a control without a camera; its ``feature_dim`` is 0.
+        without_images: what the policy then gets: the task's ``state`` observation, or its ``proprioception`` alone.
         results_version: raised when the numbers that this encoder gives change.
         card: what is known about it; None where nobody wrote one.
         normalisation: what `normalise` does; None where ``forward`` sees to it alone.
@@ -60,6 +60,7 @@ class Encoder(nn.Module):
     feature_is_mean: ClassVar[bool] = False
     raw_shape: tuple[int, ...] | None = None
     uses_images: ClassVar[bool] = True
+    without_images: ClassVar[Literal["state", "proprioception"]] = "state"
     results_version: ClassVar[int] = 1
     card: ClassVar[Card | None] = None
     normalisation: Normalisation | None = None
@@ -213,7 +214,9 @@ class Encoder(nn.Module):
 
     def _frames(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
         if not self.uses_images:
-            raise EncoderError(f"encoder '{self.name}' sees no images: give the task's state observation to the policy")
+            raise EncoderError(
+                f"encoder '{self.name}' sees no images: give the task's {self.without_images} to the policy"
+            )
         expected = (IMAGE_SIZE, IMAGE_SIZE, 3)
         shape, dtype = tuple(images.shape), str(images.dtype).removeprefix("torch.")
         if len(shape) != 4 or shape[1:] != expected or dtype != "uint8":

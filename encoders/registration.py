@@ -76,7 +76,7 @@ _CLASSES = {
         "maple": "MAPLE",
     },
     "zoo.hand_vit": {"hamer": "HaMeR", "wilor": "WiLoR"},
-    "zoo.controls": {"state": "State", "scratch": "Scratch"},
+    "zoo.controls": {"state": "State", "blind": "Blind", "scratch": "Scratch"},
 }
 _HOMES = {name: (module, class_name) for module, classes in _CLASSES.items() for name, class_name in classes.items()}
 BUILT_IN = {name: _HOMES[name] for name in CARDS}

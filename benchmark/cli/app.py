@@ -293,7 +293,9 @@ def _sweep(
     from ..store.run_folder import check_writable
 
     check_writable(out)
-    if cluster is None and any(name != "state" for name in names):  # tasks on a cluster look for it where they run
+    if cluster is None and any(
+        encoders.get(name).uses_images for name in names
+    ):  # tasks on a cluster look for it where they run
         require_gl()
 
     from ..runner.protocols import Finished, summary

@@ -142,7 +142,7 @@ def speed(
     from ..speed import encoders as speeds
 
     names = [name for each in pattern.split(",") for name in ([each] if ":" in each else encoders.names(each))]
-    names = [name for name in names if name != "state"]
+    names = [name for name in names if encoders.get(name).uses_images]
     if not names:
         raise ConfigError(f"no encoder matches '{pattern}'; `bench encoders` lists all")
     clock = time.process_time if cpu_time else time.perf_counter

@@ -85,6 +85,7 @@ def demonstration_pairs(
     simulators: Simulators,
     encode: Encode | None,
     *,
+    privileged: bool,
     rule: EpisodeRule,
     made_by: Mapping[str, Any],
     clock: Clock,
@@ -97,7 +98,8 @@ def demonstration_pairs(
     Args:
         demonstrations: restored to their initial states, then stepped with their actions.
         simulators: the slots.
-        encode: the encoder, or None for state observations, which are not cached.
+        encode: the encoder, or None for no images; what is then observed is not cached.
+        privileged: what is observed without images, as in `rollout`.
         rule: when episodes end; a replay that terminates early is cut there.
         made_by: what the features depend on besides the demonstrations: encoder, scene, renderer, batch.
         clock: filled with timings.
@@ -117,6 +119,7 @@ def demonstration_pairs(
         simulators,
         encode,
         recorded_actions(episodes),
+        privileged=privileged,
         rule=rule,
         clock=clock,
         on_steps=on_steps,

@@ -176,6 +176,7 @@ def rollout(
     horizons: Sequence[int],
     rule: EpisodeRule,
     encode: Encode | None,
+    privileged: bool = True,
     fusion: Fusion = ONE_FRAME,
     kept: slice = WHOLE,
     threads: GroupThreads | None = None,
@@ -194,8 +195,8 @@ def rollout(
         actor: chooses the actions.
         horizons: control steps of each episode.
         rule: by which they end and succeed.
-        encode: turns frames into features, to which the proprioception is appended; None hands the privileged state
-            observation to the actor.
+        encode: turns frames into features, to which the proprioception is appended; None for no images.
+        privileged: whether, without images, the actor gets the task's state observation; else the proprioception alone.
         fusion: joins the features of an episode's newest frames.
         kept: the part of an observation that the trajectories hold; `NOTHING` of it saves memory.
         threads: how the groups share this process; by default one of them encodes and acts at a time.
@@ -217,7 +218,9 @@ def rollout(
     threads = threads or GroupThreads()
     computing = threading.BoundedSemaphore(threads.at_once)
     call = _one_at_a_time(on_steps)
-    common = _Common(simulators, starts, actor, rule, encode, fusion, kept, call, on_frame, on_begin, computing)
+    common = _Common(
+        simulators, starts, actor, rule, encode, privileged, fusion, kept, call, on_frame, on_begin, computing
+    )
     groups = [
         _Group(common, {slot: queues[slot] for slot in slots})
         for slots in simulators.settings.groups
@@ -246,6 +249,7 @@ class _Common:
     actor: Actor
     rule: EpisodeRule
     encode: Encode | None
+    privileged: bool
     fusion: Fusion
     kept: slice
     on_steps: Callable[[int], None]
@@ -323,7 +327,8 @@ class _Group:
         reading, physics, drawing = command()
         self.seconds["physics"] += physics
         self.seconds["draw"] += drawing
-        rows = reading.proprioception if self.common.encode else reading.observation
+        state = self.common.encode is None and self.common.privileged
+        rows = reading.observation if state else reading.proprioception
         self.newest.update(zip(slots, rows, strict=True))
         return reading
 

@@ -252,7 +252,7 @@ class RunContext:
             torch.set_num_threads(self.config.torch_threads)
 
     def encode(self, policy: Policy | None = None) -> Encode | None:
-        """Return what turns frames (n, 224, 224, 3) uint8 and their slots into features (n, F), or None for a state.
+        """Return what turns frames (n, 224, 224, 3) uint8 and their slots into features (n, F), or None without images.
 
         It moves the statistics of the slots.
 
@@ -277,8 +277,13 @@ class RunContext:
         return Simulators(scene, self.config.workers, self.progress.say)
 
     @property
+    def privileged(self) -> bool:
+        """Whether a policy without images sees the task's state observation."""
+        return self.encoder.without_images == "state"
+
+    @property
     def features_in_observation(self) -> int:
-        """Features of one frame at the front of an observation; 0 where the policy sees the state."""
+        """Features of one frame at the front of an observation; 0 where the policy sees no frame."""
         return self.encoder.feature_dim if self.encoder.uses_images else 0
 
     @property
@@ -335,6 +340,7 @@ class RunContext:
                 horizons=[horizon] * len(starts),
                 rule=self.rule,
                 encode=self.encode(policy),
+                privileged=self.privileged,
                 fusion=self.fusion,
                 kept=NOTHING if noise_of is None else WHOLE,
                 threads=threads,

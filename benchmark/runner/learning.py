@@ -138,7 +138,9 @@ def _observe_in(work: Work, simulators: Simulators, options: dict[str, Any]) -> 
             "threads": threads,
         }
         if raw_shape is None:
-            pairs = demonstration_pairs(work.demonstrations, simulators, context.encode(), **replayed)
+            pairs = demonstration_pairs(
+                work.demonstrations, simulators, context.encode(), privileged=context.privileged, **replayed
+            )
             return FusedPairs(pairs, context.features_in_observation, context.fusion)
         encode = context.encode()
         assert encode is not None

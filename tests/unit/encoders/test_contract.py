@@ -34,8 +34,9 @@ def test_a_good_encoder_passes():
     check_encoder(frozen(Good))
 
 
-def test_state_passes_without_seeing_an_image():
-    encoder, origin = build("state")
+@pytest.mark.parametrize("name", ["state", "blind"])
+def test_a_control_passes_without_seeing_an_image(name):
+    encoder, origin = build(name)
     check_encoder(encoder)
     assert encoder.feature_dim == 0
     assert not encoder.uses_images

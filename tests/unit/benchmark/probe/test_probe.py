@@ -220,6 +220,7 @@ def test_the_command_prints_scores_and_margins(call, tiny_encoder, grey, tmp_pat
         (["--encoder", "frankmocap_hand", "--weights", "official"], EncoderError, "bench weights fetch"),
         (["--encoder", "{tiny},r3m"], EncoderError, r"'r3m'.*bench weights fetch"),
         (["--encoder", "state"], ConfigError, "sees no images"),
+        (["--encoder", "blind"], ConfigError, "sees no images"),
         (["--encoder", "randon"], EncoderError, "did you mean 'random'"),
         (["--encoder", ","], ConfigError, "at least one name"),
         (["--encoder", "random", "--objects", "lego"], ConfigError, "builtin or ycb"),

@@ -103,6 +103,15 @@ def test_a_trajectory_is_the_task_stepped_by_hand(name):
         assert len(set(trajectory.rewards)) == 7, "rewards that never change would not show a shift by a step"
 
 
+def test_without_images_an_observation_can_be_the_proprioception_alone():
+    actions = small_actions(2, 5)
+    with Simulators(SceneSettings("pen", {"reward": "dense"}, slots=2, images=False)) as simulators:
+        found, _ = roll(simulators, actions, privileged=False)
+    for trajectory, seed, taken in zip(found, (100, 101), actions, strict=True):
+        (_, proprioception, _, _), _ = by_hand("pen", seed, taken, {"reward": "dense"})
+        np.testing.assert_array_equal(trajectory.observations, proprioception.astype(np.float32), strict=True)
+
+
 def test_an_observation_is_the_feature_then_the_proprioception(pen_with_images):
     actions = small_actions(2, 5)
     frames = {}

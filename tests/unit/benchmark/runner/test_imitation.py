@@ -101,6 +101,14 @@ def test_a_policy_from_pixels_acts_on_fused_frames(cloning, tmp_path, monkeypatc
     assert seen[0].observation_dim == 2048 + 24
 
 
+def test_the_blind_control_is_cloned_and_judged_on_the_joints_alone(cloning, tmp_path):
+    fused = cloning("observation.history=3", "observation.fusion=flare", encoder="blind")
+    result = run(fused, tmp_path)
+    state, _ = RunFolder(result.path).load_checkpoint()
+    assert state["policy.input_norm.weight"].shape == (24,), "the joints of the pen's hand, without the pen"
+    assert result.evaluations[6] != run(cloning(encoder="state"), tmp_path).evaluations[6]
+
+
 def test_evaluations_can_begin_where_demonstrations_do(cloning, tmp_path):
     table = RunFolder(run(cloning("evaluation.seeds=demonstrations"), tmp_path).path).episodes()
     assert table[table["split"] == SCHEDULE]["seed"].to_list() == [0, 1, 0, 1]

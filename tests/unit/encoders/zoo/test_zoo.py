@@ -14,7 +14,7 @@ from encoders.weights.random_weights import random_state
 from encoders.zoo import timm_encoder
 from encoders.zoo.timm_encoder import TimmEncoder, resize_positions
 
-IMAGES = [name for name in CARDS if name not in ("scratch", "state")]
+IMAGES = [name for name in CARDS if name not in ("blind", "scratch", "state")]
 QUICK = {name for name in IMAGES if CARDS[name].parameters < 40_000_000} | {"vc1", "siglip2_base"}
 NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in IMAGES]
 
@@ -46,7 +46,7 @@ def test_every_encoder_runs_on_frames_of_three_tasks_and_is_what_its_card_says(n
     assert features.shape == (3, card.feature_dim)
     assert encoder.normalisation == card.normalisation
     assert 0.05 < float(features.abs().mean()) < 2.0
-    assert float(features.abs().max()) < 5.0
+    assert float(features.abs().max()) < 8.0, "the usual size of random features; without a final norm a few are large"
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert float((features[one] - features[other]).abs().max()) > 0.002
 
@@ -73,7 +73,7 @@ def test_a_card_says_what_a_user_must_know(name):
     assert card.feature
     assert card.licence
     assert card.citation
-    assert card.sources or name in ("random", "scratch", "state")
+    assert card.sources or name in ("blind", "random", "scratch", "state")
     assert "NC" not in card.licence or card.commercial_use is False
     for source in card.sources:
         scheme = "https://" if source.wheel is None else "pkg:pypi/"

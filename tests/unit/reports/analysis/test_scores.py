@@ -32,6 +32,12 @@ def test_a_comparison_has_the_main_encoders_in_the_papers_order(comparison):
     assert comparison.seeds.tolist() == [[3, 3, 3], [3, 3, 1], [3, 0, 3]]
 
 
+def test_the_control_that_sees_nothing_is_compared_and_the_one_that_is_told_the_state_is_not(runs):
+    sightless = runs.assign(card=[{"feature_dim": 0}] * len(runs), variant="", used=True)
+    for name, rows in (("blind", ("blind",)), ("state", ()), ("mine.py:Told", ())):
+        assert scores.main_rows(sightless.assign(encoder=name, row=name)) == rows
+
+
 def test_scores_are_shares_of_the_best_mean(runs, comparison):
     means = runs[runs["used"]].groupby(["row", "task"])["return_best"].mean()
     best = means[["hindex (builtin)", "vc1", "r3m"]].groupby("task").max()
