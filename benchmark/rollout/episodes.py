@@ -136,7 +136,7 @@ class _Episode:
     window: Window
     memory: _Observations
     observations: Array | None = None
-    actions: list[Array] = field(default_factory=list)
+    actions: Array | None = None
     rewards: list[float] = field(default_factory=list)
     goals: list[bool] = field(default_factory=list)
 
@@ -149,16 +149,20 @@ class _Episode:
         """Whether the next step is the horizon's."""
         return self.step + 1 >= self.horizon
 
-    def observe(self, observation: Array) -> None:
-        if self.observations is None:
+    def observe(self, observation: Array, action: Array) -> None:
+        if self.observations is None or self.actions is None:
             self.observations = self.memory.of(self.number, len(observation))
+            # An array of its own for each step would stay where large buffers were freed, and break up the heap.
+            self.actions = np.empty((self.horizon, len(action)), np.float32)
         self.observations[self.step] = observation
+        self.actions[self.step] = action
 
     def trajectory(self, start: Start, terminated: bool, unstable: bool, rule: EpisodeRule) -> Trajectory:
         assert self.observations is not None
+        assert self.actions is not None
         return Trajectory(
             observations=self.observations[: self.step],
-            actions=np.stack(self.actions),
+            actions=self.actions[: self.step],
             rewards=np.array(self.rewards),
             goals=np.array(self.goals),
             terminal=terminated or rule.time_limit_is_terminal,
@@ -293,8 +297,7 @@ class _Group:
         done = []
         for row, (slot, episode) in enumerate(zip(slots, episodes, strict=True)):
             ends = episode.last or bool(reading.terminated[row])
-            episode.observe(inputs[row, common.kept])
-            episode.actions.append(np.asarray(actions[row], np.float32))
+            episode.observe(inputs[row, common.kept], actions[row])
             episode.rewards.append(float(reading.reward[row]))
             episode.goals.append(bool(reading.goal[row]))
             if ends:

@@ -62,10 +62,13 @@ class Window:
 
     def __init__(self, history: int) -> None:
         self._history = history
-        self._frames: list[Array] = []
+        self._frames: Array | None = None
 
     def push(self, features: Array) -> Array:
-        """Add the features (F,) of the next frame and return those of the newest frames (history, F)."""
-        frames = self._frames or [features] * self._history
-        self._frames = [*frames[1:], features]
-        return np.stack(self._frames)
+        """Add the features (F,) of the next frame; return those of the newest frames (history, F), until the next."""
+        if self._frames is None:
+            self._frames = np.repeat(features[None], self._history, axis=0)
+        else:
+            self._frames[:-1] = self._frames[1:]
+            self._frames[-1] = features
+        return self._frames

@@ -349,6 +349,7 @@ class RunContext:
                 on_frame=on_frame,
             )
         self.progress.advance(horizon * len(starts) - sum(len(trajectory) for trajectory in trajectories))
+        memory.give_back()
         return trajectories
 
     def evaluate(

@@ -1,5 +1,9 @@
 """Settings that would take too much: refused before the work, and named where memory runs out all the same."""
 
+import platform
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +23,22 @@ from encoders.factory import construct
 from encoders.memory import is_out_of_memory
 
 GIGABYTE = 10**9
+
+
+def resident():
+    """Return the bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to return memory")
+def test_memory_between_buffers_in_use_is_given_back():
+    before = resident()
+    buffers = [np.ones(100_000, np.uint8) for _ in range(2000)]
+    kept = buffers[::100]
+    del buffers
+    memory.give_back()
+    assert resident() - before < 50e6
+    assert all(each[0] for each in kept)
 
 
 def door(*overrides):

@@ -52,7 +52,7 @@ def test_a_window_that_moves_sees_what_the_demonstrations_show(features, name):
     fusion, moving = Fusion(name, 3), []
     for episode in episodes(features):
         window = Window(3)
-        moving += [fusion.fuse(window.push(row)[None])[0] for row in episode]
+        moving += [fusion.fuse(np.stack([window.push(row)]))[0] for row in episode]
     assert_array_equal(moving, fusion.fuse(features[fusion.windows(LENGTHS)]))
 
 
