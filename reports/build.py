@@ -46,7 +46,13 @@ class Report:
 
 
 def build(
-    folder: Path, out: Path | None = None, suite: str | None = None, *, figures: Sequence[str] = (), processes: int = 1
+    folder: Path,
+    out: Path | None = None,
+    suite: str | None = None,
+    *,
+    figures: Sequence[str] = (),
+    processes: int = 1,
+    reference: bool = True,
 ) -> Report:
     """Write ``report.html``, ``figures/`` and ``tables/`` from run folders and packs of results.
 
@@ -56,6 +62,7 @@ def build(
         suite: the only suite wanted; all by default, each in a part of its own and in folders of its own.
         figures: names of the only figures to draw; all by default.
         processes: that draw.
+        reference: whether the reference results that ship are drawn beside runs of the same suite and tasks.
 
     Raises:
         ConfigError: a figure has another name.
@@ -65,7 +72,7 @@ def build(
     for name in figures:
         specification.find(name)
     folder = user_path(folder)
-    material = collect(folder, suite)
+    material = collect(folder, suite, reference=reference)
     target = user_path(out) if out else (folder.parent if folder.is_file() else folder) / "report"
     check_writable(target)
     findings = sorted(  # the rest stays in order

@@ -25,6 +25,7 @@ from . import tasks as tasks_cli
 from . import weights as weights_cli
 from .adapt import adapt
 from .evaluate import backgrounds, evaluate, evaluate_all
+from .leaderboard import leaderboard
 from .lists import TASKS, listed, seeds, task_names
 from .pretrain import pretrain
 from .probe import probe
@@ -183,6 +184,9 @@ def report(
     figure: Annotated[
         str | None, typer.Option(help="Only these figures, comma-separated, such as costs; all by default.")
     ] = None,
+    reference: Annotated[
+        bool, typer.Option(help="Draw the reference results that ship beside runs of the same suite and tasks.")
+    ] = True,
 ) -> None:
     """Write the page, every figure (PNG, PDF) and every table (CSV, LaTeX) from run folders and packs of results."""
     from reports.build import build
@@ -190,7 +194,7 @@ def report(
     from ..config import usable_cores
 
     figures = listed(figure) if figure else []
-    made = build(runs, out, suite, figures=figures, processes=min(usable_cores(), 4))
+    made = build(runs, out, suite, figures=figures, processes=min(usable_cores(), 4), reference=reference)
     typer.echo(f"{made.page.resolve()}\n{made.summary}")
 
 
@@ -248,6 +252,7 @@ def verify(
         raise typer.Exit(1)
 
 
+app.command("leaderboard")(leaderboard)
 app.command("status")(status)
 app.command("eval")(evaluate)
 app.command("probe")(probe)

@@ -13,8 +13,9 @@ from ..analysis import background_shift, scores, selection, success_rules
 from ..analysis.stage2 import FROZEN
 from . import load
 from .batchnorm import first_affine_values
-from .findings import Finding, problems, refused_places
+from .findings import Finding, problems, reference_rows, refused_places
 from .reading import find
+from .reference import packs
 
 if TYPE_CHECKING:
     import pandas
@@ -144,17 +145,18 @@ def _adapted(adaptations: pandas.DataFrame) -> pandas.DataFrame:
     return adaptations[(adaptations["problem"] == "") & (modes != FROZEN)]
 
 
-def collect(folder: Path, suite: str | None = None) -> Material:
+def collect(folder: Path, suite: str | None = None, *, reference: bool = True) -> Material:
     """Read all runs below a folder, in run folders and packs of results.
 
     Args:
         folder: of all runs, or a pack.
         suite: the only one wanted; all by default, each apart.
+        reference: whether the reference results that ship stand beside them, see `reports.data.reference.beside`.
 
     Raises:
         NothingToReport: there is no run, or none of that suite.
     """
-    runs = load.load_runs(folder) if folder.exists() else None
+    runs = load.load_runs(folder, packs() if reference else ()) if folder.exists() else None
     refused = load.refused_packs(folder) if folder.exists() else []
     if runs is None or runs.empty:
         if refused:
@@ -177,7 +179,8 @@ def collect(folder: Path, suite: str | None = None) -> Material:
         adaptations,
         values,
         (
-            *problems(chosen, probe, adaptations),
+            *problems(chosen[~chosen["reference"]], probe, adaptations),
+            *reference_rows(chosen),
             *refused_places(find(folder).refused, "folders that cannot be searched for runs"),
             *refused_places(refused, "packs of results that cannot be used and are left out"),
             *unreadable,

@@ -28,6 +28,7 @@ Kind = Literal[
     "negative",
     "stand-in",
     "synthetic",
+    "reference",
 ]
 
 
@@ -54,6 +55,16 @@ class Finding:
         """Return the items, or the first of them and how many more there are."""
         more = len(self.items) - most
         return [*self.items[:most], *([f"and {more} more"] if more > 0 else [])]
+
+
+def reference_rows(runs: pandas.DataFrame) -> list[Finding]:
+    """Return what says which rows are the reference's and not one's own; empty without any."""
+    theirs = runs[runs["reference"]]
+    if theirs.empty:
+        return []
+    names = ", ".join(dict.fromkeys(theirs["row"]))
+    text = f"{len(theirs)} runs are the reference results that ship, on the same tasks: {names}"
+    return [Finding("reference", f"{text}; --no-reference leaves them out", len(theirs))]
 
 
 def problems(runs: pandas.DataFrame, *side_files: pandas.DataFrame) -> list[Finding]:

@@ -22,8 +22,9 @@ from benchmark.store.titles import parts_of_folder
 from . import records
 from .reading import Problem, find, read_record
 from .records import clean
+from .reference import beside
 from .run_files import FolderFiles, PackedFiles, RunFiles
-from .run_folder import COLUMNS, LEFT_OUT, read_run
+from .run_folder import COLUMNS, LEFT_OUT, RunRow, read_run
 
 if TYPE_CHECKING:
     import pandas
@@ -40,10 +41,14 @@ ADAPTATION_COLUMNS = (
 )
 
 
-def load_runs(folder: Path | str) -> pandas.DataFrame:
+def load_runs(folder: Path | str, reference: Sequence[Path] = ()) -> pandas.DataFrame:
     """Return one row per run below `folder`, in run folders and packs, sorted by suite, task, title and seed.
 
     `folder` may be a pack itself. A pack that cannot be read has no rows, see `refused_packs`.
+
+    Args:
+        folder: of all runs.
+        reference: packs whose runs are added where they can be compared, see `reports.data.reference.beside`.
 
     Columns:
         suite, task, title, seed: its place; `title` as the run wrote it, such as ``hindex+ema-0 (builtin)``.
@@ -56,6 +61,7 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
         task_version: the task's results version.
         frames_version: that of the frames in this quality; NaN where the policy sees the state.
         synthetic: whether it is invented, for tests; every figure has to say so.
+        reference: whether it is one of the reference's.
         row: the name of its row in tables: the title, with the first digits of a hash where one title has two weights.
         suffix: these digits, else empty.
         encoder, variant: the name alone; the changed stage settings alone, such as ``ema-0``, else empty.
@@ -87,12 +93,8 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     if not root.exists():
         raise FileNotFoundError(f"{root} is no folder of runs")
     places = find(root)
-    files: list[RunFiles] = [FolderFiles(path) for path in places.runs]
-    for path in places.packs:
-        with suppress(PackError):
-            files += [PackedFiles(path, run) for run in pack.read(path)]
-    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
-        rows = list(pool.map(read_run, files))
+    rows = _rows([FolderFiles(path) for path in places.runs], places.packs)
+    rows += [row | {"reference": True} for row in beside(rows, _rows([], reference))] if reference else []
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
     runs["suffix"] = _suffix(runs)
@@ -100,6 +102,16 @@ def load_runs(folder: Path | str) -> pandas.DataFrame:
     runs["outdated"] = _outdated(runs)
     runs["used"] = _used(runs)
     return runs
+
+
+def _rows(files: Sequence[RunFiles], packs: Iterable[Path]) -> list[RunRow]:
+    """Return the rows of run folders and of the runs in packs."""
+    files = list(files)
+    for path in packs:
+        with suppress(PackError):
+            files += [PackedFiles(path, run) for run in pack.read(path)]
+    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
+        return list(pool.map(read_run, files))
 
 
 def refused_packs(folder: Path | str) -> list[tuple[Path, str]]:

@@ -38,7 +38,7 @@ COSTS = ("computed", "wall_seconds", "seconds", "frames_per_second", "memory_mb"
 RECORDS = ("device", "machine", "config", "card", "adaptation", "identity", "video", "pictures", "path")
 CONTENTS = ("episode_table", "steps_at")
 COLUMNS = (
-    *(*PLACE, "status", "used", "outdated", "task_version", "frames_version", "synthetic"),
+    *(*PLACE, "status", "used", "outdated", "task_version", "frames_version", "synthetic", "reference"),
     *(*WHO, *STAGES, *SCORES, *PROGRESS, *COSTS),
     *(*RECORDS, *CONTENTS, "altered", "problem"),
 )
@@ -61,7 +61,8 @@ def empty_row(path: Path) -> RunRow:
     return nothing | {
         **{"suite": suite, "task": task, "title": title, "seed": int(seed.removeprefix("seed-"))},
         **{"encoder": encoder, "variant": variant, "weights_label": label, "row": title, "path": path},
-        **{"status": "unreadable", "used": False, "outdated": False, "task_version": 1, "synthetic": False},
+        **{"status": "unreadable", "used": False, "outdated": False, "task_version": 1},
+        **{"synthetic": False, "reference": False},
         "problem": "",
     }
 

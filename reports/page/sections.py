@@ -49,6 +49,7 @@ KINDS = {
     "negative": "negative returns",
     "stand-in": "stand-in weights",
     "synthetic": "synthetic",
+    "reference": "reference",
 }
 LOUD = ("altered", "unreadable", "diverged", "outdated", "weights", "stand-in", "synthetic", "negative")
 
