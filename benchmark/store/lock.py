@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,8 @@ from ..errors import FolderInUse
 from . import atomic
 
 LOCK = ".lock"
+GLANCES = (0.02, 0.1)
+"""Seconds to wait for a lock that is taken: `holder` has it for a moment."""
 
 
 def hold(folder: Path) -> IO[str]:
@@ -26,7 +29,7 @@ def hold(folder: Path) -> IO[str]:
     path = folder / LOCK
     with atomic.naming_failures(path):
         lock = path.open("a+")
-    if not lock_file(lock):
+    if not _taken(lock):
         lock.seek(0)
         holder = lock.read().strip() or "another process"
         lock.close()
@@ -36,6 +39,14 @@ def hold(folder: Path) -> IO[str]:
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
     return lock
+
+
+def _taken(lock: IO[str]) -> bool:
+    for pause in GLANCES:
+        if lock_file(lock):
+            return True
+        time.sleep(pause)
+    return lock_file(lock)
 
 
 def is_there(lock: IO[str], folder: Path) -> bool:
@@ -49,14 +60,15 @@ def is_there(lock: IO[str], folder: Path) -> bool:
 def holder(folder: Path) -> str:
     """Return who holds a folder's lock, such as ``process 123 on node4``; empty where nobody of another process does.
 
+    The folder may be read-only. Not to be called by the process that holds the lock, which would lose it.
+
     Raises:
         OutputError: the lock cannot be read.
     """
     path = folder / LOCK
     if not path.exists():
         return ""
-    with atomic.naming_failures(path), path.open("a+") as lock:
-        if lock_file(lock):
+    with atomic.naming_failures(path), path.open("r") as lock:
+        if lock_file(lock, shared=True):
             return ""
-        lock.seek(0)
         return lock.read().strip() or "another process"

@@ -112,8 +112,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_whole(path, [content])
 
 
-def lock(file: IO[Any]) -> bool:
-    """Take an exclusive lock on an open file, held until the file is closed or the process ends.
+def lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Take a lock on an open file, held until the file is closed or the process ends.
+
+    An exclusive one needs a file that is open for writing; a shared one keeps away exclusive ones alone, and needs a
+    file that is open for reading.
 
     A POSIX record lock rather than flock: forked workers that outlive the process do not inherit it. So it holds
     between processes, not between threads of one. Where the file system has no locks, one warning says so.
@@ -122,7 +125,7 @@ def lock(file: IO[Any]) -> bool:
         False where another process holds the lock.
     """
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _CONTENTION:
             return False

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from folder_cases import IMPORT_FROM, start
@@ -16,8 +17,9 @@ from benchmark.runner.evaluation import Evaluator
 from benchmark.runner.runner import run
 from benchmark.runner.status import State, overview, status
 from benchmark.runner.sweep import cell_of, sweep
-from benchmark.store import sweeps
+from benchmark.store import lock, sweeps
 from benchmark.store.run_folder import RunFolder
+from encoders.weights import files
 
 HOLD = (
     "import sys, time; from benchmark.store.run_folder import RunFolder\n"
@@ -47,6 +49,26 @@ def test_states_of_a_sweep(cells, tmp_path):
     assert (failed.state, failed.detail) == (State.FAILED, "the learning diverged")
     assert not run(cells[1], tmp_path).found
     assert states(tmp_path) == [State.DONE, State.DONE, State.WAITING]
+
+
+def test_runs_that_may_only_be_read_can_be_looked_at(cells, tmp_path, monkeypatch):
+    interrupted(cells[0], tmp_path, Evaluator, "evaluate", 3)
+    open_file = Path.open
+
+    def read_only(path, mode="r", *rest, **options):
+        if set(mode) & set("wax+"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_file(path, mode, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert status(cell_of(cells[0], tmp_path)).state is State.STOPPED
+
+
+def test_a_look_does_not_keep_a_run_from_beginning(tmp_path, monkeypatch):
+    answers = [False]  # as if `bench status` looked at this moment
+    monkeypatch.setattr(lock, "lock_file", lambda file: answers.pop() if answers else files.lock(file))
+    lock.hold(tmp_path).close()
+    assert not answers
 
 
 def test_a_run_of_another_process_is_running_and_says_whose(cells, tmp_path):
