@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ConfigError, FolderError, OutputError
+from ..errors import ConfigError, FolderError, OutputError, PackError
 from . import atomic, episodes, pack
 from . import metrics as metric_lines
 from .manifest import MANIFEST
 from .pack import FILES, SUFFIX, TRACED, PackedRun
 from .paths import user_path
 from .run_folder import EPISODES, METRICS, RunFolder
-from .runs import run_paths
+from .runs import below, run_paths
 
 
 class Packed(NamedTuple):
@@ -34,12 +34,12 @@ def make(sources: Sequence[Path | str], out: Path | str | None = None) -> Packed
     """Pack the finished runs of folders of runs and of other packs into one archive.
 
     Args:
-        sources: folders of runs, or packs; of two runs of one cell the first is taken.
+        sources: folders of runs, the packs in them included, or packs; of two runs of one cell the first is taken.
         out: the file to write, ``NAME.pack.zip``; by default it is named after the first source and lies beside it.
 
     Raises:
         ConfigError: `out` is not named like a pack.
-        OutputError: there is nothing to pack, or the file cannot be written.
+        OutputError: there is nothing to pack, the file cannot be written, or it is a pack with runs that would be lost.
         PackError: one of the packs is damaged.
     """
     target = _target(user_path(sources[0]), out)
@@ -49,17 +49,31 @@ def make(sources: Sequence[Path | str], out: Path | str | None = None) -> Packed
         for path, found in _runs(source):
             if isinstance(found, str):
                 left_out.append(f"{path}: {found}")
-            elif found.place in runs:
-                left_out.append(f"{path}: a second run of one cell")
-            else:
+            elif found.place not in runs:
                 runs[found.place] = found
+            elif runs[found.place].hashes != found.hashes:
+                left_out.append(f"{path}: a second run of one cell")
     if not runs:
         named = ", ".join(map(str, sources))
         more = f" ({len(left_out)} left out, such as {left_out[0]})" if left_out else ""
         raise OutputError(f"no finished run in {named}{more}; `bench run` makes some")
     _make_folder(target.parent)
+    _keep(target, runs)
     pack.write(target, list(runs.values()))
     return Packed(target, len(runs), left_out)
+
+
+def _keep(target: Path, runs: Collection[tuple[str, ...]]) -> None:
+    """Refuse to write over a pack that holds runs of other cells than these."""
+    try:
+        there = [run.place for run in pack.read(target)] if target.exists() else []
+    except PackError:  # a damaged one may be written anew
+        return
+    lost = ["/".join(place) for place in there if place not in runs]
+    if lost:
+        raise OutputError(
+            f"{target}: {len(lost)} of its runs would be lost, such as {lost[0]}; name it among RUNS, too, or move it away"
+        )
 
 
 def add(file: Path | str, to: Path | str) -> Path:
@@ -110,6 +124,8 @@ def _runs(source: Path) -> Iterator[tuple[Path, PackedRun | str]]:
             yield path, _of_folder(RunFolder(path))
         except FolderError as error:
             yield path, str(error)
+    for path in below(source, f"*{SUFFIX}"):
+        yield from _runs(path)
 
 
 def _of_folder(folder: RunFolder) -> PackedRun | str:

@@ -147,10 +147,29 @@ def test_only_finished_and_unaltered_runs_are_packed(synthetic, write, tmp_path)
 
 
 def test_packs_and_folders_make_one_pack(synthetic, packed, write, tmp_path):
-    folder = write(synthetic.Run("mvp", "door", 0), synthetic.Run("vc1", "door", 0))
+    folder = write(synthetic.Run("mvp", "door", 0), synthetic.Run("vc1", "door", 0, offset=5.0))
     made = packing.make([packed, folder], tmp_path / "both.pack.zip")
     assert made.runs == 25
     assert made.left_out == [f"{folder / synthetic.Run('vc1', 'door', 0).path}: a second run of one cell"]
+
+
+def test_packs_that_lie_in_a_folder_of_runs_are_packed_with_it(synthetic, packed, write, tmp_path):
+    folder = write(synthetic.Run("mvp", "door", 0))
+    assert packed.parent == folder
+    made = packing.make([folder], tmp_path.with_name("all.pack.zip"))
+    assert (made.runs, made.left_out) == (25, [])
+
+
+def test_a_pack_is_not_written_over_with_fewer_runs(synthetic, small_suite, tmp_path):
+    target = packing.make([small_suite], tmp_path / "kept.pack.zip").path
+    before = target.read_bytes()
+    folder = synthetic.write_suite(tmp_path / "other", [synthetic.Run("mvp", "door", 0)], sides=False, films=False)
+    with pytest.raises(
+        OutputError, match=r"kept\.pack\.zip: 24 of its runs would be lost, such as .*name it among RUNS"
+    ):
+        packing.make([folder], target)
+    assert target.read_bytes() == before
+    assert packing.make([folder, target], target).runs == 25
 
 
 def test_a_pack_is_named_after_its_folder(synthetic, write):
