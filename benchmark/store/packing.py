@@ -72,7 +72,7 @@ def _keep(target: Path, runs: Collection[tuple[str, ...]]) -> None:
     lost = ["/".join(place) for place in there if place not in runs]
     if lost:
         raise OutputError(
-            f"{target}: {len(lost)} of its runs would be lost, such as {lost[0]}; name it among RUNS, too, or move it away"
+            f"{target}: {len(lost)} of its runs would be lost, such as {lost[0]}; name it among RUNS, or move it away"
         )
 
 
