@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -68,8 +68,8 @@ def in_sequence(configs, tmp_path_factory):
     return contents(out)
 
 
-@pytest.fixture
-def cluster():
+@contextmanager
+def two_nodes():
     """Start a cluster of two nodes, and stop it with all its processes."""
     from ray.cluster_utils import Cluster as Nodes
 
@@ -77,13 +77,19 @@ def cluster():
     try:
         # A busy machine answers late, but a node that is killed refuses connections at once.
         patience = {"health_check_timeout_ms": 600_000}
-        started(nodes, include_dashboard=False, _system_config=patience)
+        nodes.first = started(nodes, include_dashboard=False, _system_config=patience)
         nodes.second = started(nodes)
         nodes.wait_for_nodes(timeout=SECONDS)
         yield nodes
     finally:
         ray.shutdown()
         nodes.shutdown()
+
+
+@pytest.fixture
+def cluster():
+    with two_nodes() as nodes:
+        yield nodes
 
 
 def started(nodes, tries=5, **options):
@@ -171,6 +177,35 @@ def test_the_same_command_goes_on_after_the_driver_was_killed(cluster, settings,
     said = (tmp_path / "log-1").read_text()
     assert "8 of 8 done" in said
     assert said.count(": was finished") == states.count(State.DONE)
+
+
+def test_the_same_command_goes_on_after_the_head_was_restarted(
+    settings, in_sequence, configs, start, tmp_path, monkeypatch
+):
+    seeds = ",".join(map(str, SEEDS))
+    options = ["--encoder", "state", "--task", "pen", "--seed", seeds, "--out", "runs", "--workers", "0"]
+    options += ["--launcher", "ray", "--address", "auto", "--set", "torch_threads=1"]
+    command = ["run", *options, *(part for setting in settings for part in ("--set", setting))]
+    out = tmp_path / "runs"
+    cells = [cell_of(config, out) for config in configs]
+    with two_nodes() as nodes:
+        monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+        driver = start(*command)
+        wait_until(lambda: len(list(out.rglob("manifest.json"))) >= 2 and in_the_middle(cells), "two runs to end")
+        nodes.remove_node(nodes.second, allow_graceful=False)
+        nodes.first.kill_all_processes(check_alive=False, allow_graceful=False)
+        assert driver.wait(timeout=SECONDS) != 0
+    wait_until(lambda: not any(map(holder, cells)), "the tasks to end")
+    states = [run.state for run in overview(out).runs]
+    assert State.STOPPED in states
+    assert State.RUNNING not in states
+    assert 2 <= states.count(State.DONE) < len(SEEDS)
+
+    with two_nodes() as nodes:
+        monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+        assert start(*command).wait(timeout=SECONDS) == 0
+    assert contents(out) == in_sequence
+    assert (tmp_path / "log-1").read_text().count(": was finished") == states.count(State.DONE)
 
 
 HOLD = (
