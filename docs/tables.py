@@ -22,6 +22,7 @@ ADAPTED = ROOT / "encoders" / "builtin" / "adapted"
 
 REFERENCE = ROOT / "reports" / "reference"
 COMPARED = ("door", "pen", "relocate-mug")
+PUBLISHED = ("pen", "relocate")
 
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table \2 -->)", re.DOTALL)
 NOT_MEASURED = ""
@@ -86,9 +87,20 @@ def figures_table() -> str:
 
 def comparison_table() -> str:
     """Return the success of cloned policies: encoders down, tasks across, from the packs in ``reports/reference/``."""
+    return _successes_of(COMPARED)
+
+
+def floor_table() -> str:
+    """Return the same on the two tasks of CortexBench and R3M, for the encoders that ran on both."""
+    return _successes_of(PUBLISHED, whole=True)
+
+
+def _successes_of(tasks: Sequence[str], *, whole: bool = False) -> str:
+    """Return success by encoder and task; whole leaves out encoders that lack a task."""
     scores = _successes()
-    tasks = [task for task in COMPARED if any((row, task) in scores for row, _ in scores)]
     rows = list(dict.fromkeys(row for row, _ in scores))
+    needed = all if whole else any
+    rows = [row for row in rows if needed((row, task) in scores for task in tasks)]
     shown = {row: [_rate(scores.get((row, task))) for task in tasks] for row in rows}
     means = {row: _mean([scores.get((row, task)) for task in tasks]) for row in rows}
     rows.sort(key=lambda row: -1.0 if means[row] is None else means[row], reverse=True)
@@ -132,6 +144,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "stage2": stage2_table,
     "figures": figures_table,
     "comparison": comparison_table,
+    "floor": floor_table,
 }
 
 
