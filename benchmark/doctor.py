@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import NamedTuple
 DEBIAN_PACKAGES = "libegl1 libgl1-mesa-dri"
 OLDEST_PYTHON = (3, 10)
 PROBE_SECONDS = 30  # a cold disk may take seconds to load a driver; a missing one answers at once
+
+PROBE_TRIES = 3
+KILLED = f"the process that tries the EGL driver was killed {PROBE_TRIES} times"
 
 PROBE = Path(__file__).resolve().parents[1] / "tasks" / "rendering" / "egl.py"
 
@@ -51,18 +55,24 @@ def graphics() -> Graphics:
     if not sys.platform.startswith("linux"):
         return Graphics(vendor=f"{platform.system()}, not checked")
     command = [sys.executable, "-I", "-S", str(PROBE)]
-    try:
-        probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return Graphics(problem=f"the EGL driver did not answer within {PROBE_SECONDS} s")
-    try:
-        return Graphics(**json.loads(probe.stdout.decode().splitlines()[-1]))
-    except (ValueError, IndexError, TypeError):
-        return Graphics(problem=f"the EGL driver ended its process with status {probe.returncode}")
+    for _ in range(PROBE_TRIES):
+        try:
+            probe = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return Graphics(problem=f"the EGL driver did not answer within {PROBE_SECONDS} s")
+        if probe.returncode == -signal.SIGKILL:  # by someone else: a driver that crashes does not do that
+            continue
+        try:
+            return Graphics(**json.loads(probe.stdout.decode().splitlines()[-1]))
+        except (ValueError, IndexError, TypeError):
+            return Graphics(problem=f"the EGL driver ended its process with status {probe.returncode}")
+    return Graphics(problem=KILLED)
 
 
 def complaint(problem: str) -> str:
     """Return a line that says why there is no headless OpenGL and how to get it."""
+    if problem == KILLED:
+        return f"no headless OpenGL: {problem}; free some memory, and run it again"
     return f"no headless OpenGL: {problem}; on Debian/Ubuntu: apt-get install {DEBIAN_PACKAGES}"
 
 

@@ -53,7 +53,7 @@ class Comparison:
         tasks: T of them, in the paper's order.
         measure: what is compared.
         returns: (E, R, T) by encoder, run and task, in order of seed; NaN beyond a cell's runs.
-        scores: (E, R, T), 100 the best encoder's mean; NaN where a task separates no encoders.
+        scores: (E, R, T), 100 the best encoder's mean; NaN where a task separates no encoders, or has one alone.
         fallback: (T,) whether scores are min-max there, since the best return is not positive.
     """
 
@@ -135,7 +135,10 @@ def compare(
     if not names:
         return Comparison(names, tasks, measure, returns, returns, np.zeros(0, dtype=bool))
     norm = statistics.normaliser(returns)
-    return Comparison(names, tasks, measure, returns, norm(returns), norm.fallback)
+    scores = norm(returns)
+    if len(names) > 1:  # a row alone on a task would be measured against itself
+        scores[..., (~np.isnan(returns)).any(axis=1).sum(axis=0) < 2] = np.nan
+    return Comparison(names, tasks, measure, returns, scores, norm.fallback)
 
 
 def aggregates(
@@ -157,7 +160,8 @@ def aggregates(
         seed: of them.
 
     Columns: `row`, `statistic`, `value`, `low`, `high` (percentile), `corrected_low`, `corrected_high`, `freedom`,
-    `tasks` (how many it has), `of_tasks`, `seeds` (fewest of its cells) and `normaliser` (``fixed`` or ``resampled``).
+    `tasks` (how many it has a score on), `of_tasks`, `seeds` (fewest of its cells) and `normaliser` (``fixed`` or
+    ``resampled``).
     """
     import pandas
 
@@ -166,7 +170,7 @@ def aggregates(
     for number, row in enumerate(comparison.rows):
         cells = comparison.seeds[number]
         about: dict[str, Any] = {
-            "tasks": int((cells > 0).sum()),
+            "tasks": int((~np.isnan(comparison.scores[number])).any(axis=0).sum()),
             "of_tasks": len(cells),
             "seeds": int(cells[cells > 0].min()),
         }

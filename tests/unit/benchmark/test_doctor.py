@@ -65,6 +65,26 @@ def test_require_gl_raises_one_line(monkeypatch, unloadable):
         doctor.require_gl()
 
 
+@linux
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_probe_that_somebody_kills_is_begun_again(kills, monkeypatch):
+    run, killed = subprocess.run, []
+
+    def killing(command, **options):
+        if len(killed) == kills:
+            return run(command, **options)
+        killed.append(command)
+        return run(["sh", "-c", "kill -9 $$"], **options)
+
+    monkeypatch.setattr(subprocess, "run", killing)
+    if kills < doctor.PROBE_TRIES:
+        assert doctor.require_gl().problem == ""
+    else:
+        with pytest.raises(GraphicsError, match=r"was killed 3 times; free some memory, and run it again$"):
+            doctor.require_gl()
+    assert len(killed) == kills
+
+
 def test_report_has_versions_machine_cache_and_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("HINDEX_BENCH_CACHE", str(tmp_path))
     (tmp_path / "features.npz").write_bytes(b"0" * 2_000_000)

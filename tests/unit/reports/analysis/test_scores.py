@@ -53,6 +53,18 @@ def test_the_last_evaluation_and_success_can_be_compared_too(runs, comparison):
     assert np.nanmax(scores.compare(runs, measure="success_best").returns) <= 1.0
 
 
+def test_a_row_alone_on_a_task_is_not_measured_against_itself(synthetic, write):
+    runs = load.load_runs(
+        write(*(synthetic.Run(*cell, 0) for cell in (("vc1", "door"), ("r3m", "door"), ("r3m", "pen"))))
+    )
+    comparison = scores.compare(runs)
+    assert comparison.tasks == ("door", "pen")
+    assert np.isnan(comparison.scores[:, :, 1]).all()
+    assert np.nanmax(comparison.scores[:, :, 0]) == 100.0
+    averages = scores.aggregates(comparison).query("statistic == 'mean'").set_index("row")
+    assert averages["tasks"].to_list() == [1, 1]
+
+
 def test_rows_can_be_chosen_and_tasks_shared(runs):
     variants = scores.compare(runs, ["hindex (builtin)", "hindex+ema-0.1 (builtin)", "absent"], shared_tasks=True)
     assert variants.rows == ("hindex (builtin)", "hindex+ema-0.1 (builtin)")
