@@ -85,7 +85,7 @@ def demonstration_pairs(
     simulators: Simulators,
     encode: Encode | None,
     *,
-    privileged: bool,
+    privileged: bool = True,
     rule: EpisodeRule,
     made_by: Mapping[str, Any],
     clock: Clock,
