@@ -292,16 +292,13 @@ def _sweep(
     import encoders
 
     names = list(dict.fromkeys(config.encoder for config in configs))
-    for name in names:
-        encoders.card(name)  # an unknown one is refused before anything is touched
+    cards = [encoders.card(name) for name in names]  # an unknown one is refused before anything is touched
     from ..doctor import require_gl
     from ..store.run_folder import check_writable
 
     check_writable(out)
-    if cluster is None and any(
-        encoders.get(name).uses_images for name in names
-    ):  # tasks on a cluster look for it where they run
-        require_gl()
+    if cluster is None and any(card is None or card.uses_images for card in cards):
+        require_gl()  # tasks on a cluster look for it where they run
 
     from ..runner.protocols import Finished, summary
     from ..runner.ray_launcher import launch

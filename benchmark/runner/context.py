@@ -278,7 +278,7 @@ class RunContext:
 
     @property
     def privileged(self) -> bool:
-        """Whether a policy without images sees the task's state observation."""
+        """Whether a policy that gets no images gets the task's state."""
         return self.encoder.without_images == "state"
 
     @property

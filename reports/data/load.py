@@ -6,7 +6,7 @@ read and checked here, once; nothing else in the package opens them, pictures an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -94,7 +94,8 @@ def load_runs(folder: Path | str, reference: Sequence[Path] = ()) -> pandas.Data
         raise FileNotFoundError(f"{root} is no folder of runs")
     places = find(root)
     rows = _rows([FolderFiles(path) for path in places.runs], places.packs)
-    rows += [row | {"reference": True} for row in beside(rows, _rows([], reference))] if reference else []
+    tasks = {(row["suite"], row["task"]) for row in rows}
+    rows += [row | {"reference": True} for row in beside(rows, _rows([], reference, tasks))]
     rows.sort(key=lambda row: (row["suite"], row["task"], row["title"], row["seed"], str(row["path"])))
     runs = pandas.DataFrame(rows, columns=list(COLUMNS))
     runs["suffix"] = _suffix(runs)
@@ -104,12 +105,14 @@ def load_runs(folder: Path | str, reference: Sequence[Path] = ()) -> pandas.Data
     return runs
 
 
-def _rows(files: Sequence[RunFiles], packs: Iterable[Path]) -> list[RunRow]:
-    """Return the rows of run folders and of the runs in packs."""
+def _rows(
+    files: Sequence[RunFiles], packs: Iterable[Path], tasks: Container[tuple[str, str]] | None = None
+) -> list[RunRow]:
+    """Return the rows of run folders and of the runs in packs; of these on all tasks, or on some of a suite."""
     files = list(files)
     for path in packs:
         with suppress(PackError):
-            files += [PackedFiles(path, run) for run in pack.read(path)]
+            files += [PackedFiles(path, run) for run in pack.read(path) if tasks is None or run.place[:2] in tasks]
     with ThreadPoolExecutor(usable_cores()) as pool:  # hashing, which takes longest, runs beside other threads
         return list(pool.map(read_run, files))
 

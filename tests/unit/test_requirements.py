@@ -1,4 +1,4 @@
-"""What the tests import is what `pip install .[test]` brings: continuous integration starts with nothing else."""
+"""Tests import only what `pip install .[test]` installs, since continuous integration has nothing else."""
 
 import ast
 import functools
