@@ -141,7 +141,7 @@ def rehearse(config: RunConfig) -> Rehearsed:
     demonstrations = sources.gather(config.task, config.demonstrations, config.demonstration_options(card))
     choice = settle(ready, demonstrations)
     context = run_context(ready, demonstrations, Silent())
-    size = context.encoder.feature_dim + card.proprioception_dim
+    size = _observed(context)
     hidden, generator = config.learner.policy_hidden, torch.Generator().manual_seed(config.seed)
     policy = GaussianPolicy(size, card.action_dim, hidden, generator=generator).to(context.device)
     way = choice.report.way if choice.report is not None and choice.report.passed else "float32"
@@ -167,19 +167,26 @@ def measure_groups(run: Rehearsed, sizes: Collection[int]) -> dict[int, FrameCos
     with Simulators(replace(scene, slots=workers * largest, group=largest), workers) as simulators:
         simulating = _simulate(run, simulators)
         frames = simulators.frames[:largest].copy()
-    width = context.encoder.feature_dim + context.card.proprioception_dim
+    width = _observed(context)
     costs, encoded = {}, context.encode()
-    assert encoded is not None, "only what encoders cost is rehearsed"
     for size in sizes:
         slots, first = list(range(size)), [0] * size
         observations = np.zeros((size, width), np.float32)
         actor = PolicyActor(run.policy, exploration_noise(0, 0, size, (1, context.card.action_dim)))
         context.statistics.begin(Role.TRAINING)
         with context.group_threads() as threads:
-            encode = _seconds_each(partial(encoded, frames[:size], slots), size, SECONDS, threads)
+            encode = 0.0
+            if encoded is not None:
+                encode = _seconds_each(partial(encoded, frames[:size], slots), size, SECONDS, threads)
             act = _seconds_each(partial(actor, observations, slots, first), size, SECONDS / 10, threads)
         costs[size] = FrameCost(**simulating, encode=encode, act=act)
     return costs
+
+
+def _observed(context: RunContext) -> int:
+    """Return the length of what a policy gets of one frame, or of the state or the joints where there is none."""
+    state = not context.encoder.uses_images and context.privileged
+    return context.encoder.feature_dim + (context.card.observation_dim if state else context.card.proprioception_dim)
 
 
 def _simulate(run: Rehearsed, simulators: Simulators) -> dict[str, float]:

@@ -43,6 +43,15 @@ def test_the_stages_of_a_run(workers, demonstration_file, tiny_encoder, monkeypa
     assert run.frames_per_second(repeats=1) > 0
 
 
+@pytest.mark.parametrize("control", ["state", "blind"])
+def test_a_control_without_images_costs_no_encoding(control, demonstration_file, monkeypatch):
+    monkeypatch.setattr(stages, "SECONDS", 0.01)
+    cost = measure(rehearse(tiny_config(demonstration_file("pen"), encoder=control, workers=0)))
+    assert cost.encode == 0
+    assert cost.physics > 0
+    assert cost.act > 0
+
+
 def test_groups_of_several_sizes(demonstration_file, tiny_encoder, monkeypatch):
     monkeypatch.setattr(stages, "SECONDS", 0.02)
     costs = measure_groups(rehearse(tiny_config(demonstration_file("pen"), encoder=tiny_encoder, workers=1)), (1, 3))
