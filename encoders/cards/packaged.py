@@ -97,6 +97,8 @@ CARDS = (
         adapts="mediapipe_hand",
         shares_weights_of="mediapipe_hand",
         moving_average=True,
+        trained_on=f"{_HAND.trained_on}, then frames of the task (Stage 2)",
+        saw_benchmark=True,
         citation=f"{_HAND.citation}; Ze et al., H-InDex, NeurIPS 2023, arXiv 2310.01404",
         deviations=(
             "trained on crops around a hand; here it sees the whole frame",

@@ -58,7 +58,15 @@ def _theia(name: str, size: str, feature_dim: int, parameters: int) -> Card:
     )
 
 
-def _vc1(name: str, architecture: str, feature_dim: int, parameters: int, source: Source, licence: str) -> Card:
+def _vc1(
+    name: str,
+    architecture: str,
+    feature_dim: int,
+    parameters: int,
+    source: Source,
+    licence: str,
+    trained_on: str = "",
+) -> Card:
     return Card(
         name=name,
         architecture=architecture,
@@ -69,12 +77,16 @@ def _vc1(name: str, architecture: str, feature_dim: int, parameters: int, source
         sources=(source,),
         licence=licence,
         commercial_use=False if "NC" in licence else None,
+        trained_on=trained_on,
+        saw_benchmark=False if trained_on else None,
         citation=_VC1,
         unused=MAE_UNUSED,
     )
 
 
-def _hand(name: str, parameters: int, source: Source, licence: str, citation: str, unused: str) -> Card:
+def _hand(
+    name: str, parameters: int, source: Source, licence: str, trained_on: str, citation: str, unused: str
+) -> Card:
     return Card(
         name=name,
         architecture="ViT-H/16 of ViTPose, 256 x 192 pixels",
@@ -85,7 +97,7 @@ def _hand(name: str, parameters: int, source: Source, licence: str, citation: st
         sources=(source,),
         licence=licence,
         commercial_use=False if "NC" in licence else None,
-        trained_on="photographs of hands with 3D poses (FreiHAND, HO-3D and others)",
+        trained_on=f"photographs of hands with 3D poses ({trained_on})",
         saw_benchmark=False,
         citation=citation,
         deviations=(
@@ -152,6 +164,7 @@ CARDS = (
             mirrors=("https://huggingface.co/facebook/vc1-large/resolve/main/pytorch_model.bin",),
         ),
         "CC BY-NC 4.0",
+        "Ego4D and other videos of people, videos of navigation, ImageNet",
     ),
     _theia("theia_tiny", "tiny", 192, 5_524_416),
     _theia("theia_small", "small", 384, 21_665_664),
@@ -251,6 +264,7 @@ CARDS = (
             sha256="3e97aafc7dd08d883a4cc5a027df61fdb6fda6136dbd1319405413862ada6bb2",
         ),
         "CC BY-NC-ND 4.0",
+        "WHIM, FreiHAND, HO-3D and others",
         "Potamias et al., WiLoR, CVPR 2025, arXiv 2409.12259",
         "backbone.{decpose,decshape,deccam}.",
     ),
@@ -264,6 +278,7 @@ CARDS = (
             mirrors=("https://drive.google.com/file/d/1mv7CUAnm73oKsEEG1xE3xH2C_oqcFSzT",),
         ),
         "MIT; MANO, which the feature does not need, is non-commercial",
+        "FreiHAND, HO-3D and others",
         "Pavlakos et al., HaMeR, CVPR 2024, arXiv 2312.05251",
         "nothing inside",
     ),

@@ -82,6 +82,12 @@ def test_a_card_says_what_a_user_must_know(name):
         assert source.md5 is None or len(source.md5) in (6, 8, 32)
 
 
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if card.adapts])
+def test_what_stage_2_adapts_has_seen_frames_of_the_task_and_says_so(name):
+    assert CARDS[name].saw_benchmark
+    assert "frames of the task" in CARDS[name].trained_on
+
+
 def test_drawn_weights_do_not_depend_on_the_global_generator():
     first = build("dinov3_convnext_tiny", weights="random")[1]
     torch.manual_seed(5)
