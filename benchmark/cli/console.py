@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ..runner.runner import RunResult
 
 PLAIN_LINE_SECONDS = 20.0
+PACE_SECONDS = 300.0
+"""What is left is reckoned from the pace of so many seconds: stages differ in pace."""
 PIPE_WIDTH = 140
 RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "best")
 
@@ -49,14 +52,16 @@ class ConsoleProgress:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._title = self._stage = ""
-        self._done = self._total = self._said = 0
+        self._done = self._total = 0
         self._began = self._last = 0.0
+        self._marks: deque[tuple[float, int]] = deque()
 
     def begin(self, title: str, steps: int) -> None:
         """Start a run's bar."""
         self._title, self._stage, self._total = title, "", steps
-        self._done = self._said = 0
+        self._done = 0
         self._began = self._last = time.monotonic()
+        self._marks.clear()
         self._console.print(title, style="bold")
         if self._console.is_terminal:
             self._bar = Progress(
@@ -85,11 +90,28 @@ class ConsoleProgress:
         self._done += steps
         if self._bar is not None:
             self._bar.advance(self._task, steps)
-        elif time.monotonic() - self._last > PLAIN_LINE_SECONDS:
-            now = time.monotonic()
-            speed = (self._done - self._said) / (now - self._last)
-            self._last, self._said = now, self._done
-            self.say(f"{self._stage}: {self._done}/{self._total} steps, {speed:.3g}/s, {self._left()} left")
+        else:
+            self._advance_plain(time.monotonic())
+
+    def _advance_plain(self, now: float) -> None:
+        """Print a line now and then. Preparations, and steps that another run had taken, do not count in the pace."""
+        spoke = now - self._last > PLAIN_LINE_SECONDS
+        if spoke:
+            self._last = now
+            self.say(f"{self._stage}: {self._done}/{self._total} steps{self._pace(now)}")
+        if spoke or not self._marks:
+            self._marks.append((now, self._done))
+        while len(self._marks) > 1 and now - self._marks[0][0] > PACE_SECONDS:
+            self._marks.popleft()
+
+    def _pace(self, now: float) -> str:
+        """Return steps a second since the last line and the time that is left; nothing before there is a pace."""
+        if not self._marks:
+            return ""
+        (first, had), (last, said) = self._marks[0], self._marks[-1]
+        speed = (self._done - said) / (now - last)
+        left = (now - first) * (self._total - self._done) / max(self._done - had, 1)
+        return f", {speed:.3g}/s, {duration(left)} left"
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -105,10 +127,6 @@ class ConsoleProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-    def _left(self) -> str:
-        spent = time.monotonic() - self._began
-        return duration(spent * (self._total - self._done) / max(self._done, 1))
 
 
 def print_results(results: Sequence[tuple[str, int, RunResult]], caption: str) -> None:

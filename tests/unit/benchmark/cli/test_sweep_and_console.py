@@ -107,24 +107,34 @@ def test_an_unknown_encoder_is_found_before_any_run(outcomes, tmp_path, monkeypa
         sweep.sweep(asked, tmp_path)
 
 
-def test_away_from_a_terminal_there_are_plain_lines(capsys, monkeypatch):
+def test_away_from_a_terminal_there_are_plain_lines(capsys):
     progress = ConsoleProgress()
     progress.begin("rrl · pen · seed 0", 200)
-    progress.stage("iteration 1/2")
-    progress.advance(20)
-    monkeypatch.setattr(console, "PLAIN_LINE_SECONDS", -1.0)
-    monkeypatch.setattr(console.time, "monotonic", lambda began=progress._began: began + 4.0)
-    progress.advance(30)
-    monkeypatch.undo()
     progress.say("a word")
     progress.end()
     out, err = capsys.readouterr()
     assert out == ""
-    title, line, word, last = err.splitlines()
+    title, word, last = err.splitlines()
     assert title == "rrl · pen · seed 0"
-    assert line == "  iteration 1/2: 50/200 steps, 12.5/s, 0:00:12 left"
     assert word == "  a word"
     assert last.strip().endswith("0:00:00")
+
+
+def test_what_is_left_follows_from_the_pace_of_late(capsys, monkeypatch):
+    seconds = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: seconds)
+    progress = ConsoleProgress()
+    progress.begin("frames, then steps", 1000)
+    progress.stage("render")
+    for after, steps in ((60.0, 1), (1.0, 10), (30.0, 189), (1000.0, 100), (1000.0, 100)):
+        seconds += after
+        progress.advance(steps)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  render: 1/1000 steps",  # a minute of preparation tells nothing about what is left
+        "  render: 200/1000 steps, 6.42/s, 0:02:05 left",
+        "  render: 300/1000 steps, 0.1/s, 0:40:14 left",
+        "  render: 400/1000 steps, 0.1/s, 1:40:00 left",
+    ]
 
 
 def test_on_a_terminal_there_is_a_bar_with_what_is_left(monkeypatch):
