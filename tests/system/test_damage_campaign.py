@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from benchmark.cli import app as cli
+from benchmark.cli import mistakes
 from benchmark.store import run_folder as store
 from benchmark.store.run_folder import RunFolder
 
@@ -89,7 +90,7 @@ def attempt(action):
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             with deadline():
-                code = cli._guarded(action, False)
+                code = mistakes.guarded(action, False)
         except _Late:
             fault = "hang"
         except BaseException:  # noqa: BLE001  what a command must not let through is what is looked for

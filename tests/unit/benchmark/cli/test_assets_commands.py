@@ -10,8 +10,8 @@ import typer
 from small_pack import OFFICIAL, REQUIRED, lay_out
 
 import benchmark
-from benchmark.cli import app as cli
 from benchmark.cli import assets as assets_cli
+from benchmark.cli import mistakes
 from tasks.scene import ycb as pack
 
 HOME = Path(benchmark.__file__).resolve().parents[1]
@@ -28,11 +28,11 @@ def bench(monkeypatch, capsys):
     """``bench assets ...`` in this process: (exit code, standard output, standard error)."""
     whole = typer.Typer()
     whole.add_typer(assets_cli.app, name="assets")
-    monkeypatch.setattr(cli, "check_house", lambda: None)
+    monkeypatch.setattr(mistakes, "check_house", lambda: None)
 
     def call(*arguments):
         given = ["assets", *map(str, arguments)]
-        code = cli._guarded(lambda: whole(args=given, prog_name="bench", standalone_mode=False), False)
+        code = mistakes.guarded(lambda: whole(args=given, prog_name="bench", standalone_mode=False), False)
         return code, *capsys.readouterr()
 
     return call

@@ -9,6 +9,7 @@ import typer
 
 from benchmark import signals
 from benchmark.cli import app as cli
+from benchmark.cli import mistakes
 from benchmark.errors import SimulationError
 
 LONG = "w" * 5000
@@ -25,7 +26,7 @@ def heard():
 def ended(capsys, action, *arguments, monkeypatch=None):
     """Exit code and what was said on standard error."""
     with signals.raising_terminated():
-        code = cli._guarded(action, debug=False)
+        code = mistakes.guarded(action, debug=False)
     return code, capsys.readouterr().err
 
 
@@ -102,7 +103,7 @@ def test_faults_of_ours_keep_their_traceback():
             raise error
 
         with pytest.raises(type(error)):
-            cli._guarded(fail, debug=False)
+            mistakes.guarded(fail, debug=False)
 
 
 def test_exhausted_memory_is_one_line(capsys):

@@ -12,6 +12,7 @@ import torch
 import encoders
 from benchmark.cli import app as cli
 from benchmark.cli import encoders as encoders_cli
+from benchmark.cli import mistakes
 from benchmark.speed import encoders as encoders_speed
 from encoders import cards, registry
 from encoders.weights import licences
@@ -61,7 +62,7 @@ def bench(monkeypatch, capsys):
     def call(*arguments, width=None):
         monkeypatch.setenv("COLUMNS", str(width or ""))
         action = lambda: cli.app([*map(str, arguments)], prog_name="bench", standalone_mode=False)  # noqa: E731
-        code = cli._guarded(action, debug=False)
+        code = mistakes.guarded(action, debug=False)
         return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
     return call

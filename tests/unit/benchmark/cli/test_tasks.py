@@ -19,7 +19,7 @@ import benchmark
 import tasks
 from benchmark import doctor
 from benchmark.cli import app as cli
-from benchmark.cli import task_pictures
+from benchmark.cli import mistakes, task_pictures
 from benchmark.cli import tasks as tasks_cli
 from benchmark.errors import GraphicsError
 from tasks import experts, registry
@@ -37,7 +37,7 @@ def bench(tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         action = lambda: cli.app(["tasks", *map(str, arguments)], prog_name="bench", standalone_mode=False)  # noqa: E731
-        code = cli._guarded(action, debug=False)
+        code = mistakes.guarded(action, debug=False)
         return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
     return call

@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from benchmark.cli import app as cli
+from benchmark.cli.run import Out
 from benchmark.errors import ConfigError
 from benchmark.probe.probe import cell_path
 from benchmark.runner.backgrounds import run_folders
@@ -55,7 +56,7 @@ def test_a_path_is_expanded_as_typer_reads_it(home):
     app = typer.Typer()
 
     @app.command()
-    def command(runs: cli.Out = Path("runs")):
+    def command(runs: Out = Path("runs")):
         read.append(runs)
 
     for arguments in (["--runs=~/runs"], []):
