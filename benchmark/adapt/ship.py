@@ -1,13 +1,16 @@
 """Turn finished adaptations into the Stage 2 files that ship: ``python -m benchmark.adapt.ship FOLDER...``.
 
 An adaptation to one task gives its scales and offsets, and the statistics where BatchNorm was folded; one to several
-tasks together gives its heads. All go into `encoders.adapt.shipped`'s folder in half precision, each with its card.
+tasks together gives its heads. One that learned nothing on held-out frames is refused. All go into
+`encoders.adapt.shipped`'s folder in half precision, each with its card.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
@@ -40,8 +43,8 @@ def ship(folder: Path) -> Path:
         The file that ships; its card lies beside it.
 
     Raises:
-        OutputError: the adaptation is not finished, or neither of the built-in weights nor of those of an encoder that
-            another one is after Stage 2.
+        OutputError: the adaptation is not finished, neither of the built-in weights nor of those of an encoder that
+            another one is after Stage 2, or no better on held-out frames than what needs no learning.
         EncoderError: its tensors cannot be read.
     """
     card = read_card(folder)
@@ -60,6 +63,8 @@ def ship(folder: Path) -> Path:
             f"{folder}: Stage 2 of {weights} weights in mode {mode}; what ships is of built-in ones, or of official "
             f"ones of {', '.join(_FREE)}, in mode affine for one task, in mode none for the heads of several"
         )
+    if not together:
+        _require_learned(folder, card)
     if together:
         path, tensors = shipped.HEADS, _heads(folder / HEADS)
         stored = "convolutions in half precision; without the supervised head"
@@ -74,6 +79,22 @@ def ship(folder: Path) -> Path:
     atomic.write_bytes(path, safetensors.torch.save(tensors, header))
     atomic.write_json(path.with_suffix(".json"), {**card, "stored": stored})
     return path
+
+
+def _require_learned(folder: Path, card: Mapping[str, Any]) -> None:
+    """Refuse an adaptation to a task that draws no better than a copied frame, or whose keypoints lie anywhere."""
+    with atomic.naming_gaps(folder / CARD):
+        held_out = card["held_out"]
+        gains = {
+            "dB of PSNR over the source frame": held_out["psnr"]["reconstruction_minus_copy"],
+            "keypoints on hand or object over uniform points": held_out["keypoints_on_hand_or_object"]["difference"],
+        }
+        for what, gain in gains.items():
+            if not gain["low"] > 0:
+                raise OutputError(
+                    f"{folder}: on held-out frames {gain['mean']:+.3g} [{gain['low']:.3g}, {gain['high']:.3g}] "
+                    f"{what}; what ships has its 95 % interval above 0"
+                )
 
 
 def _licence(name: str, weights: str) -> str:

@@ -76,7 +76,7 @@ KNOWN: Mapping[str, EncoderStyle] = {
     "alphapose": EncoderStyle("#98c375", "<", _DASHES[3]),
     "random": EncoderStyle("#8d939e", "h", _DASHES[2]),
     "state": EncoderStyle("#2f333b", "d", _DASHES[3]),
-    "blind": EncoderStyle("#b9bdc4", "X", _DASHES[1]),
+    "blind": EncoderStyle("#b9bdc4", "*", _DASHES[1]),
 }
 
 OTHER_COLOURS = (

@@ -25,6 +25,15 @@ from encoders.unfold import measure, unfold
 WEIGHTS = "b" * 64
 
 
+def held_out(copy=0.4, points=0.02):
+    """What a card says of held-out frames, by the lower ends of two intervals."""
+    gains = [{"mean": low + 0.5, "low": low, "high": low + 1.0} for low in (copy, points)]
+    return {
+        "psnr": {"reconstruction_minus_copy": gains[0]},
+        "keypoints_on_hand_or_object": {"difference": gains[1]},
+    }
+
+
 @pytest.fixture
 def model():
     trunk = ResNet(BasicBlock, [1, 1, 1, 1]).eval()
@@ -40,7 +49,7 @@ def finished(tmp_path, model, monkeypatch):
     monkeypatch.setattr(shipped, "HEADS", builtin / "heads.safetensors")
     monkeypatch.setattr(shipped, "FOLDER", builtin / "adapted")
 
-    def write(tasks, mode, weights="builtin"):
+    def write(tasks, mode, weights="builtin", **gains):
         folder = tmp_path / "runs"
         folder.mkdir()
         card = {
@@ -49,6 +58,7 @@ def finished(tmp_path, model, monkeypatch):
             "tasks": tasks,
             "encoder": {"name": "frankmocap_hand", "weights": weights, "weights_sha256": WEIGHTS},
             "trained": {"mode": mode},
+            "held_out": held_out(**gains),
         }
         (folder / "card.json").write_text(json.dumps(card))
         safetensors.torch.save_file(affine.extract(model.pose_net.trunk), folder / "batchnorm.safetensors")
@@ -112,6 +122,7 @@ def test_batchnorm_that_was_folded_is_packed_under_the_licence_of_its_weights(tm
         "tasks": ["pen"],
         "encoder": {"name": "mediapipe_hand", "weights": "official", "weights_sha256": WEIGHTS},
         "trained": {"mode": "affine"},
+        "held_out": held_out(),
     }
     (folder / "card.json").write_text(json.dumps(card))
     path = ship(folder)
@@ -140,6 +151,19 @@ def test_what_does_not_belong_there_is_refused(finished, tasks, mode, weights):
     with pytest.raises(OutputError, match=f"Stage 2 of {weights} weights in mode {mode}; what ships is of"):
         ship(finished(tasks, mode, weights))
     assert not shipped.HEADS.exists()
+    assert not list(shipped.FOLDER.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("gains", "what"),
+    [
+        ({"copy": -0.1}, r"\+0.4 \[-0.1, 0.9\] dB of PSNR over the source frame"),
+        ({"points": 0.0}, r"\+0.5 \[0, 1\] keypoints on hand or object over uniform points"),
+    ],
+)
+def test_what_learned_nothing_does_not_ship(finished, gains, what):
+    with pytest.raises(OutputError, match=f"{what}.*; what ships has its 95 % interval above 0"):
+        ship(finished(["pen"], "affine", **gains))
     assert not list(shipped.FOLDER.iterdir())
 
 
