@@ -23,6 +23,7 @@ ADAPTED = ROOT / "encoders" / "builtin" / "adapted"
 REFERENCE = ROOT / "reports" / "reference"
 COMPARED = ("door", "pen", "relocate-mug")
 PUBLISHED = ("pen", "relocate")
+VARIED = ("blind", "vc1 (random)", "random", "mediapipe_hand")
 
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table \2 -->)", re.DOTALL)
 NOT_MEASURED = ""
@@ -95,6 +96,39 @@ def floor_table() -> str:
     return _successes_of(PUBLISHED, whole=True)
 
 
+def varied_table() -> str:
+    """Return the success on pen of what is varied one thing at a time: no encoder, a random one, a trained one."""
+    scores = _successes()
+    return _markdown(("encoder", "pen"), [(row, _rate(scores.get((row, "pen")))) for row in VARIED])
+
+
+def selection_table() -> str:
+    """Return what choosing the best evaluation adds, from the pack of CortexBench's protocol."""
+    from reports.analysis.selection import selection
+    from reports.data.load import load_runs
+
+    heading = (
+        "task",
+        "encoder",
+        "seeds",
+        "best evaluation",
+        "last",
+        "last, held out",
+        "chosen, held out",
+        "gap",
+        "expected",
+    )
+    rows = []
+    for row in selection(load_runs(REFERENCE / "cortexbench.pack.zip")).to_dict("records"):
+        judged = [
+            f"{row[name]:.1f} [{row[f'{name}_low']:.1f}, {row[f'{name}_high']:.1f}]"
+            for name in ("held_out_last", "held_out_best")
+        ]
+        means = [f"{row[name]:.1f}" for name in ("best", "last", "gap", "expected_gap")]
+        rows.append((row["task"], row["row"], str(row["seeds"]), *means[:2], *judged, *means[2:]))
+    return _markdown(heading, sorted(rows))
+
+
 def _successes_of(tasks: Sequence[str], *, whole: bool = False) -> str:
     """Return success by encoder and task; whole leaves out encoders that lack a task."""
     scores = _successes()
@@ -145,6 +179,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "figures": figures_table,
     "comparison": comparison_table,
     "floor": floor_table,
+    "varied": varied_table,
+    "selection": selection_table,
 }
 
 
