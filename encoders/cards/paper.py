@@ -5,6 +5,8 @@ Source: H-InDex (NeurIPS 2023, arXiv 2310.01404), its released code and its firs
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .record import IMAGENET, UNIT, Card, Normalisation, Source
 
 RESNET50 = "torchvision ResNet-50 trunk"
@@ -249,6 +251,20 @@ CARDS = (
     ),
 )
 
+_STATE = Card(
+    name="state",
+    architecture="none",
+    feature_dim=0,
+    feature="no image; the policy sees the task's privileged state",
+    normalisation=UNIT,
+    parameters=0,
+    licence="none needed",
+    commercial_use=True,
+    trained_on="nothing",
+    saw_benchmark=False,
+    citation="control of this benchmark",
+)
+
 CONTROLS = (
     Card(
         name="random",
@@ -264,32 +280,8 @@ CONTROLS = (
         citation="control of this benchmark",
         deviations=("never trained: seeded random weights",),
     ),
-    Card(
-        name="state",
-        architecture="none",
-        feature_dim=0,
-        feature="no image; the policy sees the task's privileged state",
-        normalisation=UNIT,
-        parameters=0,
-        licence="none needed",
-        commercial_use=True,
-        trained_on="nothing",
-        saw_benchmark=False,
-        citation="control of this benchmark",
-    ),
-    Card(
-        name="blind",
-        architecture="none",
-        feature_dim=0,
-        feature="no image; the policy feels its own joints alone",
-        normalisation=UNIT,
-        parameters=0,
-        licence="none needed",
-        commercial_use=True,
-        trained_on="nothing",
-        saw_benchmark=False,
-        citation="control of this benchmark",
-    ),
+    _STATE,
+    replace(_STATE, name="blind", feature="no image; the policy feels its own joints alone"),
     Card(
         name="scratch",
         architecture="none; the policy trains four 3 x 3 convolutions of 32 channels, the first with stride 2",
