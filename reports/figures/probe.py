@@ -146,8 +146,9 @@ def prediction_dots(found: Prediction, *, width: float = COLUMN) -> Figure:
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("success (%)")
-    for axes in grid[-1]:
+    for axes in [*grid.flat[max(0, len(tasks) - across) : len(tasks)]]:  # the lowest one of every column
         axes.set_xlabel("R² of the probe")
+        axes.tick_params(labelbottom=True)
     grid[0, 0].set_ylim(-4, 104)
     style.legend_below(figure, [handles[row] for row in rows])
     style.stamp(figure, cells)
