@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from time import perf_counter
@@ -205,7 +206,7 @@ class Simulators:
         try:
             for first, stop in pairwise(bounds):
                 self._workers.append(_Worker(settings, groups[first].start, groups[stop - 1].stop, self._memory))
-            devices = [worker.receive() for worker in self._workers]
+            devices = [self._device_of(number) for number in range(len(self._workers))]
             self.device = devices[0]
         except BaseException:
             self.close()
@@ -263,7 +264,7 @@ class Simulators:
                 for (number, _), arrived in zip(messages, sent, strict=True)
             ]
             answers = [
-                self._replace(number, message) if answer is None else answer
+                self._replace(number, partial(self._repeat, message)) if answer is None else answer
                 for (number, message), answer in zip(messages, answers, strict=True)
             ]
         readings, physics, drawing = zip(*answers, strict=True)
@@ -278,8 +279,17 @@ class Simulators:
             return False
         return True
 
-    def _replace(self, number: int, message: tuple[Any, ...]) -> Answer:
-        """Start a worker that died again, bring its slots to where they stood, and repeat the command.
+    def _device_of(self, number: int) -> Device | None:
+        """Return what a new worker draws with, its first answer; one that dies before is started again."""
+        device: Device | None
+        try:
+            device = self._workers[number].receive()
+        except WorkerDied:
+            device = self._replace(number, _Worker.receive)
+        return device
+
+    def _replace(self, number: int, ask: Callable[[_Worker], Any]) -> Any:
+        """Start a worker that died again, and return what ``ask`` gets from the new one.
 
         Raises:
             WorkerDied: it was asked to end, or the new one dies as well, several times.
@@ -290,15 +300,17 @@ class Simulators:
             if lost.process.exitcode in ASKED_TO_END:
                 raise error
             close_workers([lost])
-            self.on_loss(f"{error.what}; started again, and its episodes are repeated up to where they stood")
+            begun = any(episode.start is not None for episode in self._episodes[lost.first : lost.stop])
+            repeated = ", and its episodes are repeated up to where they stood" if begun else ""
+            self.on_loss(f"{error.what}; started again{repeated}")
             worker = self._workers[number] = _Worker(self.settings, lost.first, lost.stop, self._memory, lost.lock)
             try:
-                return self._repeat(worker, message)
+                return ask(worker)
             except WorkerDied as again:
                 error = again
         raise error
 
-    def _repeat(self, worker: _Worker, message: tuple[Any, ...]) -> Answer:
+    def _repeat(self, message: tuple[Any, ...], worker: _Worker) -> Answer:
         """Bring the slots of a new worker to where they stood, and send it the command that was lost."""
         worker.receive()
         for slot in range(worker.first, worker.stop):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dying_worker import serve_and_die
+from dying_worker import FLAG, die_at_once, die_the_first_time, serve_and_die
 
 import tasks
 from benchmark.errors import SimulationError
@@ -160,6 +161,25 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(moment, alone):
         "repeated up to where they stood"
         for slot in (1, 2)
     ]
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_is_killed_before_it_answers_is_started_again(monkeypatch, alone, tmp_path):
+    lost = []
+    monkeypatch.setenv(FLAG, str(tmp_path / "died"))
+    monkeypatch.setattr(module, "_serve", die_the_first_time)
+    with Simulators(DRAWN, 3, on_loss=lost.append) as simulators:
+        found = drive(simulators)
+    for one, other in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    assert len(lost) == 1
+    assert re.fullmatch(r"the simulation worker of slots (\d) to \1 died \(exit code -9\); started again", lost[0])
+
+
+def test_workers_that_never_start_end_the_run_in_one_line(monkeypatch):
+    monkeypatch.setattr(module, "_serve", die_at_once)
+    with pytest.raises(SimulationError, match=r"slots 0 to 2 died \(exit code 3\); start the same command"):
+        Simulators(BARE, 1)
     assert not multiprocessing.active_children()
 
 
