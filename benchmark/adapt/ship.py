@@ -82,11 +82,12 @@ def ship(folder: Path) -> Path:
 
 
 def _require_learned(folder: Path, card: Mapping[str, Any]) -> None:
-    """Refuse an adaptation to a task that draws no better than a copied frame, or whose keypoints lie anywhere."""
+    """Refuse an adaptation that draws no better than a copy or the mean image, or whose keypoints lie anywhere."""
     with atomic.naming_gaps(folder / CARD):
         held_out = card["held_out"]
         gains = {
             "dB of PSNR over the source frame": held_out["psnr"]["reconstruction_minus_copy"],
+            "dB of PSNR over the mean image": held_out["psnr"]["reconstruction_minus_mean_image"],
             "keypoints on hand or object over uniform points": held_out["keypoints_on_hand_or_object"]["difference"],
         }
         for what, gain in gains.items():

@@ -129,6 +129,7 @@ def test_what_ships_for_the_hand_network_learned_something():
     for path in cards:
         held_out = json.loads(path.read_text())["held_out"]
         assert held_out["psnr"]["reconstruction_minus_copy"]["low"] > 0
+        assert held_out["psnr"]["reconstruction_minus_mean_image"]["low"] > 0
         assert held_out["keypoints_on_hand_or_object"]["difference"]["low"] > 0
     sizes = [path.with_suffix(".safetensors").stat().st_size for path in cards]
     assert max(sizes) < 160_000

@@ -25,12 +25,12 @@ from encoders.unfold import measure, unfold
 WEIGHTS = "b" * 64
 
 
-def held_out(copy=0.4, points=0.02):
-    """What a card says of held-out frames, by the lower ends of two intervals."""
-    gains = [{"mean": low + 0.5, "low": low, "high": low + 1.0} for low in (copy, points)]
+def held_out(copy=0.4, mean=0.3, points=0.02):
+    """What a card says of held-out frames, by the lower ends of its intervals."""
+    over_copy, over_mean, over_uniform = ({"mean": x + 0.5, "low": x, "high": x + 1.0} for x in (copy, mean, points))
     return {
-        "psnr": {"reconstruction_minus_copy": gains[0]},
-        "keypoints_on_hand_or_object": {"difference": gains[1]},
+        "psnr": {"reconstruction_minus_copy": over_copy, "reconstruction_minus_mean_image": over_mean},
+        "keypoints_on_hand_or_object": {"difference": over_uniform},
     }
 
 
@@ -158,6 +158,7 @@ def test_what_does_not_belong_there_is_refused(finished, tasks, mode, weights):
     ("gains", "what"),
     [
         ({"copy": -0.1}, r"\+0.4 \[-0.1, 0.9\] dB of PSNR over the source frame"),
+        ({"mean": -0.07}, r"\+0.43 \[-0.07, 0.93\] dB of PSNR over the mean image"),
         ({"points": 0.0}, r"\+0.5 \[0, 1\] keypoints on hand or object over uniform points"),
     ],
 )
