@@ -58,8 +58,17 @@ def experts_table() -> str:
     return _markdown(heading, rows)
 
 
-def stage2_table(folder: Path = ADAPTED) -> str:
-    """Return how well adapted encoders draw held-out frames: one row per card in the folder."""
+def stage2_table() -> str:
+    """Return how well adapted encoders draw held-out frames: one row per card in ``encoders/builtin/adapted/``."""
+    return _stage2_of(ADAPTED)
+
+
+def stage2_mini_table() -> str:
+    """Return the same of the adaptations of ``mediapipe_hand`` that ship."""
+    return _stage2_of(ADAPTED / "mediapipe_hand")
+
+
+def _stage2_of(folder: Path) -> str:
     heading = ("task", "PSNR", "minus copy", "minus mean image", "on hand or object", "uniform", "difference")
     rows = []
     for card in _cards(folder):
@@ -76,11 +85,6 @@ def stage2_table(folder: Path = ADAPTED) -> str:
             )
         )
     return _markdown(heading, rows)
-
-
-def stage2_mini_table() -> str:
-    """Return the same of the adaptations of ``mediapipe_hand`` that ship."""
-    return stage2_table(ADAPTED / "mediapipe_hand")
 
 
 def figures_table() -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmark.cli.app import UsageError, app
+from benchmark.cli.app import app
+from benchmark.cli.mistakes import UsageError
 from benchmark.config import configure
 
 ROOT = Path(__file__).resolve().parents[2]
