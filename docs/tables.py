@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,8 @@ def selection_table() -> str:
     from reports.analysis.selection import selection
     from reports.data.load import load_runs
 
-    heading = (
-        "task",
-        "encoder",
-        "seeds",
-        "best evaluation",
-        "last",
-        "last, held out",
-        "chosen, held out",
-        "gap",
-        "expected",
-    )
+    heading = ("task", "encoder", "seeds", "best evaluation", "last")
+    heading += ("last, held out", "chosen, held out", "gap", "expected")
     rows = []
     for row in selection(load_runs(REFERENCE / "cortexbench.pack.zip")).to_dict("records"):
         judged = [
@@ -151,6 +143,7 @@ def _successes_of(tasks: Sequence[str], *, whole: bool = False) -> str:
     return _markdown(("encoder", *tasks, "average"), [(row, *shown[row], averages[row]) for row in rows])
 
 
+@cache
 def _successes() -> dict[tuple[str, str], list[list[bool]]]:
     """Return the successes of the last evaluation's episodes, one list per seed, by encoder and task."""
     from benchmark.store.episodes import scheduled

@@ -2,8 +2,8 @@
 
 MuJoCo chooses an OpenGL binding while it is imported, and fails there if ``MUJOCO_GL`` names a library that is not
 installed or a word it does not know. Nothing here draws through that binding (see `rendering.egl`), so MuJoCo is then
-imported without one. So it is where OSMesa is named, installed or not: a process that loads OSMesa's library and EGL's
-crashes when it draws. The variables are as before afterwards.
+imported without one. The same holds for ``MUJOCO_GL=osmesa``, installed or not: a process that loads both OSMesa and
+EGL crashes when it draws. The variables are as before afterwards.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 __all__ = ["BINDING_VARIABLES", "Batch", "mujoco"]
 
@@ -36,9 +36,8 @@ def _without_binding() -> Iterator[None]:
 
 _platform = os.environ.get("PYOPENGL_PLATFORM")
 try:
-    if "osmesa" in (os.environ.get(name, "").strip().lower() for name in BINDING_VARIABLES):
-        raise ImportError("OSMesa beside EGL")  # as if it were not installed
-    import mujoco
+    with _without_binding() if os.environ.get("MUJOCO_GL", "").strip().lower() == "osmesa" else nullcontext():
+        import mujoco
 except (AttributeError, ImportError, OSError, RuntimeError, TypeError):  # each is raised by one binding or another
     if _platform is None:
         os.environ.pop("PYOPENGL_PLATFORM", None)

@@ -1,7 +1,7 @@
 """Turn finished adaptations into the Stage 2 files that ship: ``python -m benchmark.adapt.ship FOLDER...``.
 
-An adaptation to one task gives its scales and offsets, and the statistics where BatchNorm was folded; one to several
-tasks together gives its heads. One that learned nothing on held-out frames is refused. All go into
+An adaptation to one task gives its scales and offsets, and the statistics where BatchNorm was folded; it is refused if
+it learned nothing on held-out frames. One to several tasks together gives its heads. All go into
 `encoders.adapt.shipped`'s folder in half precision, each with its card.
 """
 

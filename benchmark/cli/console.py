@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PLAIN_LINE_SECONDS = 20.0
 PACE_SECONDS = 300.0
-"""What is left is reckoned from the pace of so many seconds: stages differ in pace."""
+"""Seconds of recent progress from which the remaining time is estimated; stages differ in speed."""
 PIPE_WIDTH = 140
 RUN, SCORES = ("task", "encoder", "seed"), ("untrained", "cloned", "final", "best")
 
@@ -53,14 +53,14 @@ class ConsoleProgress:
         self._task = TaskID(0)
         self._title = self._stage = ""
         self._done = self._total = 0
-        self._began = self._last = 0.0
+        self._began = 0.0
         self._marks: deque[tuple[float, int]] = deque()
 
     def begin(self, title: str, steps: int) -> None:
         """Start a run's bar."""
         self._title, self._stage, self._total = title, "", steps
         self._done = 0
-        self._began = self._last = time.monotonic()
+        self._began = time.monotonic()
         self._marks.clear()
         self._console.print(title, style="bold")
         if self._console.is_terminal:
@@ -94,23 +94,23 @@ class ConsoleProgress:
             self._advance_plain(time.monotonic())
 
     def _advance_plain(self, now: float) -> None:
-        """Print a line now and then. Preparations, and steps that another run had taken, do not count in the pace."""
-        spoke = now - self._last > PLAIN_LINE_SECONDS
-        if spoke:
-            self._last = now
-            self.say(f"{self._stage}: {self._done}/{self._total} steps{self._pace(now)}")
-        if spoke or not self._marks:
+        """Print a line now and then, with the speed from the second on: preparations would spoil that of the first."""
+        last = self._marks[-1][0] if self._marks else self._began
+        speak = now - last > PLAIN_LINE_SECONDS
+        if speak:
+            self.say(f"{self._stage}: {self._done}/{self._total} steps{self._speed(now)}")
+        if speak or not self._marks:
             self._marks.append((now, self._done))
         while len(self._marks) > 1 and now - self._marks[0][0] > PACE_SECONDS:
             self._marks.popleft()
 
-    def _pace(self, now: float) -> str:
-        """Return steps a second since the last line and the time that is left; nothing before there is a pace."""
+    def _speed(self, now: float) -> str:
+        """Return steps per second since the last line and the remaining time; nothing on the first line."""
         if not self._marks:
             return ""
-        (first, had), (last, said) = self._marks[0], self._marks[-1]
-        speed = (self._done - said) / (now - last)
-        left = (now - first) * (self._total - self._done) / max(self._done - had, 1)
+        (first, done_then), (last, done_last) = self._marks[0], self._marks[-1]
+        speed = (self._done - done_last) / (now - last)
+        left = (now - first) * (self._total - self._done) / max(self._done - done_then, 1)
         return f", {speed:.3g}/s, {duration(left)} left"
 
     def say(self, line: str) -> None:

@@ -10,9 +10,8 @@ import typer
 from ..limits import LARGEST_SEED, MOST_EPISODES
 from ..store.paths import user_path
 from .lists import task_name
+from .options import BackgroundNumber, ObjectsPack
 
-ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
-BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
 TaskName = Annotated[str, typer.Option("--task", help="Task: a name, or path/to/file.py:Class.")]
 
 app = typer.Typer(help="List, collect, play, import and export demonstrations and experts.", no_args_is_help=True)

@@ -11,8 +11,8 @@ import typer
 
 from ..errors import ConfigError
 from ..limits import LARGEST_SEED
-from ..store.paths import user_path
 from .lists import TASKS, listed, task_names
+from .options import OBJECTS, Out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,14 +38,12 @@ def probe(
     pooling: Annotated[
         str, typer.Option(help="What is probed: pooled (the feature), or the mean or spatial_softmax of the tokens.")
     ] = "pooled",
-    out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")] = Path("runs"),
+    out: Out = Path("runs"),
     episodes: Annotated[int, typer.Option(min=6, help="Expert episodes a task; the last third is held out.")] = 60,
     frames: Annotated[int, typer.Option(min=1, help="Frames of an episode, evenly spaced.")] = 12,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of resets, noise and intervals.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    objects: Annotated[
-        str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")
-    ] = "builtin",
+    objects: Annotated[str, typer.Option(help=OBJECTS)] = "builtin",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Probe anew what is there already.")] = False,
 ) -> None:
     """Regress hand, object, target and contact from frozen features of task frames; report how much each encoder sees.

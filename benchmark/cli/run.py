@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..store.paths import user_path
 from .evaluate import backgrounds, evaluate_all
 from .lists import TASKS, listed, seeds, task_names
+from .options import BackgroundNumber, ObjectsPack, Out
 from .report import report
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ WEIGHTS_MEANING = {
     "(builtin)": "weights of our own that ship, not the official ones",
     "(random)": "weights that were never trained",
 }
-
-Out = Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="Folder of all runs.")]
-ObjectsPack = Annotated[str | None, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")]
-BackgroundNumber = Annotated[int | None, typer.Option(help="0 for the training scene, 1 to 10 for shifted ones.")]
 
 
 def run(

@@ -14,6 +14,7 @@ import typer
 from ..errors import ConfigError, OutputError
 from ..store.paths import user_path
 from .lists import task_name
+from .options import OBJECTS
 
 if TYPE_CHECKING:
     from tasks.cards import TaskCard
@@ -59,9 +60,7 @@ def show(
     background: Annotated[
         int | None, typer.Option(help="0, the default, for the training scene, 1 to 10 for shifted ones.")
     ] = None,
-    objects: Annotated[
-        str, typer.Option(help="Objects of the DexMV scenes: builtin shapes or ycb meshes.")
-    ] = "builtin",
+    objects: Annotated[str, typer.Option(help=OBJECTS)] = "builtin",
     quality: Annotated[str, typer.Option(help="paper, shadows or fast.")] = "paper",
     seed: Annotated[int, typer.Option(min=0, help="Reset seed; a failing expert goes on with the next ones.")] = 0,
     frames: Annotated[int, typer.Option(min=2, max=24, help="Frames of the strip, evenly spaced.")] = 6,

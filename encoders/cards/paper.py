@@ -15,6 +15,7 @@ RESNET50_PARAMETERS = 23_508_032
 VIT_SMALL_12 = "ViT-S/16 with 12 heads of 32"
 VIT_BASE = "ViT-B/16"
 CLASS_TOKEN = "class token after the final norm"
+VC1_DATA = "Ego4D and other videos of people, videos of navigation, ImageNet"
 MAE_UNUSED = ("decoder*", "mask_token", "all beside 'model'")
 STAGE1 = "stage1"
 
@@ -218,7 +219,7 @@ CARDS = (
         ),
         licence="CC BY-NC 4.0",
         commercial_use=False,
-        trained_on="Ego4D and other videos of people, videos of navigation, ImageNet",
+        trained_on=VC1_DATA,
         saw_benchmark=False,
         citation="Majumdar et al., VC-1, NeurIPS 2023, arXiv 2303.18240",
         unused=MAE_UNUSED,

@@ -5,7 +5,7 @@ Source: encoders.md, section 7; the works cited below.
 
 from __future__ import annotations
 
-from .paper import CLASS_TOKEN, MAE_UNUSED, POOLED, RESNET50, RESNET50_PARAMETERS, VIT_BASE
+from .paper import CLASS_TOKEN, MAE_UNUSED, POOLED, RESNET50, RESNET50_PARAMETERS, VC1_DATA, VIT_BASE
 from .record import CLIP, IMAGENET, Card, Source
 
 _VC1 = "Majumdar et al., VC-1, NeurIPS 2023, arXiv 2303.18240"
@@ -164,7 +164,7 @@ CARDS = (
             mirrors=("https://huggingface.co/facebook/vc1-large/resolve/main/pytorch_model.bin",),
         ),
         "CC BY-NC 4.0",
-        "Ego4D and other videos of people, videos of navigation, ImageNet",
+        VC1_DATA,
     ),
     _theia("theia_tiny", "tiny", 192, 5_524_416),
     _theia("theia_small", "small", 384, 21_665_664),

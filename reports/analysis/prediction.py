@@ -35,9 +35,10 @@ class Prediction(NamedTuple):
 
 
 def prediction(probe: pandas.DataFrame, runs: pandas.DataFrame) -> Prediction | None:
-    """Return how well a probe predicts success; None with fewer than `FEWEST_ENCODERS` probed and run on all tasks.
+    """Return how well a probe predicts success; None with too few encoders.
 
-    The tasks are those on which anything was both probed and run.
+    The tasks are those on which at least `FEWEST_ENCODERS` were both probed and run, and the encoders those that have
+    all these tasks, of which there must be as many.
 
     Args:
         probe: as `reports.data.load.load_probe` returns it.
@@ -53,18 +54,17 @@ def prediction(probe: pandas.DataFrame, runs: pandas.DataFrame) -> Prediction | 
         "r2": known.assign(r2=known["r2"].astype(float).clip(lower=0)).groupby(["title", "task"])["r2"].mean(),
         "success": 100 * used.groupby(["row", "task"])["success_last"].mean(),
     }
-    wide = {name: values.unstack().astype(float) for name, values in scores.items()}
-    tasks = [task for task in wide["success"] if task in wide["r2"]]
-    whole = {name: table.reindex(columns=tasks).dropna() for name, table in wide.items()}
-    rows = [row for row in whole["success"].index if row in whole["r2"].index]
-    if not tasks or len(rows) < FEWEST_ENCODERS:
+    both = pandas.DataFrame({name: values.rename_axis(["row", "task"]) for name, values in scores.items()}).dropna()
+    both = both[both.groupby("task")["r2"].transform("size") >= FEWEST_ENCODERS]
+    wide = both.astype(float).unstack().dropna()
+    if len(wide) < FEWEST_ENCODERS:
         return None
-    ranks = {name: _standardised(table.loc[rows].rank().to_numpy()) for name, table in whole.items()}
+    tasks = list(wide["r2"])
+    ranks = {name: _standardised(wide[name].rank().to_numpy()) for name in scores}
     by_task = pandas.Series((ranks["r2"] * ranks["success"]).sum(axis=0), tasks).dropna()
     if by_task.empty:
         return None
-    cells = pandas.DataFrame({name: table.loc[rows].stack() for name, table in whole.items()})
-    cells = cells.rename_axis(["row", "task"]).reset_index()[["task", "row", "r2", "success"]]
+    cells = wide.stack(future_stack=True).reset_index()[["task", "row", "r2", "success"]]
     return Prediction(cells, by_task, float(by_task.mean()), _chance(ranks["r2"], ranks["success"], by_task.mean()))
 
 

@@ -53,6 +53,13 @@ def test_a_binding_that_works_is_kept_for_whoever_draws_with_mujoco_itself():
     assert done.stdout == "True\n", done.stderr
 
 
+def test_osmesa_is_never_loaded_beside_egl():
+    """MuJoCo loads PyOpenGL for it, even where the library itself is missing."""
+    script = "import sys; from tasks.engine import mujoco; print('OpenGL' in sys.modules, hasattr(mujoco, 'GLContext'))"
+    done = python(script, MUJOCO_GL=" OSMesa ")
+    assert done.stdout == "False False\n", done.stderr
+
+
 def test_frames_are_drawn_whatever_binding_is_named(tmp_path):
     script = "import tasks; from tasks.rendering.render import open_context; print(open_context()[1].name)"
     plain, odd = python(script), python(script, MUJOCO_GL="osmesa", PYOPENGL_PLATFORM="osmesa", DISPLAY="nowhere")

@@ -26,7 +26,7 @@ WEIGHTS = "b" * 64
 
 
 def held_out(copy=0.4, mean=0.3, points=0.02):
-    """What a card says of held-out frames, by the lower ends of its intervals."""
+    """Return a card's results on held-out frames, given the lower ends of their intervals."""
     over_copy, over_mean, over_uniform = ({"mean": x + 0.5, "low": x, "high": x + 1.0} for x in (copy, mean, points))
     return {
         "psnr": {"reconstruction_minus_copy": over_copy, "reconstruction_minus_mean_image": over_mean},

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from benchmark.cli import app as cli
-from benchmark.cli.run import Out
+from benchmark.cli.options import Out
 from benchmark.errors import ConfigError
 from benchmark.probe.probe import cell_path
 from benchmark.runner.backgrounds import run_folders

@@ -1,4 +1,4 @@
-"""Whether a probe predicts success: ranks over encoders, task by task."""
+"""Does the probe predict success? Rank correlation over encoders, per task."""
 
 import itertools
 
@@ -73,8 +73,11 @@ def test_what_lacks_a_task_does_not_count_and_equal_encoders_have_no_order():
     r2, success = cells(generator), cells(generator)
     success |= {("door", row): 0.5 for row in ENCODERS}
     success["pen", "extra"] = success["door", "extra"] = 0.4
+    r2 |= {("hammer", row): 0.5 for row in ENCODERS[:3]}  # a task on which too few were probed takes nobody away
+    success |= {("hammer", row): 0.5 for row in ENCODERS}
     found = prediction(probe_of(r2), runs_of(success))
     assert set(found.cells["row"]) == set(ENCODERS)
+    assert set(found.cells["task"]) == {"pen", "door"}
     assert list(found.by_task.index) == ["pen"]
     few = {key: value for key, value in r2.items() if key[1] in ENCODERS[:3]}
     assert prediction(probe_of(few), runs_of(success)) is None
