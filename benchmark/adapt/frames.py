@@ -21,7 +21,8 @@ from tasks.rendering.qualities import Quality
 from tasks.rendering.render import CROP, Device
 
 from ..errors import ConfigError
-from ..rollout.simulators import SceneSettings, Simulators
+from ..rollout.simulators import Simulators
+from ..rollout.slots import SceneSettings
 
 Camera = Literal["task", "released"]
 

@@ -53,14 +53,16 @@ class ConsoleProgress:
         self._task = TaskID(0)
         self._title = self._stage = ""
         self._done = self._total = 0
-        self._began = 0.0
+        self._began = self._since = 0.0
+        self._kinds: set[str] = set()
         self._marks: deque[tuple[float, int]] = deque()
 
     def begin(self, title: str, steps: int) -> None:
         """Start a run's bar."""
         self._title, self._stage, self._total = title, "", steps
         self._done = 0
-        self._began = time.monotonic()
+        self._began = self._since = time.monotonic()
+        self._kinds.clear()
         self._marks.clear()
         self._console.print(title, style="bold")
         if self._console.is_terminal:
@@ -80,8 +82,13 @@ class ConsoleProgress:
             self._bar.start()
 
     def stage(self, name: str) -> None:
-        """Name the current stage."""
+        """Name the current stage; its first word says of what kind it is."""
         self._stage = name
+        kind = name.split(" ")[0]
+        if kind not in self._kinds:  # the pace so far tells nothing about work of another kind
+            self._kinds.add(kind)
+            self._since = time.monotonic()
+            self._marks.clear()
         if self._bar is not None:
             self._bar.update(self._task, description=name)
 
@@ -95,7 +102,7 @@ class ConsoleProgress:
 
     def _advance_plain(self, now: float) -> None:
         """Print a line now and then, with the speed from the second on: preparations would spoil that of the first."""
-        last = self._marks[-1][0] if self._marks else self._began
+        last = self._marks[-1][0] if self._marks else self._since
         speak = now - last > PLAIN_LINE_SECONDS
         if speak:
             self.say(f"{self._stage}: {self._done}/{self._total} steps{self._speed(now)}")

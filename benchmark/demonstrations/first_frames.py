@@ -14,7 +14,8 @@ from tasks.rendering.render import CROP
 
 from ..doctor import require_gl
 from ..errors import BenchError
-from ..rollout.simulators import Frames, SceneSettings, Simulators
+from ..rollout.simulators import Simulators
+from ..rollout.slots import Frames, SceneSettings
 
 FULL = 256
 BLOCK = 8

@@ -23,7 +23,8 @@ from tasks.base import Reading
 
 from ..store.metrics import ROLLING_STAGES, WAITING
 from .fusion import ONE_FRAME, Fusion, Window
-from .simulators import Answer, Frames, Simulators, Start
+from .simulators import Simulators
+from .slots import Answer, Frames, Start
 from .trajectory import Trajectory
 
 Array = npt.NDArray[np.float32]

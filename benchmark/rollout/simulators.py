@@ -1,8 +1,8 @@
 """Simulation and rendering in worker processes; frames come back through shared memory.
 
-Slots are numbered through, and neighbours form groups; each worker owns whole groups, one task and one OpenGL context.
-What a slot computes does not depend on which worker owns it, so any number of workers gives the same bits. Groups may
-be driven by threads of their own. A worker that dies is started again and its episodes are replayed.
+Each worker owns whole groups, one task and one OpenGL context. What a slot computes does not depend on which worker
+owns it, so any number of workers gives the same bits. Groups may be driven by threads of their own. A worker that dies
+is started again and its episodes are replayed.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import tasks
-from tasks.base import Reading, Task
+from tasks.base import Reading
 from tasks.errors import TaskError
-from tasks.rendering.qualities import Quality
-from tasks.rendering.render import CROP, Device, Renderer, check_distinct
+from tasks.rendering.render import CROP, Device, check_distinct
 
 from .. import task_files
 from ..errors import SimulationError
+from .slots import Answer, LocalSlots, SceneSettings, Start
 from .worker_pool import Worker, WorkerDied
 from .worker_pool import close as close_workers
 
@@ -41,128 +40,11 @@ DOING = {"begin": "beginning episodes", "step": "taking a step"}
 MOST_DEATHS = 3
 """New workers that are tried in the place of one that died, before the run ends."""
 
+ROOM = 256
+"""Actions of an episode that there is room for at first."""
+
 ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT)
 """Exit codes of a worker that got the signal which ends the whole run, maybe before the run itself did."""
-
-Start = int | Mapping[str, npt.NDArray[np.float64]]
-Frames = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class SceneSettings:
-    """The scene that every worker builds.
-
-    Attributes:
-        task: the task's name.
-        options: options of the task, such as ``physics``.
-        slots: simulations over all workers.
-        group: slots of a group, which are encoded together; the last group may be smaller.
-        images: whether frames are drawn.
-        quality: rendering quality.
-        device: index of the EGL device, or None for any.
-        camera: the camera that draws; None for the task's.
-        source: where a worker process finds the task.
-    """
-
-    task: str
-    options: dict[str, Any] = field(default_factory=dict)
-    slots: int = 1
-    group: int = 4
-    images: bool = True
-    quality: Quality = "fast"
-    device: int | None = None
-    camera: str | None = None
-    source: task_files.Source | None = None
-
-    @property
-    def groups(self) -> list[range]:
-        """The slots of each group."""
-        return [range(first, min(first + self.group, self.slots)) for first in range(0, self.slots, self.group)]
-
-
-class Answer(NamedTuple):
-    """What slots read after a command, and the seconds that it took.
-
-    Attributes:
-        reading: a row a slot.
-        physics: seconds of simulation.
-        drawing: seconds of rendering.
-    """
-
-    reading: Reading
-    physics: float
-    drawing: float
-
-
-class LocalSlots:
-    """The simulations of one process, and their frames.
-
-    Args:
-        settings: the scene.
-        slots: how many of its slots live here.
-        frames: (slots, 224, 224, 3) uint8 to draw into.
-        threads: threads that step them.
-    """
-
-    def __init__(self, settings: SceneSettings, slots: int, frames: Frames, threads: int = 1) -> None:
-        if settings.source is not None:
-            task_files.require(settings.source)
-        self.task: Task = tasks.make(settings.task, slots=slots, threads=threads, **settings.options)
-        self.frames = frames
-        self.renderer: Renderer | None = None
-        if settings.images:
-            from tasks.engine import mujoco
-
-            camera = settings.camera or self.task.card.camera
-            self.renderer = Renderer(self.task.model, camera, settings.quality, settings.device)
-            self._data = mujoco.MjData(self.task.model)
-
-    @property
-    def device(self) -> Device | None:
-        """Return the device that draws the frames, or None where none are drawn."""
-        return self.renderer.device if self.renderer else None
-
-    def begin(self, slots: Sequence[int], starts: Sequence[Start]) -> Answer:
-        """Start episodes, from seeds or from given initial states, and draw their first frames."""
-        began = perf_counter()
-        seeds = [start for start in starts if isinstance(start, int)]
-        states = [start for start in starts if not isinstance(start, int)]
-        if seeds and states:
-            raise TaskError("episodes that begin together must all start from seeds, or all from states")
-        reading = self.task.reset(seeds, slots) if seeds else self.task.restore(states, slots)
-        return self._answer(reading, began, slots)
-
-    def step(self, slots: Sequence[int], actions: npt.NDArray[np.floating], drawn: Sequence[int]) -> Answer:
-        """Step slots, and draw those in ``drawn``."""
-        began = perf_counter()
-        everything = len(slots) == self.task.slots
-        reading = self.task.step(actions, None if everything else slots)
-        return self._answer(reading, began, drawn)
-
-    def replay(self, slot: int, start: Start, actions: Sequence[npt.NDArray[np.floating]]) -> None:
-        """Bring a slot to where its episode stands, without drawing."""
-        if isinstance(start, int):
-            self.task.reset([start], [slot])
-        else:
-            self.task.restore([start], [slot])
-        for action in actions:
-            self.task.step(action[None], [slot])
-
-    def close(self) -> None:
-        """Release the OpenGL context."""
-        if self.renderer:
-            self.renderer.close()
-
-    def _answer(self, reading: Reading, began: float, drawn: Sequence[int]) -> Answer:
-        simulated = perf_counter()
-        self._draw(drawn)
-        return Answer(reading, simulated - began, perf_counter() - simulated)
-
-    def _draw(self, slots: Sequence[int]) -> None:
-        if self.renderer:
-            for slot in slots:
-                self.task.load_data(slot, self._data)
-                self.renderer.render(self._data, self.frames[slot])
 
 
 class Simulators:
@@ -242,7 +124,7 @@ class Simulators:
             "step", slots, lambda chosen: (actions[chosen], [slots[i] for i in chosen if slots[i] in to_draw])
         )
         for slot, action in zip(slots, actions, strict=True):
-            self._episodes[slot].actions.append(np.array(action))
+            self._episodes[slot].record(action)
         return answer
 
     def _scatter(self, command: str, slots: Sequence[int], payload: Callable[[list[int]], tuple[Any, ...]]) -> Answer:
@@ -316,7 +198,7 @@ class Simulators:
         for slot in range(worker.first, worker.stop):
             episode = self._episodes[slot]
             if episode.start is not None:
-                worker.send(("replay", slot - worker.first, episode.start, episode.actions), "repeating steps")
+                worker.send(("replay", slot - worker.first, episode.start, episode.taken), "repeating steps")
                 worker.receive()
         worker.send(message, DOING[message[0]])
         answer: Answer = worker.receive()
@@ -343,7 +225,23 @@ class _Episode:
     """How to bring a slot to where it stands: the start of its episode and the actions since then."""
 
     start: Start | None = None
-    actions: list[npt.NDArray[np.floating]] = field(default_factory=list)
+    steps: int = 0
+    actions: npt.NDArray[np.floating] | None = None
+
+    @property
+    def taken(self) -> npt.NDArray[np.floating]:
+        """The actions (steps, action_dim)."""
+        return np.empty((0, 0)) if self.actions is None else self.actions[: self.steps]
+
+    def record(self, action: npt.NDArray[np.floating]) -> None:
+        """Add an action (action_dim,)."""
+        # An array of its own for each step would stay where large buffers were freed, and break up the heap.
+        if self.actions is None:
+            self.actions = np.empty((ROOM, len(action)), action.dtype)
+        elif self.steps == len(self.actions):
+            self.actions = np.concatenate([self.actions, np.empty_like(self.actions)])
+        self.actions[self.steps] = action
+        self.steps += 1
 
 
 class _Worker(Worker):

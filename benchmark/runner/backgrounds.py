@@ -24,7 +24,7 @@ from ..config import RunConfig
 from ..demonstrations import sources
 from ..errors import ConfigError, FolderError, OutputError
 from ..progress import Progress, Silent
-from ..rollout.simulators import Start
+from ..rollout.slots import Start
 from ..store.episodes import OWN_BACKGROUND, REMEDY, scheduled
 from ..store.identity import same_identity
 from ..store.paths import user_path

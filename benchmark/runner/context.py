@@ -31,7 +31,8 @@ from ..errors import ConfigError
 from ..progress import Progress
 from ..rollout.episodes import NOTHING, WHOLE, Array, Clock, Encode, EpisodeRule, GroupThreads, rollout
 from ..rollout.fusion import Fusion
-from ..rollout.simulators import Frames, SceneSettings, Simulators, Start
+from ..rollout.simulators import Simulators
+from ..rollout.slots import Frames, SceneSettings, Start
 from ..rollout.trajectory import Trajectory
 from ..store.episodes import HELD_OUT, OWN_BACKGROUND, SCHEDULE
 from .encoder import Plan, Prepared, prepare

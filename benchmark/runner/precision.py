@@ -12,7 +12,8 @@ from encoders.ema_batchnorm import Scope
 from tasks.demonstrations.dataset import Demonstrations
 
 from ..errors import ConfigError
-from ..rollout.simulators import Frames, SceneSettings, Simulators
+from ..rollout.simulators import Simulators
+from ..rollout.slots import Frames, SceneSettings
 
 EPISODES, FRAMES_EACH = 2, 4
 

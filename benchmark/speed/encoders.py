@@ -16,7 +16,7 @@ from encoders.precision_check import check_precision, set_precision
 from tasks.demonstrations.rollout import collect
 
 from ..doctor import require_gl
-from ..rollout.simulators import Frames, SceneSettings
+from ..rollout.slots import Frames, SceneSettings
 from ..runner.precision import demonstrated_frames
 
 TASKS = ("door", "pen", "relocate-mug")

@@ -7,7 +7,8 @@ import pytest
 import encoders
 import tasks
 from benchmark.rollout.episodes import EpisodeRule, rollout
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from tasks.rendering.qualities import DRAWINGS
 from tasks.rendering.render import Renderer
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 
 
 @pytest.fixture(autouse=True)

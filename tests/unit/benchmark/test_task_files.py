@@ -12,7 +12,8 @@ import tasks
 from benchmark import task_files
 from benchmark.config import RunConfig, configure
 from benchmark.errors import ConfigError
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from tasks import registration
 from tasks.errors import ExpertError, TaskError, UnknownTask
 

@@ -137,6 +137,30 @@ def test_what_is_left_follows_from_the_pace_of_late(capsys, monkeypatch):
     ]
 
 
+def test_steps_of_another_kind_tell_nothing_about_what_is_left(capsys, monkeypatch):
+    seconds = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: seconds)
+    progress = ConsoleProgress()
+    progress.begin("cached demonstrations, then an evaluation", 10_000)
+    for stage, before, advances in (
+        ("demonstrations", 1.0, [(0.0, 5000)]),
+        ("clone", 0.0, []),
+        ("evaluate", 28.0, [(0.1, 4), (30.0, 2996)]),
+        ("iteration 1/2", 5.0, [(0.5, 10), (25.0, 490)]),
+        ("iteration 2/2", 25.0, [(0.0, 250)]),
+    ):
+        seconds += before
+        progress.stage(stage)
+        for after, steps in advances:
+            seconds += after
+            progress.advance(steps)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  evaluate: 8000/10000 steps, 99.9/s, 0:00:20 left",
+        "  iteration 1/2: 8500/10000 steps, 19.6/s, 0:01:17 left",
+        "  iteration 2/2: 8750/10000 steps, 10/s, 0:01:24 left",  # the update between them counts
+    ]
+
+
 def test_on_a_terminal_there_is_a_bar_with_what_is_left(monkeypatch):
     progress = ConsoleProgress()
     progress._console = Console(force_terminal=True, width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115

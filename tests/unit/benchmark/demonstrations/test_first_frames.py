@@ -9,7 +9,8 @@ import tasks
 from benchmark.demonstrations.first_frames import LARGEST, distance
 from benchmark.demonstrations.imports import import_to_cache
 from benchmark.demonstrations.sources import imported_path
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from tasks import experts
 from tasks.demonstrations.dataset import Demonstrations
 from tasks.demonstrations.rollout import collect

@@ -10,7 +10,8 @@ import pytest
 
 import tasks
 from benchmark.rollout.episodes import Clock, EpisodeRule, GroupThreads, rollout
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from benchmark.rollout.trajectory import joined
 
 RULE = EpisodeRule(goal_steps=2, time_limit_is_terminal=True)

@@ -16,7 +16,8 @@ from dying_worker import FLAG, die_at_once, die_the_first_time, serve_and_die
 import tasks
 from benchmark.errors import SimulationError
 from benchmark.rollout import simulators as module
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from tasks.errors import RenderError, TaskError
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
@@ -240,7 +241,8 @@ def test_equal_starts_may_show_equal_frames(pen_with_images):
 def test_drawing_and_learning_live_in_one_process():
     """Mesa's LLVM and the one in torch's compiler, which an optimiser imports, must not get into each other's way."""
     code = """if True:
-        from benchmark.rollout.simulators import SceneSettings, Simulators
+        from benchmark.rollout.simulators import Simulators
+        from benchmark.rollout.slots import SceneSettings
         with Simulators(SceneSettings("pen")):
             import torch
             torch.optim.Adam([torch.zeros(1, requires_grad=True)])

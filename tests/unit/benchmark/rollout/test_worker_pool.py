@@ -17,7 +17,8 @@ import pytest
 from benchmark.errors import ConfigError, OutputError, SimulationError
 from benchmark.pretrain.workers import ImageSettings, ImageWorkers
 from benchmark.rollout import worker_pool as module
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 from benchmark.rollout.worker_pool import PATIENCE_VARIABLE, Worker, close, patience
 from reports.page import writer
 
@@ -27,7 +28,8 @@ BARE = SceneSettings("pen", slots=2, group=1, images=False)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
 
 NO_GUARD = """
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 with Simulators(SceneSettings("pen", slots=1, images=False), workers=1) as simulators:
     print(len(simulators.begin([0], [7]).reading.observation))
 """
@@ -35,7 +37,8 @@ with Simulators(SceneSettings("pen", slots=1, images=False), workers=1) as simul
 FROM_A_CHILD = """
 import multiprocessing
 from benchmark.errors import BenchError
-from benchmark.rollout.simulators import SceneSettings, Simulators
+from benchmark.rollout.simulators import Simulators
+from benchmark.rollout.slots import SceneSettings
 
 def start():
     try:

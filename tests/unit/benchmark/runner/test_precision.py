@@ -8,7 +8,7 @@ import pytest
 import encoders.precision
 from benchmark.config import configure
 from benchmark.errors import ConfigError
-from benchmark.rollout.simulators import SceneSettings
+from benchmark.rollout.slots import SceneSettings
 from benchmark.runner import runner
 from benchmark.runner.precision import demonstrated_frames, settle_precision
 from benchmark.runner.runner import run
