@@ -51,15 +51,13 @@ def score_bars(
         note: the line above the axes; by default what the seeds allow to say of the intervals.
     """
     frame = scores.dropna(subset=["value"])
-    part = frame["part"] if "part" in frame else frame["row"].map(lambda _: "")
     if variants is None:
-        frame = frame.assign(part=part, whole=part == "")
-        frame = frame.sort_values(["whole", "value"], ascending=False, kind="stable")
+        frame = whole_first(frame)
         styles: Mapping[str, EncoderStyle] = styles_of(scores)
     else:
         frame = frame.set_index("row").reindex([row for row in variants if row in set(frame["row"])]).reset_index()
         styles = variants
-    names = _bar_names(frame)
+    names = axis_names(frame)
     figure = style.canvas(width, 0.62 + (0.33 if any("\n" in name for name in names) else 0.225) * max(len(frame), 1))
     axes = figure.add_subplot()
     places = np.arange(len(frame))[::-1]
@@ -175,7 +173,14 @@ def legend_rows(rows: Sequence[str], width: float) -> int:
     return -(-len(rows) // style.legend_columns(rows, width))
 
 
-def _bar_names(frame: pandas.DataFrame) -> list[str]:
+def whole_first(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """Return rows by their `value`, best first; those that `part` says something of come last."""
+    part = frame["part"] if "part" in frame else frame["row"].map(lambda _: "")
+    return frame.assign(part=part, whole=part == "").sort_values(["whole", "value"], ascending=False, kind="stable")
+
+
+def axis_names(frame: pandas.DataFrame) -> list[str]:
+    """Return the rows' names for an axis, with what `part` says of them on a second line."""
     parts = frame["part"] if "part" in frame else [""] * len(frame)
     return [
         f"{style.short(row, LONGEST_LINE)}\n{part}" if part else style.row_label(row)

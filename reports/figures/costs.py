@@ -67,7 +67,9 @@ def cost_bars(table: pandas.DataFrame, *, width: float = COLUMN) -> Figure:
     """
     styles = styles_of(table)
     frame = table.set_index("row").reindex(list(styles))
-    figure = style.canvas(width, 0.85 + style.row_height(list(frame.index)) * max(len(frame), 1))
+    figure = style.canvas(
+        width, 0.85 + style.row_height([style.row_label(row) for row in frame.index]) * max(len(frame), 1)
+    )
     speed, time, memory = figure.subplots(1, 3, sharey=True)
     places = np.arange(len(frame))[::-1]
     _bars(speed, places, frame["frames_per_second"], list(styles.values()))

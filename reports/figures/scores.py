@@ -100,17 +100,19 @@ def success_rates(suite: Suite) -> Drawing | None:
 def mean_bars(suite: Suite, aggregates: pandas.DataFrame) -> pandas.DataFrame:
     """Return every row's mean score with its corrected interval; rows that lack tasks say how many they have."""
     table = aggregates[aggregates["statistic"] == "mean"]
-    lacking = table["tasks"] < table["of_tasks"]
     table = suite.labelled(table).assign(
         low=table["corrected_low"],
         high=table["corrected_high"],
-        part=[
-            f"{have} of {of} tasks" if lacks else ""
-            for have, of, lacks in zip(table["tasks"], table["of_tasks"], lacking, strict=True)
-        ],
+        part=part(table),
         published=[_published(suite, row) for row in table["row"]],
     )
     return table.dropna(subset=["value"])
+
+
+def part(table: pandas.DataFrame) -> list[str]:
+    """Return what to say of rows that lack tasks, from the columns `tasks` and `of_tasks`; nothing of the others."""
+    pairs = zip(table["tasks"], table["of_tasks"], strict=True)
+    return [f"{have} of {of} tasks" if have < of else "" for have, of in pairs]
 
 
 def _published(suite: Suite, row: str) -> float:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ..analysis import scores
 from ..data.collect import PARTS, Suite
 from . import style
-from .charts import legend_rows, seeds_of
+from .charts import axis_names, legend_rows, seeds_of, whole_first
 from .encoder_styles import EncoderStyle, styles_of
 from .interval_notes import interval_note, intervals, one_task_words
-from .scores import ALONE, PAPER_RUNS
+from .scores import ALONE, PAPER_RUNS, part
 from .specification import Drawing, figure
 from .style import COLUMN, LONGEST_LINE, MUTED
 
@@ -42,6 +42,7 @@ def aggregates(suite: Suite) -> Drawing | None:
     if not suite.compares:
         return None
     table = _corrected(suite, suite.aggregates)
+    table["part"] = part(table)
     table["statistic"] = table["statistic"].replace("interquartile mean", "IQM")
     return Drawing(partial(aggregate_panels, table), intervals(len(suite.comparison.tasks)))
 
@@ -60,7 +61,14 @@ def profiles(suite: Suite) -> Drawing | None:
         return None
     table = _corrected(suite, scores.profiles(suite.comparison))
     table["seeds"] = table["row"].map(_fewest_seeds(suite))
-    return Drawing(partial(performance_profiles, table), one_task_words() if len(suite.comparison.tasks) == 1 else "")
+    words = [one_task_words()] if len(suite.comparison.tasks) == 1 else []
+    lacking = [row for row, has in zip(suite.comparison.rows, suite.comparison.seeds > 0, strict=True) if not has.all()]
+    if lacking and len(suite.comparison.rows) - len(lacking) > 1:
+        table = table[~table["row"].isin(lacking)]
+        words.append(f"Left out, as they lack tasks: {', '.join(lacking)}.")
+    elif lacking:
+        words.append(f"Not on the same tasks, as these lack some: {', '.join(lacking)}.")
+    return Drawing(partial(performance_profiles, table), " ".join(words))
 
 
 @figure(
@@ -140,7 +148,7 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
 
     Args:
         aggregates: columns `statistic` (a panel each, in order of appearance), `row`, `value`, `low`, `high`, maybe
-            `seeds` and `synthetic`.
+            `seeds`, `part` (as in `charts.score_bars`) and `synthetic`.
         width: in inches.
         note: the line above the axes; by default what the seeds allow to say of the intervals.
 
@@ -149,8 +157,9 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
     styles = styles_of(aggregates)
     statistics = list(dict.fromkeys(aggregates["statistic"]))
     first = aggregates[aggregates["statistic"] == statistics[0]] if statistics else aggregates
-    order = list(first.sort_values("value", ascending=False)["row"])
-    figure = style.canvas(width, 0.62 + style.row_height(order) * max(len(order), 1))
+    first = whole_first(first)
+    order, names = list(first["row"]), axis_names(first)
+    figure = style.canvas(width, 0.62 + style.row_height(names) * max(len(order), 1))
     panels = figure.subplots(1, max(len(statistics), 1), sharey=True, squeeze=False)[0]
     places = {row: len(order) - 1 - k for k, row in enumerate(order)}
     for axes, statistic in zip(panels, statistics, strict=False):
@@ -160,7 +169,7 @@ def aggregate_panels(aggregates: pandas.DataFrame, *, width: float = COLUMN, not
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=3)
     if statistics:
-        panels[0].set_yticks(list(places.values()), [style.row_label(row) for row in order])
+        panels[0].set_yticks(list(places.values()), names)
         panels[0].set_ylim(-0.6, len(order) - 0.4)
     style.subtitle(figure, interval_note(seeds_of(aggregates)) if note is None else note)
     style.stamp(figure, aggregates)

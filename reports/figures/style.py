@@ -210,9 +210,9 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 1e5 else f"{value:.3g}"
 
 
-def row_height(rows: Sequence[str], one_line: float = 0.19) -> float:
-    """Return inches that a line of a chart takes: more where a name has two lines."""
-    return max(one_line, 0.27) if any(len(row) > LONG_NAME for row in rows) else one_line
+def row_height(labels: Sequence[str], one_line: float = 0.19) -> float:
+    """Return inches that a line of a chart takes: more where a label has two lines."""
+    return max(one_line, 0.27) if any("\n" in label for label in labels) else one_line
 
 
 def stamp(figure: Figure, *frames: pandas.DataFrame) -> None:

@@ -66,7 +66,10 @@ def _averages(scores: statistics.Scores) -> tuple[list[str], npt.NDArray[np.bool
     average, counts = statistics.mean(scores), (~np.isnan(statistics.task_means(scores))).sum(axis=1)
     partial = counts < counts.max()
     pairs = zip(average, counts, strict=True)
-    shown = [f"{_number(value)} ({count} tasks)" if count < counts.max() else _number(value) for value, count in pairs]
+    shown = [
+        f"{_number(value)} ({count} {'task' if count == 1 else 'tasks'})" if count < counts.max() else _number(value)
+        for value, count in pairs
+    ]
     return shown, _best(np.where(partial, np.nan, average)[None])
 
 

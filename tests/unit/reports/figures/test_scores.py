@@ -7,9 +7,11 @@ import pandas
 import pytest
 from matplotlib.text import Text
 
+from reports.data.collect import collect
 from reports.figures import charts, costs, probe, statistics, style
 from reports.figures.encoder_styles import ramp
 from reports.figures.interval_notes import band_note, interval_note
+from reports.figures.specification import find
 
 
 def words(figure):
@@ -149,6 +151,31 @@ def test_aggregates_are_a_panel_each_and_dots_at_the_numbers():
     assert [axes.get_title() for axes in panels] == ["mean", "IQM", "optimality gap"]
     dots = sorted(float(line.get_xdata()[0]) for line in panels[1].lines if len(line.get_xdata()) == 1)
     assert dots == [40.0, 55.0, 90.0]
+
+
+@pytest.mark.parametrize(
+    ("vc1", "r3m", "words_of_profiles"),
+    [
+        (("door", "pen"), ("door", "pen"), ""),
+        (("door", "pen"), ("door",), "Left out, as they lack tasks: r3m."),
+        (("pen",), ("door",), "Not on the same tasks, as these lack some: vc1, r3m."),
+    ],
+)
+def test_who_lacks_tasks_is_told_where_tasks_are_averaged(synthetic, write, vc1, r3m, words_of_profiles):
+    tasks = {"mvp": ("door", "pen"), "r3m": r3m, "vc1": vc1}
+    whole = {encoder for encoder, of in tasks.items() if len(of) == 2}
+    runs = [synthetic.Run(encoder, task, seed) for encoder, of in tasks.items() for task in of for seed in range(3)]
+    (suite,) = collect(write(*runs)).suites
+
+    panels = find("aggregates").of(suite).draw()
+    labels = [label.get_text() for label in panels.axes[0].get_yticklabels()]
+    assert set(labels[: len(whole)]) == whole
+    assert set(labels[len(whole) :]) == {f"{encoder}\n1 of 2 tasks" for encoder in tasks if encoder not in whole}
+
+    drawing = find("performance_profiles").of(suite)
+    drawn = {text.get_text() for text in drawing.draw().legends[0].get_texts()}
+    assert drawn == (whole if len(whole) > 1 else set(tasks))
+    assert drawing.caption == f"{find('performance_profiles').caption} {words_of_profiles}".strip()
 
 
 def test_pairs_are_named_and_drawn_with_intervals():
