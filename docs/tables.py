@@ -25,6 +25,13 @@ REFERENCE = ROOT / "reports" / "reference"
 COMPARED = ("door", "pen", "relocate-mug")
 PUBLISHED = ("pen", "relocate")
 VARIED = ("blind", "vc1 (random)", "random", "mediapipe_hand")
+HAND = "mediapipe_hand"
+STAGES = {
+    HAND: "neither",
+    "hindex_mini+adapted-own": "Stage 2",
+    f"{HAND}+ema-0.01": "Stage 3",
+    "hindex_mini+adapted-own+ema-0.01": "both",
+}
 
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end of table \2 -->)", re.DOTALL)
 NOT_MEASURED = ""
@@ -112,6 +119,52 @@ def varied_table() -> str:
     return _markdown(("encoder", "pen"), [(row, _rate(scores.get((row, "pen")))) for row in VARIED])
 
 
+def study_table() -> str:
+    """Return the success of cloned policies: tasks down, the encoders that have them all across, the best first."""
+    from reports.analysis.leaderboard import ranking
+    from reports.data.load import load_runs
+
+    runs = load_runs(REFERENCE / "imitation.pack.zip")
+    means, cells = ranking(runs)
+    whole = means[means["tasks"] == means["of_tasks"]].to_dict("records")
+    scores = _successes()
+    lines = [
+        (task, *(_rate(scores[one["row"], task], seeds=False) for one in whole))
+        for task in dict.fromkeys(cells["task"])
+    ]
+    lines.append(("mean", *(f"{one['success']:.0f} [{one['low']:.0f}, {one['high']:.0f}]" for one in whole)))
+    return _markdown(("task", *(one["row"] for one in whole)), lines)
+
+
+def study_pairs_table() -> str:
+    """Return how the hand network compares with every other encoder on the tasks and seeds that both have."""
+    from reports.analysis.paired import improvement, mean_difference, pair
+    from reports.data.load import load_runs
+
+    runs = load_runs(REFERENCE / "imitation.pack.zip")
+    others = [row for row in dict.fromkeys(runs["row"]) if not row.startswith((HAND, "hindex_mini"))]
+    rows = []
+    for other in others:
+        (paired,) = pair(runs, runs, HAND, other, "success_last")
+        difference, better = mean_difference(paired), improvement(paired)
+        if len(paired.tasks) > 1:
+            counts = str(len(paired.tasks)), str(sum(paired.pairs))
+            rows.append((float(difference.value), (other, *counts, _estimate(difference, "+.1f"), _estimate(better))))
+    heading = ("against", "tasks", "pairs", "difference in points", "probability of improvement")
+    return _markdown(heading, [row for _, row in sorted(rows, reverse=True)])
+
+
+def study_stages_table() -> str:
+    """Return what Stages 2 and 3 add to the hand network on the compared tasks."""
+    scores = _successes()
+    rows = []
+    for row, stages in STAGES.items():
+        cells = [scores.get((row, task)) for task in COMPARED]
+        mean = _mean(cells)
+        rows.append((stages, *map(_rate, cells), NOT_MEASURED if mean is None else f"{100 * mean:.0f}"))
+    return _markdown(("stages", *COMPARED, "average"), rows)
+
+
 def selection_table() -> str:
     """Return what choosing the best evaluation adds, from the pack of CortexBench's protocol."""
     from reports.analysis.selection import selection
@@ -158,14 +211,15 @@ def _successes() -> dict[tuple[str, str], list[list[bool]]]:
     return found
 
 
-def _rate(seeds: Sequence[Sequence[bool]] | None) -> str:
+def _rate(runs: Sequence[Sequence[bool]] | None, *, seeds: bool = True) -> str:
     """Return a success rate in per cent with its interval over episodes, and the rates of the seeds."""
-    if seeds is None:
+    if runs is None:
         return NOT_MEASURED
-    episodes = [success for seed in seeds for success in seed]
+    episodes = [success for run in runs for success in run]
     low, high = wilson(sum(episodes), len(episodes))
-    each = ", ".join(f"{100 * sum(seed) / len(seed):.0f}" for seed in seeds)
-    return f"{100 * sum(episodes) / len(episodes):.0f} [{100 * low:.0f}, {100 * high:.0f}] ({each})"
+    each = ", ".join(f"{100 * sum(run) / len(run):.0f}" for run in runs)
+    rate = f"{100 * sum(episodes) / len(episodes):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{rate} ({each})" if seeds else rate
 
 
 def _mean(cells: Sequence[Sequence[Sequence[bool]] | None]) -> float | None:
@@ -184,6 +238,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "floor": floor_table,
     "varied": varied_table,
     "selection": selection_table,
+    "study": study_table,
+    "study_pairs": study_pairs_table,
+    "study_stages": study_stages_table,
 }
 
 
@@ -234,6 +291,12 @@ def _success(scores: Card) -> str:
 
 def _return(scores: Card) -> str:
     return f"{scores['return']:.0f} ± {scores['return_std']:.0f}"
+
+
+def _estimate(estimate: Any, form: str = ".2f") -> str:
+    low, high = float(estimate.corrected_low), float(estimate.corrected_high)
+    interval = "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"
+    return f"{float(estimate.value):{form}}{interval}"
 
 
 def _interval(value: Mapping[str, float]) -> str:
