@@ -52,7 +52,9 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its bootstrap intervals; all of the statistic's shape, NaN where no task has two runs.
+    """A statistic with its bootstrap intervals; all of the statistic's shape.
+
+    The intervals are NaN where the statistic rests on a task with a single run: nothing tells how noisy that is.
 
     Attributes:
         value: of the runs themselves.
@@ -155,6 +157,7 @@ def bootstrap(
     seed: int = 0,
     confidence: float = CONFIDENCE,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    whose: int | None = None,
 ) -> Estimate:
     """Return a statistic of one or several score arrays with stratified bootstrap intervals: runs are redrawn by task.
 
@@ -170,25 +173,33 @@ def bootstrap(
         seed: of the resampling.
         confidence: of the intervals.
         bounds: what the statistic cannot leave, such as 0 and 1; the corrected interval is cut there.
+        whose: index of the array whose tasks with a single run leave the intervals unknown; of any by default.
     """
     generator = np.random.default_rng(seed)
     value = np.asarray(statistic(*arrays), dtype=np.float64)
-    unknown = np.full(value.shape, np.nan)
-    if all((~np.isnan(array)).sum(axis=0).max(initial=0) < 2 for array in arrays):
-        return Estimate(value, unknown, unknown, unknown, unknown, unknown)
+    single = [_runs(array) == 1 for array in (arrays if whose is None else [arrays[whose]])]
+    unknown = single[0] if statistic is task_means else np.full(value.shape, any(tasks.any() for tasks in single))
+    if unknown.all() or not any((_runs(array) > 1).any() for array in arrays):
+        return Estimate(value, *[np.full(value.shape, np.nan)] * 5)
     drawn = statistic(*(resample(array, repetitions, generator) for array in arrays))
     tail = 50 * (1 - confidence)
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
     factor, freedom = few_runs(*_variances(arrays, statistic), tail / 100)
     corrected = [np.clip(value + factor * (end - value), *bounds) for end in (low, high)]
-    return Estimate(value, low, high, corrected[0], corrected[1], freedom)
+    return Estimate(value, *(np.where(unknown, np.nan, end) for end in (low, high, *corrected, freedom)))
+
+
+def _runs(scores: Scores) -> npt.NDArray[np.intp]:
+    """Return how many runs each task has."""
+    counts: npt.NDArray[np.intp] = (~np.isnan(scores)).sum(axis=0)
+    return counts
 
 
 def _variances(arrays: Sequence[Scores], statistic: Statistic) -> tuple[Scores, Scores]:
     """Return jackknife variances by array and task with two runs or more, (C, ...), and their runs (C,)."""
     variances, counts = [], []
     for number, array in enumerate(arrays):
-        cells = np.argwhere(~np.isnan(array) & ((~np.isnan(array)).sum(axis=0) > 1))
+        cells = np.argwhere(~np.isnan(array) & (_runs(array) > 1))
         if not len(cells):
             continue
         without = np.repeat(array[None], len(cells), axis=0)

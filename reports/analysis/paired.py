@@ -145,9 +145,7 @@ def differences(paired: Paired, *, seed: int = 0) -> pandas.DataFrame:
         "other": statistics.task_means(paired.second),
         **{"difference": estimate.value, "low": estimate.corrected_low, "high": estimate.corrected_high},
     }
-    table = pandas.DataFrame(columns)
-    table.loc[table["pairs"] < 2, ["low", "high"]] = np.nan
-    return table
+    return pandas.DataFrame(columns)
 
 
 def mean_difference(paired: Paired, *, seed: int = 0) -> Estimate:

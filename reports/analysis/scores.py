@@ -177,10 +177,11 @@ def aggregates(
         redrawn = resample_normaliser and cells.max() > 1
         about["normaliser"] = "resampled" if resample_normaliser else "fixed"
         for name, (statistic, bounds) in AGGREGATES.items():
-            arrays = [comparison.scores[number]]
+            arrays, whose = [comparison.scores[number]], 0
             if redrawn:
-                arrays, statistic = list(comparison.returns), _of_returns(statistic, number, comparison.fallback)
-            estimate = statistics.bootstrap(arrays, statistic, bounds=bounds, **settings)
+                arrays, whose = list(comparison.returns), number
+                statistic = _of_returns(statistic, number, comparison.fallback)
+            estimate = statistics.bootstrap(arrays, statistic, bounds=bounds, whose=whose, **settings)
             rows.append({"row": row, "statistic": name, **_numbers(estimate), **about})
     columns = ("row", "statistic", *NUMBERS, "tasks", "of_tasks", "seeds", "normaliser")
     return pandas.DataFrame(rows, columns=list(columns))
@@ -202,7 +203,6 @@ def cell_scores(comparison: Comparison, *, seed: int = 0) -> pandas.DataFrame:
         )
     columns = ["task", "row", "value", "low", "high", "seeds"]
     table = pandas.concat(parts, ignore_index=True) if parts else pandas.DataFrame(columns=columns)
-    table.loc[table["seeds"] < 2, ["low", "high"]] = float("nan")
     return table[table["seeds"] > 0].reset_index(drop=True)
 
 
@@ -246,14 +246,10 @@ def improvements(
             if first == second or not shared.any():
                 continue
             arrays = [comparison.returns[first][:, shared], comparison.returns[second][:, shared]]
-            known = all((comparison.seeds[number][shared] > 1).any() for number in (first, second))
             estimate = statistics.bootstrap(
                 arrays, statistics.probability_of_improvement, repetitions=repetitions, seed=seed, bounds=SHARE
             )
-            numbers = _numbers(estimate)
-            if not known:  # one of them has no spread to redraw
-                numbers |= dict.fromkeys(NUMBERS[1:], np.nan)
-            rows.append({"row": row, "other": other, **numbers, "tasks": int(shared.sum())})
+            rows.append({"row": row, "other": other, **_numbers(estimate), "tasks": int(shared.sum())})
     return pandas.DataFrame(rows, columns=["row", "other", *NUMBERS, "tasks"])
 
 

@@ -165,6 +165,14 @@ def test_one_seed_gives_no_interval():
     assert np.isnan([estimate.low, estimate.high, estimate.corrected_low, estimate.corrected_high]).all()
 
 
+def test_a_task_with_a_single_run_leaves_its_averages_without_interval():
+    scores = np.array([[10.0, 50.0], [20.0, NAN], [30.0, NAN]])
+    assert np.isnan(bootstrap([scores], statistics.mean).corrected_low)
+    by_task = bootstrap([scores], statistics.task_means)
+    assert by_task.corrected_low[0] < 20 < by_task.corrected_high[0]
+    assert np.isnan([by_task.low[1], by_task.corrected_high[1], by_task.freedom[1]]).all()
+
+
 def test_equal_runs_give_an_interval_of_no_width():
     estimate = bootstrap([np.full((3, 4), 7.0)], statistics.mean)
     assert (estimate.corrected_low, estimate.value, estimate.corrected_high) == (7.0, 7.0, 7.0)
