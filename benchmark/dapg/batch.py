@@ -63,15 +63,13 @@ def assemble_batch(
 
     lengths = [len(trajectory) for trajectory in trajectories]
     steps = torch.cat([torch.arange(length) for length in lengths]).to(observations.device)
-    values, returns, advantages = [], [], []
-    ends = np.cumsum(lengths)
-    for trajectory, end in zip(trajectories, ends, strict=True):
+    # Small arrays that stay, one per trajectory, would keep the C library from giving back what lies between them.
+    values, returns, advantages = torch.empty_like(observations[:, 0]), np.empty(len(steps)), np.empty(len(steps))
+    for trajectory, end in zip(trajectories, np.cumsum(lengths), strict=True):
         own = slice(end - len(trajectory), end)
-        values.append(baseline.predict(observations[own], steps[own]))
-        returns.append(discounted_returns(trajectory.rewards, gamma))
-        own_values = values[-1].cpu().numpy()
-        advantages.append(
-            generalized_advantages(trajectory.rewards, own_values, trajectory.terminal, gamma, gae_lambda)
+        values[own] = baseline.predict(observations[own], steps[own])
+        returns[own] = discounted_returns(trajectory.rewards, gamma)
+        advantages[own] = generalized_advantages(
+            trajectory.rewards, values[own].cpu().numpy(), trajectory.terminal, gamma, gae_lambda
         )
-    targets = policy.as_tensor(np.concatenate(returns))
-    return Batch(observations, demonstrated, actions, steps, torch.cat(values), targets, np.concatenate(advantages))
+    return Batch(observations, demonstrated, actions, steps, values, policy.as_tensor(returns), advantages)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .policy import GaussianPolicy
 
-BLOCK_BYTES = 12 * 2**20
+BLOCK_BYTES = 6 * 2**20
 """Of a block of columns; narrower ones of 20,000 rows take much longer to multiply."""
 BLOCK_ROWS = 512
 

@@ -136,7 +136,8 @@ def conjugate_gradient(
             solution += step * direction
             residual -= step * moved
             previous, squared = squared, residual.dot(residual)
-            direction = residual + (squared / previous) * direction
+            direction *= squared / previous
+            direction += residual
             spent += 1
             if squared < tolerance or not np.isfinite(squared):
                 break

@@ -20,7 +20,7 @@ from .policy import ArrayOrTensor, GaussianPolicy, gaussian_kl, gaussian_log_pro
 from .value import ValueBaseline
 
 JOINT_SCALE = 1e-2
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,10 @@ def _fit_baseline(
 def _blockwise_mean(policy: GaussianPolicy, observations: Tensor) -> Tensor:
     """Return the mean actions (N, A) for observations (N, D), with the layers of a block at a time."""
     memory = observations.new_empty(min(BLOCK_ROWS, len(observations)), policy.observation_dim)
-    blocks = observations.split(BLOCK_ROWS)
-    return torch.cat([policy.mean_at(policy.standardise(rows, out=memory[: len(rows)])) for rows in blocks])
+    means = observations.new_empty(len(observations), policy.action_dim)
+    for rows, out in zip(observations.split(BLOCK_ROWS), means.split(BLOCK_ROWS), strict=True):
+        out.copy_(policy.mean_at(policy.standardise(rows, out=memory[: len(rows)])))
+    return means
 
 
 def _return_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:

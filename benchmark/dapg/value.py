@@ -12,7 +12,7 @@ from .policy import fresh_linear
 OBSERVATION_CLIP = 10.0
 TIME_UNIT = 1000.0
 TIME_POWERS = 4
-PREDICTION_ROWS = 4096
+PREDICTION_ROWS = 512
 
 
 class ValueBaseline:
@@ -67,8 +67,11 @@ class ValueBaseline:
     @torch.no_grad()
     def predict(self, observations: Tensor, steps: Tensor) -> Tensor:
         """Return the values (N,) of observations (N, D) met at steps (N,), a block of rows at a time."""
-        blocks = zip(observations.split(PREDICTION_ROWS), steps.split(PREDICTION_ROWS), strict=True)
-        return torch.cat([self.network(self.features(*block)).squeeze(1) for block in blocks])
+        values = observations.new_empty(len(observations))
+        parts = (tensor.split(PREDICTION_ROWS) for tensor in (observations, steps, values))
+        for seen, at, out in zip(*parts, strict=True):
+            out.copy_(self.network(self.features(seen, at)).squeeze(1))
+        return values
 
     def fit(
         self,

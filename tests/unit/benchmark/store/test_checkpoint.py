@@ -117,6 +117,7 @@ def test_a_checkpoint_from_before_there_were_digests_is_read(folder):
         safetensors.numpy.save({"policy": np.ones(1)}, metadata={"meta": "[1]"}),
         safetensors.numpy.save({"policy": np.ones(1)}, metadata={"meta": "{", "more": ""}),
     ],
+    ids=range(9),  # safetensors orders metadata at random, and pytest-xdist wants the same names in every worker
 )
 def test_what_is_no_checkpoint_is_one_line(folder, content):
     (folder.path / "checkpoint.safetensors").write_bytes(content)
